@@ -1,0 +1,243 @@
+# `make help` says what there is. Each target makes what it needs, and makes it again only when something changed.
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.DEFAULT_GOAL := help
+
+BUILD := build
+VENV ?= .venv
+# Arguments for pytest, the demo's folder, and the benchmarks to run.
+ARGS ?=
+FOLDER ?=
+BENCH ?= $(sort $(wildcard benchmarks/bench_*.py))
+# SANITIZE=address,undefined or thread; PORTABLE=1 only the portable wait, PORTABLE=0 only the futex; else both.
+SANITIZE ?=
+PORTABLE ?=
+# Seconds for each C test program.
+C_TIME_LIMIT ?= 300
+CLANG_FORMAT ?= clang-format
+CLANG_TIDY ?= clang-tidy
+
+# V=1 shows the compiler's command lines.
+V ?=
+
+HASH := \#
+COMMA := ,
+# $(call run,NOTE,COMMAND): the command, announced by a note or shown itself.
+run = $(if $(V),$(2),@echo '  $(1)'; $(2))
+
+help:
+	@echo 'make demo      build, then checksum the files of FOLDER (default: the standard library) three ways'
+	@echo 'make test      build, then run all tests: c-test and py-test'
+	@echo 'make c-test    the C tests alone; SANITIZE=address,undefined or thread, PORTABLE=1 or 0, CC=clang'
+	@echo 'make py-test   the Python tests alone; ARGS="-k lanes -x" go to pytest'
+	@echo 'make lint      formatters, linters and type checkers, for Python and for C'
+	@echo 'make bench     the benchmarks'
+	@echo 'make build     a virtual environment in $(VENV) with the package installed in editable form'
+	@echo 'make clean     remove what was built; make distclean removes $(VENV) as well'
+	@echo
+	@echo 'PYTHON=... chooses the interpreter (3.11 or newer) and VENV=... the environment.'
+	@echo 'WORKERPOOL_DEBUG=1, WORKERPOOL_SANITIZE=..., WORKERPOOL_WITH_LIBFFI=0 and more: see setup.py.'
+
+# ---- What has to be there -------------------------------------------------------------------------------------------
+
+# The interpreter itself, also where `python3` is that of a virtual environment.
+CANDIDATES := $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 python3.12 python3.11)
+BASE_PYTHON := $(shell for python in $(CANDIDATES); do "$$python" -c 'import sys; sys.version_info >= (3, 11) or sys.exit(1); print(sys._base_executable)' 2>/dev/null && break; done)
+python-says = $(shell "$(BASE_PYTHON)" -c '$(1)' 2>/dev/null)
+compiles = $(shell printf '$(HASH)include <$(1)>\n' | $(CC) -E -x c - >/dev/null 2>&1 && echo yes)
+
+INSTALL_HINT := on Debian and Ubuntu: apt install
+need-python = $(if $(BASE_PYTHON),,$(error workerpool: $(or $(PYTHON),python3) is not there or older than 3.11; $(INSTALL_HINT) python3 python3-venv python3-dev, or give another with PYTHON=))
+need-venv = $(if $(call python-says,import ensurepip$(COMMA) venv; print(1)),,$(error workerpool: $(BASE_PYTHON) cannot make virtual environments; $(INSTALL_HINT) python3-venv))
+need-headers = $(if $(wildcard $(call python-says,import sysconfig; print(sysconfig.get_path("include")))/Python.h),,$(error workerpool: Python.h of $(BASE_PYTHON) was not found; $(INSTALL_HINT) python3-dev))
+need-cc = $(if $(shell command -v $(firstword $(CC)) 2>/dev/null),,$(error workerpool: the C compiler '$(firstword $(CC))' was not found; $(INSTALL_HINT) gcc))$(if $(call compiles,pthread.h),,$(error workerpool: '$(firstword $(CC))' cannot build a C program that includes <pthread.h>; $(INSTALL_HINT) build-essential))
+
+# A file of settings, changed only when the settings are, so that what was built with others is built again.
+# $(call write-settings,TEXT)
+define write-settings
+@mkdir -p $(@D)
+@printf '%s\n' '$(subst ','\'',$(1))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(1))' >$@
+endef
+
+.PHONY: FORCE
+FORCE:
+
+# ---- The virtual environment and the extension ----------------------------------------------------------------------
+
+VENV_PYTHON := $(VENV)/bin/python
+PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check install --quiet
+SETTINGS := $(BUILD)/settings/$(subst /,-,$(VENV))
+EXTENSION := workerpool/_core$(call python-says,import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX")))
+SOURCES := $(wildcard csrc/core/* csrc/native/* csrc/python/* csrc/include/*) setup.py pyproject.toml
+WORKERPOOL_SETTINGS := CC CFLAGS LDFLAGS $(sort $(filter WORKERPOOL_%,$(.VARIABLES)))
+
+.PHONY: build
+build: $(VENV)/.made-extension
+
+$(SETTINGS)-python: FORCE
+	$(call write-settings,$(call python-says,import sys; print(sys.executable$(COMMA) sys.version)))
+
+$(SETTINGS)-flags: FORCE
+	$(call write-settings,$(foreach name,$(WORKERPOOL_SETTINGS),$(name)=$($(name))))
+
+$(VENV)/.made-venv: $(SETTINGS)-python
+	$(need-python)$(need-venv)$(need-headers)$(need-cc)
+	"$(BASE_PYTHON)" -m venv --clear "$(VENV)"
+	$(PIP) --upgrade 'pip>=25.1' 'setuptools>=77'
+	@touch $@
+
+# Editable, so that a change to a Python file needs nothing, with what the demo needs.
+$(VENV)/.made-extension: $(VENV)/.made-venv $(SETTINGS)-flags $(SOURCES) $(if $(wildcard $(EXTENSION)),,FORCE)
+	$(PIP) --no-build-isolation --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.made-%: pyproject.toml $(VENV)/.made-venv
+	$(PIP) --group $*
+	@touch $@
+
+# ---- The C tests ----------------------------------------------------------------------------------------------------
+
+WAITS := futex portable
+ifeq ($(PORTABLE),1)
+WAITS := portable
+else ifeq ($(PORTABLE),0)
+WAITS := futex
+endif
+ifneq ($(shell uname -s),Linux)
+WAITS := portable
+endif
+WAIT_FLAGS_futex :=
+WAIT_FLAGS_portable := -DWP_PORTABLE_WAIT
+
+ifneq ($(filter c-test test lint $(BUILD)/%,$(MAKECMDGOALS)),)
+HAS_PKG_CONFIG_FFI := $(shell pkg-config --exists libffi 2>/dev/null && echo yes)
+FFI_CFLAGS := $(if $(HAS_PKG_CONFIG_FFI),$(shell pkg-config --cflags libffi))
+FFI_LIBS := $(if $(HAS_PKG_CONFIG_FFI),$(shell pkg-config --libs libffi),-lffi)
+HAS_FFI := $(if $(filter 0,$(WORKERPOOL_WITH_LIBFFI)),,$(shell printf '$(HASH)include <ffi.h>\nint main(void) { return sizeof(ffi_cif) == 0; }\n' | $(CC) -x c - $(FFI_CFLAGS) $(FFI_LIBS) -o /dev/null 2>/dev/null && echo yes))
+endif
+FFI_FLAGS := $(if $(HAS_FFI),-DWP_HAVE_LIBFFI $(FFI_CFLAGS))
+
+SANITIZER_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+C_FLAGS = -std=c11 $(if $(SANITIZE),-O1,-O2) -g -Wall -Wextra -pthread $(SANITIZER_FLAGS) $(FFI_FLAGS) $(CFLAGS)
+C_INCLUDES := -Icsrc/core -Icsrc/native -Icsrc/include -Icsrc/tests
+C_LIBS = -pthread $(SANITIZER_FLAGS) $(LDFLAGS) $(if $(HAS_FFI),$(FFI_LIBS)) -lm
+C_OUT := $(BUILD)/c$(if $(SANITIZE),-$(subst $(COMMA),-,$(SANITIZE)))
+C_SOURCES := $(wildcard csrc/core/*.c csrc/native/*.c)
+C_TESTS := $(patsubst csrc/tests/%.c,%,$(wildcard csrc/tests/test_*.c))
+C_EXAMPLES := $(patsubst csrc/examples/%.c,example-%,$(wildcard csrc/examples/*.c))
+C_PROGRAMS := $(foreach wait,$(WAITS),$(addprefix $(C_OUT)/$(wait)/,$(C_TESTS) $(C_EXAMPLES)))
+
+$(C_OUT)/settings: FORCE
+	$(need-cc)$(call write-settings,$(CC) $(C_FLAGS) $(C_LIBS) $(shell $(CC) --version | head -n 1))
+
+$(C_OUT)/call_cases.c: csrc/tests/gen_call_cases.py
+	$(need-python)
+	@mkdir -p $(@D)
+	$(call run,PYTHON $<,"$(BASE_PYTHON)" $< >$@)
+
+# Not optimised: there is so much of it, and nothing in it to be fast.
+$(C_OUT)/call_cases.o: $(C_OUT)/call_cases.c $(C_OUT)/settings
+	$(call run,CC $<,$(CC) $(C_FLAGS) -O0 $(C_INCLUDES) -MMD -MP -c -o $@ $<)
+
+# The rules of one way to wait. $(call c-rules,WAIT)
+define c-rules
+$(C_OUT)/$(1)/%.o: csrc/%.c $(C_OUT)/settings
+	@mkdir -p $$(@D)
+	$$(call run,CC $$<$(if $(WAIT_FLAGS_$(1)), $(WAIT_FLAGS_$(1))),$$(CC) $$(C_FLAGS) $(WAIT_FLAGS_$(1)) $(C_INCLUDES) -MMD -MP -c -o $$@ $$<)
+
+$(C_OUT)/$(1)/libworkerpool.a: $(patsubst csrc/%.c,$(C_OUT)/$(1)/%.o,$(C_SOURCES))
+	@rm -f $$@
+	$$(call run,AR $$@,$$(AR) rcs $$@ $$^)
+
+$(C_OUT)/$(1)/test_call: $(C_OUT)/call_cases.o
+
+$(addprefix $(C_OUT)/$(1)/,$(C_TESTS)): $(C_OUT)/$(1)/%: $(C_OUT)/$(1)/tests/%.o $(C_OUT)/$(1)/libworkerpool.a
+	$$(call run,LD $$@,$$(CC) -o $$@ $$(filter %.o,$$^) $$(filter %.a,$$^) $$(C_LIBS))
+
+$(addprefix $(C_OUT)/$(1)/,$(C_EXAMPLES)): $(C_OUT)/$(1)/example-%: $(C_OUT)/$(1)/examples/%.o $(C_OUT)/$(1)/libworkerpool.a
+	$$(call run,LD $$@,$$(CC) -o $$@ $$(filter %.o,$$^) $$(filter %.a,$$^) $$(C_LIBS))
+endef
+$(foreach wait,$(WAITS),$(eval $(call c-rules,$(wait))))
+.SECONDARY:
+-include $(wildcard $(C_OUT)/*/*.d $(C_OUT)/*/*/*.d)
+
+# Each part compiles alone, with nothing of Python in sight and without a warning. $(call alone,NAME,FILES,FLAGS)
+define alone
+	@echo 'compiles alone: $(1)'
+	@mkdir -p $(C_OUT)/alone/$(1)
+	@cd $(C_OUT)/alone/$(1) && env -u CPATH -u C_INCLUDE_PATH $(CC) -std=c11 -O2 -Wall -Wextra -Werror $(3) -c $(addprefix $(CURDIR)/,$(wildcard $(2)))
+endef
+
+$(C_OUT)/alone/done: $(wildcard csrc/core/* csrc/native/* csrc/include/*) $(C_OUT)/settings
+	$(call alone,core,csrc/core/*.c)
+	$(call alone,core-portable,csrc/core/*.c,-DWP_PORTABLE_WAIT)
+	$(call alone,native,csrc/native/*.c)
+	$(if $(HAS_FFI),$(call alone,native-libffi,csrc/native/*.c,$(FFI_FLAGS)))
+	@touch $@
+
+# ThreadSanitizer wants the addresses where it expects them, so it runs without their randomisation where that can be.
+.PHONY: c-test
+c-test: $(C_OUT)/alone/done $(C_PROGRAMS)
+	@run=; passed=0; failed=0; \
+	if command -v timeout >/dev/null; then run='timeout -k 10 $(C_TIME_LIMIT)'; fi; \
+	if [ -n '$(findstring thread,$(SANITIZE))' ] && setarch -R true 2>/dev/null; then run="setarch -R $$run"; fi; \
+	for program in $(C_PROGRAMS); do \
+		log=$$program.log; status=0; \
+		$$run $$program >$$log 2>&1 </dev/null || status=$$?; \
+		good=$$(grep -c '^ok' $$log); bad=$$(grep -c '^not ok' $$log); \
+		if [ $$status -eq 0 ] && [ $$good -eq 0 ]; then good=1; fi; \
+		if [ $$status -ne 0 ] && [ $$bad -eq 0 ]; then bad=1; fi; \
+		passed=$$((passed + good)); failed=$$((failed + bad)); \
+		if [ $$bad -eq 0 ]; then echo "pass $$program ($$good)"; continue; fi; \
+		echo "FAIL $$program (exit status $$status)"; sed 's/^/    /' $$log; \
+	done; \
+	echo "C tests$(if $(SANITIZE), with -fsanitize=$(SANITIZE)): $$passed passed, $$failed failed"; \
+	[ $$failed -eq 0 ]
+
+# ---- All else -------------------------------------------------------------------------------------------------------
+
+.PHONY: test py-test demo bench
+test: c-test py-test
+
+py-test: build $(VENV)/.made-test
+	$(VENV_PYTHON) -m pytest $(ARGS)
+
+demo: build
+	$(VENV_PYTHON) -m workerpool demo $(FOLDER)
+
+bench: build
+	@[ -n '$(BENCH)' ] || echo 'There is no benchmarks/bench_*.py.'
+	@set -e; for bench in $(BENCH); do echo "== $$bench"; $(VENV_PYTHON) $$bench; done
+
+# Runs every step, also after one failed, and names those that failed. $(call step,NAME,COMMAND)
+define step
+	echo '== $(1)'; { $(2); } || failed="$$failed $(1)";
+endef
+# $(call tool-step,NAME,TOOL,COMMAND)
+define tool-step
+	if command -v $(2) >/dev/null; then $(call step,$(1),$(3)) else echo '== $(1): skipped, because $(2) was not found'; fi;
+endef
+TIDY_FLAGS := -std=c11 $(FFI_FLAGS)
+
+.PHONY: lint
+lint: build $(VENV)/.made-lint
+	@failed=; \
+	$(call step,ruff-check,$(VENV_PYTHON) -m ruff check .) \
+	$(call step,ruff-format,$(VENV_PYTHON) -m ruff format --check .) \
+	$(call step,mypy,$(VENV_PYTHON) -m mypy --strict workerpool) \
+	$(call step,stubtest,$(VENV_PYTHON) -m mypy.stubtest workerpool._core) \
+	$(call step,warnings,WORKERPOOL_WERROR=1 $(VENV_PYTHON) setup.py -q build_ext --build-lib $(BUILD)/warnings --build-temp $(BUILD)/warnings --force) \
+	$(call tool-step,clang-format,$(CLANG_FORMAT),$(CLANG_FORMAT) --dry-run -Werror csrc/*/*.[ch]) \
+	$(call tool-step,clang-tidy,$(CLANG_TIDY),printf '%s\n' $(C_SOURCES) | xargs -n 1 -P 2 sh -c '$(CLANG_TIDY) --quiet "$$1" -- $(TIDY_FLAGS) 2>/dev/null' -) \
+	$(call tool-step,clang-tidy-portable,$(CLANG_TIDY),$(CLANG_TIDY) --quiet csrc/core/wp_wait_portable.c -- $(TIDY_FLAGS) -DWP_PORTABLE_WAIT 2>/dev/null) \
+	if [ -n "$$failed" ]; then echo "lint failed:$$failed"; exit 1; fi; \
+	echo 'lint passed'
+
+.PHONY: clean distclean
+clean:
+	rm -rf $(BUILD) dist *.egg-info workerpool/include workerpool/_core*.so $(VENV)/.made-extension
+	find workerpool tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean
+	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache

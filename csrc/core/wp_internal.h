@@ -1,0 +1,176 @@
+/* The pool's inside, for the files of the core alone.
+ *
+ * WORDS. A job is one thing to do. A lane is a priority class with its own waiting line. A worker is a thread that runs
+ * jobs. A claim is what a worker takes from a lane under one lock: a batch of plain jobs, or a part of a range. The
+ * keeper is a thread that fires time limits and attends to the host; it exists only where one is needed.
+ *
+ * LOCKS, in the order in which they may nest (none but the first two ever does):
+ *     pool->lock      lanes, idle list, counts, phase. Held for a claim, a submit or a report: tens of nanoseconds.
+ *     results->lock   one results queue. Never taken under another lock.
+ *     keeper.lock     the heap of time limits. Never taken under another lock.
+ *     tree lock       one token tree (wp_token.h). Never taken under another lock.
+ * No lock is held while a class's function or a hook runs.
+ *
+ * WAKING. At most one worker at a time is on its way from sleep (pool->waking). It clears the flag when it has the lock,
+ * takes its claim and, if work remains, calls the next. So a burst of submits costs one wake-up, and sleepers come up
+ * only as fast as they find work. Whoever calls a worker takes it off the idle list under the lock: the sleeper never
+ * changes the count after the fact.
+ */
+#ifndef WP_INTERNAL_H
+#define WP_INTERNAL_H
+
+#include "wp_fork.h"
+#include "wp_keeper.h"
+#include "wp_pool.h"
+#include "wp_range.h"
+#include "wp_results.h"
+
+#include <stdalign.h>
+
+/* The most plain jobs claimed at once. More gains nothing (the lock is a few percent of 32 empty jobs), fewer hides
+ * fewer jobs behind one that turns out long. */
+#define WP_MOST_CLAIMED 32
+
+enum wp_phase { WP_OPEN, WP_CLOSING, WP_WRECKED };
+
+typedef struct wp_lane {
+    wp_ring ring;         /* Pool's lock, like all here unless said otherwise. */
+    uint64_t capacity;    /* Constant. */
+    uint32_t max_running; /* Constant; UINT32_MAX for any number. */
+    uint32_t running;     /* Workers whose claim is from this lane. */
+    uint64_t waiting;     /* Jobs in the ring, each unit of a range for itself. */
+    uint64_t submitted;
+    uint64_t rejected;
+    uint64_t passed;      /* Jobs begun in other lanes since this one, while jobs waited here. */
+    uint32_t blocked;     /* Threads that sleep for room. */
+    wp_word room;         /* Atomic: changes when those threads should look again. */
+    wp_pace pace;         /* Atomic: of its plain jobs. */
+} wp_lane;
+
+struct wp_worker {
+    alignas(WP_CACHE_LINE) wp_word signal; /* 0 while it may sleep, 1 once it was called. */
+    uint32_t index;                        /* Constant. */
+    wp_pool *pool;                         /* Constant; a reference. */
+    pthread_t thread;                      /* Written by the worker; read by who joins it after it has left. */
+    wp_tally *tally;                       /* Written by the worker, read by snapshots. */
+    void *local;                           /* Worker only: the host's. */
+    _Atomic(wp_job *) current;             /* The job it runs; bit 0 set while somebody else looks at it. */
+    unsigned lane;                         /* Worker only: of its claim. */
+    bool has_claim;                        /* Worker only: to be reported. */
+    uint64_t ended;                        /* Worker only: jobs ended and not yet reported. */
+    size_t n_claimed;                      /* Worker only. */
+    wp_span claimed[WP_MOST_CLAIMED];      /* Worker only. */
+
+    wp_worker *next_idle; /* Pool's lock: the idle list, latest first. */
+    wp_worker *previous_idle;
+    bool is_idle;           /* Pool's lock: it is on the list. */
+    wp_worker *next_worker; /* Pool's lock: all workers, or all retired ones. */
+};
+
+struct wp_pool {
+    /* Constant. */
+    wp_pool_config config;
+    wp_hooks hooks;
+    struct wp_fork_slot *slot; /* Where a forked child finds this pool. */
+
+    wp_word references;
+
+    alignas(WP_CACHE_LINE) wp_lock lock;
+
+    /* Guarded by the lock; atomic where it is also read without. */
+    _Atomic(uint32_t) ready; /* Lanes that have work to give, by bit. */
+    _Atomic(uint32_t) phase; /* enum wp_phase. */
+    uint32_t max_workers;
+    uint32_t n_workers; /* Workers that take jobs, or are being started to. */
+    uint32_t n_threads; /* Those, and the ones that leave but have not left. */
+    uint32_t n_idle;
+    bool waking;           /* A worker was called or started and has not come to the lock yet. */
+    uint64_t start_again;  /* After a failed thread start: not before this time. */
+    uint64_t unfinished;   /* Accepted and not reported as ended. */
+    wp_worker *idle;       /* Latest first: the warmest is called first, and the coldest retires. */
+    wp_worker *workers;
+    wp_worker *retired;    /* Left; to be joined. */
+    uint32_t drain_waiters;
+    uint16_t epoch;        /* Changes in a forked child. */
+    wp_tally *outside;     /* What is not done by workers; written under the lock. */
+    wp_tally *gone;        /* The tallies of retired workers, added up. */
+
+    wp_word drained; /* Changes when nothing is unfinished. */
+    wp_word left;    /* Changes when a thread has left. */
+
+    wp_keeper keeper;
+    wp_lane lanes[]; /* config.n_lanes of them. */
+};
+
+/* ---- wp_queue.c: between submit and claim ---- */
+
+/* What to do after the lock was given back: system calls have no place under it. */
+typedef struct wp_errands {
+    wp_worker *call;          /* A worker to be woken. */
+    bool start;               /* A worker to be started; it is counted already. */
+    wp_word *room;            /* Sleepers for room to be woken, */
+    uint32_t room_count;      /* so many. */
+    bool drained;             /* Waiters in wp_pool_drain to be woken. */
+} wp_errands;
+
+void wp_errands_run(wp_pool *pool, const wp_errands *errands);
+
+static inline enum wp_result
+wp_result_of_wait(enum wp_wait_result waited)
+{
+    return waited == WP_WAIT_INTERRUPTED ? WP_INTERRUPTED : waited == WP_WAIT_TIMED_OUT ? WP_LATE : WP_OK;
+}
+
+/* Sleeps until there is room, or something else ends the wait (the token among it). `sleep` looks under its own lock,
+ * sleeps once, and says WP_FULL to be called again. */
+typedef enum wp_result wp_room_sleep(void *context, uint64_t deadline);
+enum wp_result wp_wait_for_room(wp_word *room, wp_token *token, uint64_t deadline, wp_room_sleep *sleep, void *context);
+
+/* All under the lock: whether the lane has work to give; one more worker, if there is work for one; sleepers for room,
+ * if there is enough; jobs that ended. */
+void wp_lane_refresh(wp_pool *pool, unsigned lane);
+void wp_call_help(wp_pool *pool, wp_errands *errands);
+void wp_offer_room(wp_pool *pool, unsigned lane, wp_errands *errands);
+void wp_report_ended(wp_pool *pool, uint64_t count, wp_errands *errands);
+void wp_leave_idle_list(wp_pool *pool, wp_worker *worker);
+
+/* Under the lock: fills the worker's claim from the lane whose turn it is; false if there is no work. */
+bool wp_claim(wp_pool *pool, wp_worker *worker);
+
+/* Under the lock: cuts up to `count` units off the span at a ticket, which is of a range. */
+wp_span wp_claim_units(wp_lane *lane, uint64_t ticket, uint32_t count);
+
+/* Puts what the worker claimed and did not begin, from `first` on, back to the front of its lane. */
+void wp_claim_give_back(wp_worker *worker, size_t first);
+
+/* Steps of a job's run, shared by workers and waiters. Begin: false if the job was taken by another. */
+bool wp_job_begin(wp_job *job, uint32_t worker, uint64_t now);
+void wp_job_finish(wp_job *job, wp_state outcome, uint64_t now);
+/* The end of a job that has been counted is told: limits off, outcome visible, result delivered. */
+void wp_job_ended(wp_job *job, wp_state outcome);
+void wp_tally_started(wp_tally *tally, wp_job *job, uint64_t now);
+
+/* A job that left PENDING without running: takes it from its lane, counts it and tells its end. */
+void wp_job_withdraw(wp_job *job, wp_state outcome);
+
+/* ---- wp_worker.c ---- */
+
+/* Starts a worker that is counted already (n_workers, waking); gives the count back if that fails. 0 or errno. */
+int wp_worker_start(wp_pool *pool);
+
+/* Makes `job` (or none) the worker's current job, by the worker itself; returns the one before. */
+wp_job *wp_worker_set_current(wp_worker *worker, wp_job *job);
+void wp_worker_free(wp_worker *worker);
+
+/* Takes the worker off the list of all, lock held. */
+void wp_worker_unlink(wp_pool *pool, wp_worker *worker);
+
+/* ---- wp_pool.c ---- */
+
+/* A worker leaves: what it leaves behind, and whether it was the last. */
+void wp_pool_worker_left(wp_pool *pool, wp_worker *worker);
+
+/* In a forked child: the pool as if it were new. Jobs of before are lost. */
+void wp_pool_after_fork(wp_pool *pool);
+
+#endif

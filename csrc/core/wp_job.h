@@ -1,0 +1,169 @@
+/* The job: one thing to do, its state, and who holds it.
+ *
+ * PURPOSE. A job is a block of memory that whoever submits it allocates, with this header in front and the work (a
+ * function and its arguments, a place for the result) behind. The core moves it through its states and calls the
+ * functions of its class; it knows nothing of what the work is.
+ *
+ * STATES. One word holds the state and a few flags, and changes by compare-and-swap only:
+ *
+ *     NEW --> PENDING --> RUNNING --> DONE | FAILED | CANCELLED | TIMED_OUT
+ *                |
+ *                +------> CANCELLED | EXPIRED | LOST
+ *
+ * Whoever moves a job out of PENDING owns it until its outcome is told: a worker that begins it, a waiter that takes it
+ * back, a canceller, or a deadline. That is why every job ends in exactly one outcome: there is one winner.
+ * An outcome becomes visible to waiters when SETTLED is set, after it was counted and, where somebody asked for a
+ * notice (NOTIFY), after that notice.
+ *
+ * HOLDERS. A job is counted: the pool holds one reference from submit until the job ended, each future or waiter holds
+ * its own. The class's `destroy` runs with the last.
+ */
+#ifndef WP_JOB_H
+#define WP_JOB_H
+
+#include "wp_os.h"
+
+#include "../include/workerpool.h"
+#include "wp_ring.h"
+
+typedef struct wp_pool wp_pool;
+typedef struct wp_worker wp_worker;
+typedef struct wp_extra wp_extra;
+typedef struct wp_pace wp_pace;
+
+typedef enum wp_state {
+    WP_NEW, /* Not accepted by a pool yet. */
+    WP_PENDING,
+    WP_RUNNING,
+    WP_DONE,      /* Ran; the class has the result. */
+    WP_FAILED,    /* Ran; the class has the error. */
+    WP_TIMED_OUT, /* Ran, but for longer than its run_timeout. */
+    WP_CANCELLED, /* Cancelled before it began, or stopped itself after it was asked to. */
+    WP_EXPIRED,   /* Waited for longer than its queue_timeout. */
+    WP_LOST,      /* The pool broke before the job could begin. */
+    WP_STATES
+} wp_state;
+
+/* The word: bit 0 is WP_JOB_STOP, which workerpool.h gives to C callbacks. */
+enum {
+    WP_JOB_WAITED = 1u << 1,  /* Somebody sleeps on the word. */
+    WP_JOB_NOTIFY = 1u << 2,  /* The class wants to be told of the end before it becomes visible. */
+    WP_JOB_SETTLED = 1u << 3, /* The outcome is visible. */
+    WP_JOB_STATE_SHIFT = 4,
+};
+
+/* Flags of a job, set before it is submitted and constant from then on. */
+enum {
+    WP_JOB_IS_RANGE = 1u << 0, /* A wp_range: many units of work that several threads claim parts of. */
+    WP_JOB_TIMED = 1u << 1,    /* Measure this job's own waiting and running time (else they may be sampled). */
+};
+
+typedef struct wp_job_class {
+    const char *name;
+
+    /* Does the work and returns WP_DONE, WP_FAILED, or WP_CANCELLED for a job that stopped because it was asked to.
+     * Called with no lock held, on a worker or on a thread that waits for the job. `self` is NULL on the latter. */
+    wp_state (*run)(wp_job *job, wp_worker *self);
+
+    /* For a range instead of `run`: does units [begin, end) and returns how many it did; fewer only after
+     * wp_worker_is_wanted() said that more urgent work waits. */
+    uint32_t (*run_range)(wp_job *job, uint32_t begin, uint32_t end, wp_worker *self);
+
+    /* Before the first and after the last of several consecutive jobs of this class on one worker; may be NULL. */
+    void (*enter)(wp_worker *self);
+    void (*leave)(wp_worker *self);
+
+    /* The job has ended and WP_JOB_NOTIFY was set: must call wp_job_settle, now or later, on any thread. */
+    void (*notify)(wp_job *job);
+
+    /* The last reference is gone: frees what the job holds, and the job. On any thread, with no lock held. */
+    void (*destroy)(wp_job *job);
+
+    /* Writes one line that tells the job to a person, for reports of what still runs. Any thread, under a lock. */
+    void (*describe)(const wp_job *job, char *text, size_t size);
+
+    /* The work that one claim of several short jobs should amount to, in nanoseconds. */
+    uint32_t claim_ns;
+} wp_job_class;
+
+struct wp_job {
+    /* These three are wp_job_view, which C callbacks read. */
+    wp_word word;
+    uint32_t worker;   /* Written by the thread that begins the job. */
+    uint64_t deadline; /* Of its run; written by the thread that begins it. */
+
+    const wp_job_class *class; /* Constant. */
+    wp_pool *pool;             /* Constant from submit on. */
+    uint64_t ticket;           /* Pool's lock: its place in its lane's ring. */
+    uint64_t queued_at;        /* When it was submitted; 0 if not measured. Constant from submit on. */
+    wp_extra *extra;           /* Constant: NULL, or what only jobs with options need. Owned by the job's memory. */
+    wp_word references;
+    uint16_t epoch; /* The pool's when it was submitted: a job of another epoch was lost in a fork. */
+    uint8_t lane;   /* Constant from submit on. */
+    uint8_t flags;  /* Constant. */
+};
+
+_Static_assert(offsetof(wp_job, worker) == offsetof(wp_job_view, worker), "the public view of a job is its beginning");
+_Static_assert(offsetof(wp_job, deadline) == offsetof(wp_job_view, deadline), "as above");
+_Static_assert(sizeof(wp_job) <= 80, "a million jobs may wait: keep the header small");
+
+/* Makes a header for a job that was not submitted yet, with one reference. `extra` may be NULL; it is given zeroed. */
+void wp_job_init(wp_job *job, const wp_job_class *class, unsigned flags, wp_extra *extra);
+
+static inline wp_state
+wp_state_of_word(uint32_t word)
+{
+    return (wp_state)(word >> WP_JOB_STATE_SHIFT);
+}
+
+/* The state as it stands; for outcomes that others may see, look at wp_job_is_settled first. */
+static inline wp_state
+wp_job_state(wp_job *job)
+{
+    return wp_state_of_word(wp_load_acquire(&job->word));
+}
+
+static inline bool
+wp_job_is_settled(wp_job *job)
+{
+    return (wp_load_acquire(&job->word) & WP_JOB_SETTLED) != 0;
+}
+
+static inline void
+wp_job_ref(wp_job *job)
+{
+    wp_add_relaxed(&job->references, 1); /* The caller has one already, so the count cannot reach 0 meanwhile. */
+}
+
+static inline void
+wp_job_unref(wp_job *job)
+{
+    /* The last holder needs no atomic subtraction: nobody else can touch the count. Acquire, because what the others
+     * did to the job comes before its end. */
+    if (wp_load_acquire(&job->references) == 1 || wp_sub_acq_rel(&job->references, 1) == 1) {
+        job->class->destroy(job);
+    }
+}
+
+/* Moves the job out of PENDING to `state` and returns true, or returns false because another did. The winner of
+ * WP_RUNNING must call wp_job_run_taken or be the worker's loop; the winner of an outcome must call wp_job_ended. */
+bool wp_job_take(wp_job *job, wp_state state);
+
+/* Sets WP_JOB_STOP if the job is running; returns whether it is. */
+bool wp_job_ask_to_stop(wp_job *job);
+
+/* Sets WP_JOB_NOTIFY: from now on the class's notify will be called before the job is settled. False, and no notice,
+ * if the job is settled already. */
+bool wp_job_ask_for_notice(wp_job *job);
+
+/* RUNNING to the outcome. The job is settled by this unless a notice was asked for: then it returns true, and the
+ * caller must call the class's notify. */
+bool wp_job_conclude(wp_job *job, wp_state outcome);
+
+/* Makes the outcome visible and wakes who waits for it. */
+void wp_job_settle(wp_job *job);
+
+/* Sleeps until the job is settled, the deadline, or a signal. */
+enum wp_wait_result wp_job_wait(wp_job *job, uint64_t deadline);
+
+#endif

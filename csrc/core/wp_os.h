@@ -1,0 +1,54 @@
+/* What the pool needs from the operating system: a clock, processors, threads, and words to sleep on.
+ *
+ * PURPOSE. Every call that differs between systems is behind this header, so that the rest of the core is plain C11.
+ *
+ * DESIGN. wp_os.c holds what POSIX gives everywhere. The word to sleep on has two implementations with one contract:
+ * wp_wait_futex.c (Linux) and wp_wait_portable.c (mutexes and condition variables; any POSIX system, or Linux when
+ * WP_PORTABLE_WAIT is defined, which is how the tests run both).
+ */
+#ifndef WP_OS_H
+#define WP_OS_H
+
+#include "wp_atomic.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Times are nanoseconds on the monotonic clock; a deadline is a point on it, and this one never comes. */
+#define WP_FOREVER UINT64_MAX
+
+uint64_t wp_clock(void);
+
+/* The deadline `seconds` from now; WP_FOREVER for NaN, infinity or anything that does not fit; now for less than 0. */
+uint64_t wp_deadline_after(double seconds);
+
+/* How many processors this process may use: the smaller of its affinity mask and its cgroup's processor quota (rounded
+ * up), at least 1. */
+unsigned wp_processors(void);
+
+/* Names the calling thread, as debuggers and top show it; the system may cut it (Linux: 15 bytes). */
+void wp_thread_set_name(const char *name);
+
+/* Starts a thread in which every signal is blocked but those that a thread raises by its own fault, so that the
+ * process's signals go to threads that know what to do with them. stack_size 0 means the pool's default (8 MiB).
+ * Returns 0 or an errno value. */
+int wp_thread_start(pthread_t *thread, void *(*main)(void *), void *argument, size_t stack_size);
+
+enum wp_wait_result { WP_WAIT_WOKEN, WP_WAIT_TIMED_OUT, WP_WAIT_INTERRUPTED };
+
+/* Sleeps while *word holds `expected`, until woken, the deadline or a signal handler. Returns at once if it holds
+ * anything else. May return WP_WAIT_WOKEN for no reason: call it in a loop that looks at the word.
+ * Where the system cannot report a signal (the portable build) it returns WP_WAIT_INTERRUPTED every 50 ms instead. */
+enum wp_wait_result wp_word_wait(wp_word *word, uint32_t expected, uint64_t deadline);
+
+/* Wakes up to `count` threads that sleep on the word. Only the address is used, so it is safe (a spurious wake-up at
+ * worst) on a word whose memory was freed after the caller's last write to it. */
+void wp_word_wake(wp_word *word, unsigned count);
+#define WP_WAKE_ALL 0x7fffffffu
+
+/* In a forked child, before any other call: forgets the threads that slept on words. */
+void wp_word_after_fork(void);
+
+#endif

@@ -1,0 +1,420 @@
+/* The pool's life: made, resized, drained, closed, joined, freed; and what it counts. */
+#include "wp_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Made and freed ---- */
+
+static void
+init_lanes(wp_pool *pool)
+{
+    for (unsigned i = 0; i < pool->config.n_lanes; i++) {
+        const wp_lane_config *config = &pool->config.lanes[i];
+        pool->lanes[i].capacity = config->capacity;
+        pool->lanes[i].max_running = config->max_running > 0 ? config->max_running : UINT32_MAX;
+        wp_ring_init(&pool->lanes[i].ring);
+    }
+}
+
+wp_pool *
+wp_pool_new(const wp_pool_config *config)
+{
+    size_t size = sizeof(wp_pool) + config->n_lanes * sizeof(wp_lane);
+    size = (size + WP_CACHE_LINE - 1) / WP_CACHE_LINE * WP_CACHE_LINE;
+    void *memory = NULL;
+    if (posix_memalign(&memory, WP_CACHE_LINE, size) != 0) {
+        return NULL;
+    }
+    memset(memory, 0, size);
+    wp_pool *pool = memory;
+    pool->config = *config;
+    pool->hooks = config->hooks;
+    pool->max_workers = config->max_workers;
+    wp_store_relaxed(&pool->references, 1);
+    init_lanes(pool);
+    wp_keeper_init(&pool->keeper);
+
+    pool->outside = wp_tally_new(config->n_lanes);
+    if (pool->outside == NULL) {
+        goto no_outside;
+    }
+    pool->gone = wp_tally_new(config->n_lanes);
+    if (pool->gone == NULL) {
+        goto no_gone;
+    }
+    pool->slot = wp_fork_register(pool);
+    if (pool->slot == NULL) {
+        goto no_slot;
+    }
+    return pool;
+
+no_slot:
+    free(pool->gone);
+no_gone:
+    free(pool->outside);
+no_outside:
+    free(pool);
+    return NULL;
+}
+
+/* A thread that frees the pool it served cannot join itself; it is about to end anyway. */
+static void
+join_or_detach(pthread_t thread)
+{
+    if (pthread_equal(thread, pthread_self())) {
+        pthread_detach(thread);
+    } else {
+        pthread_join(thread, NULL);
+    }
+}
+
+static void
+free_retired(wp_worker *worker)
+{
+    while (worker != NULL) {
+        wp_worker *next = worker->next_worker;
+        join_or_detach(worker->thread);
+        wp_worker_free(worker);
+        worker = next;
+    }
+}
+
+static void
+pool_free(wp_pool *pool)
+{
+    if (pool->hooks.unlisted != NULL) {
+        pool->hooks.unlisted(pool->hooks.context);
+    }
+    wp_fork_unregister(pool->slot);
+    free_retired(pool->retired);
+    if (pool->keeper.started && !pool->keeper.joined) {
+        join_or_detach(pool->keeper.thread);
+    }
+    wp_keeper_free(&pool->keeper);
+    for (unsigned i = 0; i < pool->config.n_lanes; i++) {
+        wp_ring_free(&pool->lanes[i].ring);
+    }
+    free(pool->gone);
+    free(pool->outside);
+    wp_hooks hooks = pool->hooks;
+    free(pool);
+    if (hooks.freed != NULL) {
+        hooks.freed(hooks.context);
+    }
+}
+
+void
+wp_pool_ref(wp_pool *pool)
+{
+    wp_add_relaxed(&pool->references, 1);
+}
+
+bool
+wp_pool_try_ref(wp_pool *pool)
+{
+    uint32_t references = wp_load_relaxed(&pool->references);
+    while (references != 0) {
+        if (wp_cas_weak_acq_rel(&pool->references, &references, references + 1)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void *
+wp_pool_hook_context(const wp_pool *pool)
+{
+    return pool->hooks.context;
+}
+
+bool
+wp_pool_has_work(wp_pool *pool)
+{
+    return wp_load_relaxed(&pool->ready) != 0;
+}
+
+void
+wp_pool_unref(wp_pool *pool)
+{
+    if (wp_sub_acq_rel(&pool->references, 1) == 1) {
+        pool_free(pool);
+    }
+}
+
+/* ---- Closing ---- */
+
+/* Calls every sleeper: workers, and threads that wait for room. They see the phase and act on it. */
+static void
+call_everybody(wp_pool *pool)
+{
+    wp_lock_take(&pool->lock);
+    wp_worker *idle = pool->idle;
+    pool->idle = NULL;
+    pool->n_idle = 0;
+    for (wp_worker *worker = idle; worker != NULL; worker = worker->next_idle) {
+        worker->is_idle = false;
+    }
+    for (unsigned i = 0; i < pool->config.n_lanes; i++) {
+        wp_add_acq_rel(&pool->lanes[i].room, 1);
+        if (pool->lanes[i].blocked > 0) {
+            wp_word_wake(&pool->lanes[i].room, WP_WAKE_ALL);
+        }
+    }
+    while (idle != NULL) {
+        wp_worker *next = idle->next_idle; /* Read before the call: it may leave and be gone. */
+        wp_store_release(&idle->signal, 1);
+        wp_word_wake(&idle->signal, 1);
+        idle = next;
+    }
+    wp_lock_give(&pool->lock);
+}
+
+static void
+enter_phase(wp_pool *pool, enum wp_phase phase)
+{
+    wp_lock_take(&pool->lock);
+    if (wp_load_relaxed(&pool->phase) < (uint32_t)phase) {
+        wp_store_release(&pool->phase, (uint32_t)phase);
+    }
+    bool no_threads = pool->n_threads == 0;
+    wp_lock_give(&pool->lock);
+    call_everybody(pool);
+    if (no_threads) {
+        wp_keeper_leave(pool);
+    }
+}
+
+void
+wp_pool_close(wp_pool *pool)
+{
+    enter_phase(pool, WP_CLOSING);
+}
+
+bool
+wp_pool_is_closed(wp_pool *pool)
+{
+    return wp_load_acquire(&pool->phase) != WP_OPEN;
+}
+
+/* The first waiting job of any lane that is not `past`, with a reference; NULL when there is none. */
+static wp_job *
+first_waiting(wp_pool *pool)
+{
+    wp_job *job = NULL;
+    wp_lock_take(&pool->lock);
+    for (unsigned i = 0; i < pool->config.n_lanes && job == NULL; i++) {
+        const wp_span *first = wp_ring_front(&pool->lanes[i].ring);
+        if (first != NULL) {
+            job = first->job;
+            wp_job_ref(job);
+        }
+    }
+    wp_lock_give(&pool->lock);
+    return job;
+}
+
+/* Ends every waiting job with one outcome. A job that another moves out of PENDING meanwhile leaves the ring soon
+ * after; until then this looks at it again. */
+static uint64_t
+end_waiting(wp_pool *pool, wp_state outcome)
+{
+    uint64_t ended = 0;
+    wp_job *job;
+    while ((job = first_waiting(pool)) != NULL) {
+        if (job->flags & WP_JOB_IS_RANGE) {
+            wp_range_cancel((wp_range *)(void *)job);
+            ended++;
+        } else if (wp_job_take(job, outcome)) {
+            wp_job_withdraw(job, outcome);
+            ended++;
+        } else {
+            wp_pause();
+        }
+        wp_job_unref(job);
+    }
+    return ended;
+}
+
+uint64_t
+wp_pool_cancel_waiting(wp_pool *pool)
+{
+    return end_waiting(pool, WP_CANCELLED);
+}
+
+void
+wp_pool_break(wp_pool *pool)
+{
+    enter_phase(pool, WP_WRECKED);
+    end_waiting(pool, WP_LOST);
+}
+
+void
+wp_pool_worker_left(wp_pool *pool, wp_worker *worker)
+{
+    wp_lock_take(&pool->lock);
+    wp_worker_unlink(pool, worker);
+    wp_tally_merge(pool->gone, worker->tally, pool->config.n_lanes);
+    worker->next_worker = pool->retired;
+    pool->retired = worker;
+    bool last = --pool->n_threads == 0 && wp_load_relaxed(&pool->phase) != WP_OPEN;
+    wp_add_acq_rel(&pool->left, 1);
+    wp_lock_give(&pool->lock);
+    wp_word_wake(&pool->left, WP_WAKE_ALL);
+    if (last) {
+        wp_keeper_leave(pool);
+    }
+    wp_pool_unref(pool);
+}
+
+/* ---- Waiting for the pool ---- */
+
+enum wp_result
+wp_pool_drain(wp_pool *pool, uint64_t deadline)
+{
+    enum wp_result result = WP_OK;
+    wp_lock_take(&pool->lock);
+    pool->drain_waiters++;
+    while (pool->unfinished > 0 && result == WP_OK) {
+        uint32_t seen = wp_load_relaxed(&pool->drained);
+        wp_lock_give(&pool->lock);
+        result = wp_result_of_wait(wp_word_wait(&pool->drained, seen, deadline));
+        wp_lock_take(&pool->lock);
+    }
+    pool->drain_waiters--;
+    result = pool->unfinished == 0 ? WP_OK : result;
+    wp_lock_give(&pool->lock);
+    return result;
+}
+
+enum wp_result
+wp_pool_join(wp_pool *pool, uint64_t deadline)
+{
+    enum wp_result result = WP_OK;
+    wp_lock_take(&pool->lock);
+    while (pool->n_threads > 0 && result == WP_OK) {
+        uint32_t seen = wp_load_relaxed(&pool->left);
+        wp_lock_give(&pool->lock);
+        result = wp_result_of_wait(wp_word_wait(&pool->left, seen, deadline));
+        wp_lock_take(&pool->lock);
+    }
+    bool gone = pool->n_threads == 0;
+    wp_worker *retired = pool->retired;
+    pool->retired = NULL;
+    wp_lock_give(&pool->lock);
+    free_retired(retired);
+    return gone ? wp_keeper_join(pool, deadline) : result;
+}
+
+void
+wp_pool_resize(wp_pool *pool, uint32_t max_workers)
+{
+    wp_errands errands = {0};
+    wp_lock_take(&pool->lock);
+    bool fewer = max_workers < pool->n_workers;
+    pool->max_workers = max_workers;
+    wp_call_help(pool, &errands);
+    wp_worker *retired = pool->retired;
+    pool->retired = NULL;
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
+    free_retired(retired);
+    if (fewer || errands.call == NULL) {
+        call_everybody(pool); /* The idle ones leave if they are surplus, else they go back to sleep. */
+    }
+}
+
+/* ---- Statistics ---- */
+
+static void
+add_tally(wp_lane_stats *stats, wp_lane_tally *sum, const wp_lane_tally *tally)
+{
+    for (unsigned state = 0; state < WP_STATES; state++) {
+        stats->ended[state] += wp_load_relaxed(&tally->ended[state]);
+    }
+    wp_histogram_merge(&sum->waited, &tally->waited);
+    wp_histogram_merge(&sum->ran, &tally->ran);
+}
+
+static void
+read_percentiles(const wp_histogram *histogram, uint64_t out[4])
+{
+    static const double fractions[4] = {0.5, 0.9, 0.99, 1.0};
+    for (unsigned i = 0; i < 4; i++) {
+        out[i] = wp_histogram_percentile(histogram, fractions[i]);
+    }
+}
+
+/* Lock held, so that no worker comes or goes meanwhile. */
+static void
+lane_stats(const wp_pool *pool, unsigned index, wp_lane_stats *stats)
+{
+    const wp_lane *lane = &pool->lanes[index];
+    wp_lane_tally sum = {0};
+    stats->submitted = lane->submitted;
+    stats->rejected = lane->rejected;
+    stats->waiting = lane->waiting;
+    stats->capacity = lane->capacity;
+    add_tally(stats, &sum, &pool->outside->lanes[index]);
+    add_tally(stats, &sum, &pool->gone->lanes[index]);
+    for (const wp_worker *worker = pool->workers; worker != NULL; worker = worker->next_worker) {
+        add_tally(stats, &sum, &worker->tally->lanes[index]);
+    }
+    read_percentiles(&sum.waited, stats->waited_ns);
+    read_percentiles(&sum.ran, stats->ran_ns);
+}
+
+void
+wp_pool_stats_get(wp_pool *pool, wp_pool_stats *stats)
+{
+    memset(stats, 0, sizeof *stats);
+    wp_lock_take(&pool->lock);
+    stats->max_workers = pool->max_workers;
+    stats->workers = pool->n_workers;
+    stats->busy = pool->n_workers - pool->n_idle;
+    stats->unfinished = pool->unfinished;
+    stats->busy_ns = wp_load_relaxed(&pool->outside->busy_ns) + wp_load_relaxed(&pool->gone->busy_ns);
+    for (const wp_worker *worker = pool->workers; worker != NULL; worker = worker->next_worker) {
+        stats->busy_ns += wp_load_relaxed(&worker->tally->busy_ns);
+    }
+    stats->n_lanes = pool->config.n_lanes;
+    for (unsigned i = 0; i < stats->n_lanes; i++) {
+        lane_stats(pool, i, &stats->lanes[i]);
+    }
+    wp_lock_give(&pool->lock);
+}
+
+/* ---- After a fork ---- */
+
+/* The parent's threads do not exist here, and its locks may be held by them for ever. So everything that they could
+ * have been changing is started anew; what it pointed to is left alone, since nobody knows its state. Jobs of before
+ * are told by their epoch. */
+void
+wp_pool_after_fork(wp_pool *pool)
+{
+    wp_store_relaxed(&pool->lock.word, WP_LOCK_FREE);
+    wp_store_relaxed(&pool->ready, 0);
+    pool->epoch++;
+    pool->n_workers = 0;
+    pool->n_threads = 0;
+    pool->n_idle = 0;
+    pool->waking = false;
+    pool->unfinished = 0;
+    pool->idle = NULL;
+    pool->workers = NULL;
+    pool->retired = NULL;
+    pool->drain_waiters = 0;
+    pool->start_again = 0;
+    for (unsigned i = 0; i < pool->config.n_lanes; i++) {
+        wp_lane *lane = &pool->lanes[i];
+        wp_ring_init(&lane->ring);
+        lane->running = 0;
+        lane->waiting = 0;
+        lane->passed = 0;
+        lane->blocked = 0;
+    }
+    wp_keeper_init(&pool->keeper);
+    if (pool->hooks.forked != NULL) {
+        pool->hooks.forked(pool->hooks.context);
+    }
+}

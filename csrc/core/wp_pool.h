@@ -1,0 +1,189 @@
+/* The pool: lanes of waiting jobs, and workers that run them. This is the core's interface.
+ *
+ * Every function may be called from any thread unless it says otherwise. None calls foreign code (a job class's
+ * functions, a hook) while a lock is held, but for `describe`, which must not call back.
+ */
+#ifndef WP_POOL_H
+#define WP_POOL_H
+
+#include "wp_extra.h"
+#include "wp_stats.h"
+
+#define WP_UNBOUNDED UINT64_MAX
+
+enum wp_result {
+    WP_OK,
+    WP_FULL,        /* No room in the queue. */
+    WP_CLOSED,      /* The pool (or results queue) takes no more jobs. */
+    WP_BROKEN,      /* A worker could not be initialised: the pool is unusable. */
+    WP_STOPPED,     /* The token was cancelled. */
+    WP_LATE,        /* The deadline came first. */
+    WP_INTERRUPTED, /* A signal handler ran: look at what it wanted, and call again. */
+    WP_NO_MEMORY,
+    WP_NO_THREAD, /* The system would not start a thread, and the pool cannot do without one. */
+    WP_FINISHED,  /* No more results will come. */
+};
+
+typedef struct wp_lane_config {
+    uint64_t capacity;    /* Jobs that may wait; 0: none may, submit hands over to a free worker; or WP_UNBOUNDED. */
+    uint32_t max_running; /* Workers that may run its jobs at one time; 0: any number. */
+} wp_lane_config;
+
+/* What a host adds to the life of the threads. Each may be NULL; called with no lock held. */
+typedef struct wp_hooks {
+    /* On a new worker, before its first job. Nonzero: it could not be initialised, and the pool breaks. */
+    int (*worker_start)(void *context, wp_worker *worker);
+    /* On the worker, after its last. */
+    void (*worker_stop)(void *context, wp_worker *worker);
+    /* On a worker that found nothing to do, before it sleeps. */
+    void (*worker_idle)(void *context, wp_worker *worker);
+    /* On the keeper's thread, some time after wp_pool_ask_keeper, and then every few milliseconds until it returns
+     * false: nothing was left to do. */
+    bool (*attend)(void *context);
+    void (*keeper_stop)(void *context);
+    /* In a forked child, for each pool of the parent; only that thread exists. */
+    void (*forked)(void *context);
+    /* The pool is about to be freed: wp_pool_try_ref has no claim on it any more. */
+    void (*unlisted)(void *context);
+    /* The pool is freed; the last call. */
+    void (*freed)(void *context);
+    void *context;
+} wp_hooks;
+
+typedef struct wp_pool_config {
+    uint32_t max_workers; /* At least 1. */
+    uint32_t n_lanes;     /* 1 to WP_MAX_LANES. */
+    wp_lane_config lanes[WP_MAX_LANES]; /* The most urgent first. */
+    uint32_t fairness;      /* A waiting lane is served at least once in so many jobs; 0: never before a more urgent. */
+    uint64_t idle_timeout;  /* A worker that found nothing to do for so long (ns) retires; or WP_FOREVER. */
+    size_t stack_size;      /* Bytes; 0: the default. */
+    char thread_name[32];   /* Workers are called thread_name_0 and so on. */
+    wp_hooks hooks;
+} wp_pool_config;
+
+/* A pool with one reference, or NULL without memory. No thread is started. */
+wp_pool *wp_pool_new(const wp_pool_config *config);
+
+void wp_pool_ref(wp_pool *pool);
+
+/* Takes a reference unless the last is gone already. For hosts that keep a list of pools, from which the `unlisted` hook
+ * takes them. */
+bool wp_pool_try_ref(wp_pool *pool);
+
+/* The context that the pool's hooks were given. */
+void *wp_pool_hook_context(const wp_pool *pool);
+
+/* Whether jobs wait that a worker could begin. One load. */
+bool wp_pool_has_work(wp_pool *pool);
+
+/* With the last reference but those of its own threads, the pool is closed; its threads finish what waits, then it is
+ * freed. */
+void wp_pool_unref(wp_pool *pool);
+
+/* ---- Jobs ---- */
+
+/* Submits a job to a lane. On WP_OK the pool holds a reference of its own and the job will end in exactly one outcome.
+ * On anything else the job is untouched. Never blocks: WP_FULL says that the lane has no room; `over` lets it in all
+ * the same, for a worker that submits to its own pool and must not wait for itself.
+ * The job must not outlive the submitter's reference to the pool. */
+enum wp_result wp_pool_submit(wp_pool *pool, unsigned lane, wp_job *job, bool over);
+
+/* Sleeps until the lane may have room (WP_OK), or WP_CLOSED, WP_BROKEN, WP_STOPPED (token; may be NULL), WP_LATE,
+ * WP_INTERRUPTED. Then submit again; another may have been faster. Whoever gives up after WP_OK without submitting
+ * must call wp_pool_pass_room. */
+enum wp_result wp_pool_wait_room(wp_pool *pool, unsigned lane, wp_token *token, uint64_t deadline);
+void wp_pool_pass_room(wp_pool *pool, unsigned lane);
+
+/* The two together: blocks until submitted or not possible. For callers in C. */
+enum wp_result wp_pool_submit_wait(wp_pool *pool, unsigned lane, wp_job *job, uint64_t deadline);
+
+/* Runs a job on the calling thread that was never submitted, with the lane's statistics. The caller keeps its
+ * reference. */
+void wp_pool_run_here(wp_pool *pool, unsigned lane, wp_job *job);
+
+/* Cancels the oldest waiting plain job of the lane; false if there is none. */
+bool wp_pool_discard_oldest(wp_pool *pool, unsigned lane);
+
+/* Cancels a job that has not begun; false if it has. */
+bool wp_job_cancel(wp_job *job);
+
+/* Cancels a job that has not begun, or asks a running one to stop; false if it has ended. */
+bool wp_job_stop(wp_job *job);
+
+/* Takes a waiting plain job back and runs it on the calling thread; false if it has begun, or if its lane limits how
+ * many may run and the caller is not a worker that runs one of them. */
+bool wp_job_run_here(wp_job *job);
+
+/* The pool was broken, or the process is a fork and the job's threads are in the parent. */
+bool wp_job_is_lost(wp_job *job);
+
+/* ---- Life ---- */
+
+/* Changes the number of workers, at least 1. More start when there is work; surplus ones leave after their job. */
+void wp_pool_resize(wp_pool *pool, uint32_t max_workers);
+
+/* Sleeps until every job submitted before has ended, and any submitted meanwhile. WP_OK, WP_LATE, WP_INTERRUPTED. */
+enum wp_result wp_pool_drain(wp_pool *pool, uint64_t deadline);
+
+/* No more jobs: submit says WP_CLOSED from now on, and workers leave when nothing waits. Idempotent. */
+void wp_pool_close(wp_pool *pool);
+
+/* Cancels every job that waits; returns how many. */
+uint64_t wp_pool_cancel_waiting(wp_pool *pool);
+
+/* Ends every waiting job as WP_LOST and closes the pool for good. */
+void wp_pool_break(wp_pool *pool);
+
+/* After wp_pool_close: sleeps until all threads have left, and joins them. WP_OK, WP_LATE, WP_INTERRUPTED. A worker of
+ * the pool must not call it. */
+enum wp_result wp_pool_join(wp_pool *pool, uint64_t deadline);
+
+bool wp_pool_is_closed(wp_pool *pool);
+
+/* Asks for the `attend` hook. Cheap when it was asked for already. False: there is no thread to do it. */
+bool wp_pool_ask_keeper(wp_pool *pool);
+
+/* ---- Workers ---- */
+
+/* The worker that is the calling thread, or NULL; of any pool. */
+wp_worker *wp_worker_self(void);
+wp_pool *wp_worker_pool(const wp_worker *worker);
+uint32_t wp_worker_index(const wp_worker *worker);
+/* The job it runs now; only to be asked by the worker itself. */
+wp_job *wp_worker_job(const wp_worker *worker);
+/* A place for the host's own data. Written and read by the worker only. */
+void **wp_worker_local(wp_worker *worker);
+
+/* Whether jobs more urgent than the one this worker runs wait and no other worker is there for them: a range should
+ * return what it has not begun. One load. `self` may be NULL. */
+bool wp_worker_is_wanted(const wp_worker *self);
+
+/* ---- Statistics ---- */
+
+typedef struct wp_lane_stats {
+    uint64_t submitted;
+    uint64_t rejected;         /* Turned away for want of room. */
+    uint64_t waiting;          /* Now. */
+    uint64_t capacity;
+    uint64_t ended[WP_STATES]; /* By outcome. */
+    uint64_t waited_ns[4];     /* 50th, 90th, 99th percentile, and longest (each up to 19 % too large). */
+    uint64_t ran_ns[4];
+} wp_lane_stats;
+
+typedef struct wp_pool_stats {
+    uint32_t max_workers;
+    uint32_t workers;    /* Started and not gone. */
+    uint32_t busy;       /* Of them, not asleep. */
+    uint64_t unfinished; /* Submitted and not ended, as far as the workers have reported. */
+    uint64_t busy_ns;    /* Time in jobs, all workers together. */
+    uint32_t n_lanes;
+    wp_lane_stats lanes[WP_MAX_LANES];
+} wp_pool_stats;
+
+void wp_pool_stats_get(wp_pool *pool, wp_pool_stats *stats);
+
+/* Calls `report` with a line for each job that runs on a worker now. */
+void wp_pool_describe_running(wp_pool *pool, void (*report)(void *context, uint32_t worker, const char *text),
+                              void *context);
+
+#endif

@@ -1,0 +1,793 @@
+/* Between submit and claim: who gets in, who is called, what a worker takes.
+ *
+ * Everything that changes a lane stands here, under the pool's lock. Functions that decide to wake somebody only note it
+ * in wp_errands; the system calls follow when the lock has been given back.
+ */
+#include "wp_internal.h"
+
+#include <string.h>
+
+/* Jobs shorter than this (ns) have their waiting time measured one in SAMPLED_ONE_IN: reading the clock would cost as
+ * much as queueing them. */
+#define ALWAYS_MEASURED_NS 1000u
+#define SAMPLED_ONE_IN 16u
+
+/* ---- Errands ---- */
+
+void
+wp_errands_run(wp_pool *pool, const wp_errands *errands)
+{
+    if (errands->room != NULL) {
+        wp_word_wake(errands->room, errands->room_count);
+    }
+    if (errands->drained) {
+        wp_word_wake(&pool->drained, WP_WAKE_ALL);
+    }
+    if (errands->call != NULL) {
+        wp_store_release(&errands->call->signal, 1);
+        wp_word_wake(&errands->call->signal, 1);
+    }
+    if (errands->start) {
+        wp_worker_start(pool);
+    }
+}
+
+void
+wp_lane_refresh(wp_pool *pool, unsigned lane)
+{
+    const wp_lane *l = &pool->lanes[lane];
+    uint32_t ready = wp_load_relaxed(&pool->ready);
+    uint32_t bit = 1u << lane;
+    ready = l->waiting > 0 && l->running < l->max_running ? ready | bit : ready & ~bit;
+    wp_store_relaxed(&pool->ready, ready);
+}
+
+void
+wp_leave_idle_list(wp_pool *pool, wp_worker *worker)
+{
+    if (worker->previous_idle != NULL) {
+        worker->previous_idle->next_idle = worker->next_idle;
+    } else {
+        pool->idle = worker->next_idle;
+    }
+    if (worker->next_idle != NULL) {
+        worker->next_idle->previous_idle = worker->previous_idle;
+    }
+    worker->is_idle = false;
+    pool->n_idle--;
+}
+
+static bool
+may_start_worker(const wp_pool *pool)
+{
+    return pool->n_workers < pool->max_workers && (pool->start_again == 0 || wp_clock() >= pool->start_again);
+}
+
+void
+wp_call_help(wp_pool *pool, wp_errands *errands)
+{
+    if (pool->waking || wp_load_relaxed(&pool->ready) == 0) {
+        return;
+    }
+    if (pool->idle != NULL) {
+        errands->call = pool->idle;
+        wp_leave_idle_list(pool, pool->idle);
+        pool->waking = true;
+    } else if (may_start_worker(pool)) {
+        pool->n_workers++;
+        pool->n_threads++;
+        errands->start = true;
+        pool->waking = true;
+    }
+}
+
+void
+wp_report_ended(wp_pool *pool, uint64_t count, wp_errands *errands)
+{
+    pool->unfinished -= count;
+    if (pool->unfinished == 0 && pool->drain_waiters > 0) {
+        wp_add_acq_rel(&pool->drained, 1);
+        errands->drained = true;
+    }
+}
+
+/* ---- Room ---- */
+
+/* How many more jobs the lane takes. Without a waiting line, as many as there are workers to hand them to: asleep, on
+ * their way, or not started yet, less the jobs that are on their way to those. */
+static uint64_t
+room_in(const wp_pool *pool, const wp_lane *lane)
+{
+    uint64_t limit = lane->capacity;
+    if (limit == 0) {
+        limit = pool->n_idle + (pool->waking ? 1u : 0u);
+        if (pool->max_workers > pool->n_workers) {
+            limit += pool->max_workers - pool->n_workers;
+        }
+    }
+    return limit > lane->waiting ? limit - lane->waiting : 0;
+}
+
+/* Sleepers are woken when half of the line is free, not for each free place: so a producer that was held up comes back
+ * to room for many jobs. Not latched: as long as somebody sleeps, each claim below the mark wakes again. */
+void
+wp_offer_room(wp_pool *pool, unsigned lane, wp_errands *errands)
+{
+    wp_lane *l = &pool->lanes[lane];
+    if (l->blocked == 0 || l->waiting > l->capacity / 2) {
+        return;
+    }
+    uint64_t room = room_in(pool, l);
+    if (room > 0) {
+        wp_add_acq_rel(&l->room, 1);
+        errands->room = &l->room;
+        errands->room_count = room < WP_WAKE_ALL ? (uint32_t)room : WP_WAKE_ALL;
+    }
+}
+
+static enum wp_result
+phase_result(const wp_pool *pool)
+{
+    switch (wp_load_relaxed(&pool->phase)) {
+    case WP_OPEN:
+        return WP_OK;
+    case WP_CLOSING:
+        return WP_CLOSED;
+    default:
+        return WP_BROKEN;
+    }
+}
+
+/* Whether a sleeper for room should stop sleeping. */
+static enum wp_result
+look_for_room(wp_pool *pool, unsigned lane)
+{
+    enum wp_result result = phase_result(pool);
+    if (result == WP_OK && room_in(pool, &pool->lanes[lane]) == 0) {
+        result = WP_FULL;
+    }
+    return result;
+}
+
+/* What sleep_for_room needs to know. */
+typedef struct lane_place {
+    wp_pool *pool;
+    unsigned lane;
+} lane_place;
+
+static enum wp_result
+sleep_for_room(void *context, uint64_t deadline)
+{
+    const lane_place *place = context;
+    wp_pool *pool = place->pool;
+    unsigned lane = place->lane;
+    wp_lane *l = &pool->lanes[lane];
+    wp_lock_take(&pool->lock);
+    enum wp_result result = look_for_room(pool, lane);
+    uint32_t seen = wp_load_relaxed(&l->room);
+    if (result == WP_FULL) {
+        l->blocked++;
+    }
+    wp_lock_give(&pool->lock);
+    if (result != WP_FULL) {
+        return result;
+    }
+    enum wp_result slept = wp_result_of_wait(wp_word_wait(&l->room, seen, deadline));
+    wp_lock_take(&pool->lock);
+    l->blocked--;
+    wp_lock_give(&pool->lock);
+    return slept == WP_OK ? WP_FULL : slept;
+}
+
+void
+wp_pool_pass_room(wp_pool *pool, unsigned lane)
+{
+    wp_errands errands = {0};
+    wp_lock_take(&pool->lock);
+    wp_offer_room(pool, lane, &errands);
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
+}
+
+enum wp_result
+wp_wait_for_room(wp_word *room, wp_token *token, uint64_t deadline, wp_room_sleep *sleep, void *context)
+{
+    wp_watch watch = {.wake = room};
+    uint64_t until = deadline;
+    if (token != NULL) {
+        if (wp_token_is_cancelled(token) || !wp_watch_start(&watch, token)) {
+            return WP_STOPPED;
+        }
+        until = wp_token_deadline(token) < until ? wp_token_deadline(token) : until;
+    }
+    enum wp_result result = WP_FULL;
+    while (result == WP_FULL) {
+        result = sleep(context, until);
+        if (token != NULL && wp_token_is_cancelled(token)) {
+            result = WP_STOPPED;
+        }
+    }
+    if (token != NULL) {
+        wp_watch_stop(&watch, token);
+    }
+    return result;
+}
+
+enum wp_result
+wp_pool_wait_room(wp_pool *pool, unsigned lane, wp_token *token, uint64_t deadline)
+{
+    lane_place place = {pool, lane};
+    enum wp_result result = wp_wait_for_room(&pool->lanes[lane].room, token, deadline, sleep_for_room, &place);
+    if (result != WP_OK) {
+        /* A wake-up that was meant for this thread must not be lost with it. */
+        wp_pool_pass_room(pool, lane);
+    }
+    return result;
+}
+
+/* ---- Submit ---- */
+
+/* The calling thread as a worker of this pool, or NULL. */
+static wp_worker *
+self_in(const wp_pool *pool)
+{
+    wp_worker *self = wp_worker_self();
+    return self != NULL && self->pool == pool ? self : NULL;
+}
+
+static uint32_t
+units_of(const wp_job *job)
+{
+    return job->flags & WP_JOB_IS_RANGE ? ((const wp_range *)(const void *)job)->units : 1;
+}
+
+static bool
+is_measured(const wp_lane *lane, const wp_job *job)
+{
+    uint32_t mean = wp_load_relaxed(&lane->pace.mean_ns);
+    return mean == WP_PACE_UNKNOWN || mean >= ALWAYS_MEASURED_NS || (job->flags & WP_JOB_TIMED) ||
+           lane->submitted % SAMPLED_ONE_IN == 0;
+}
+
+/* Puts the job at the end of its lane, lock held. */
+static enum wp_result
+enqueue(wp_pool *pool, unsigned lane, wp_job *job, bool over)
+{
+    wp_lane *l = &pool->lanes[lane];
+    uint32_t units = units_of(job);
+    enum wp_result phase = phase_result(pool);
+    if (phase != WP_OK) {
+        return phase;
+    }
+    if (!over && room_in(pool, l) == 0) {
+        l->rejected += units;
+        return WP_FULL;
+    }
+    job->epoch = pool->epoch;
+    job->queued_at = is_measured(l, job) ? wp_clock() : 0;
+    if (wp_ring_push_back(&l->ring, (wp_span){job, 0, units}) < 0) {
+        return WP_NO_MEMORY;
+    }
+    wp_or_acq_rel(&job->word, (uint32_t)WP_PENDING << WP_JOB_STATE_SHIFT);
+    l->waiting += units;
+    l->submitted += units;
+    pool->unfinished += units;
+    wp_lane_refresh(pool, lane);
+    return WP_OK;
+}
+
+/* A job that no worker will ever come for, because the first one could not be started: takes it off again. */
+static bool
+dequeue_unserved(wp_pool *pool, unsigned lane, wp_job *job)
+{
+    wp_lane *l = &pool->lanes[lane];
+    wp_lock_take(&pool->lock);
+    bool unserved = pool->n_workers == 0 && job->ticket != WP_NO_TICKET && wp_job_take(job, WP_NEW);
+    if (unserved) {
+        uint32_t units = units_of(job);
+        wp_ring_remove(&l->ring, job->ticket);
+        l->waiting -= units;
+        l->submitted -= units;
+        pool->unfinished -= units;
+        wp_lane_refresh(pool, lane);
+    }
+    wp_lock_give(&pool->lock);
+    return unserved;
+}
+
+/* Hangs the job on its token and its queue time limit, before it is queued: then neither can be missed. They cannot end
+ * a job that is NEW, so catch_up looks again afterwards. */
+static enum wp_result
+set_limits(wp_pool *pool, wp_job *job)
+{
+    wp_extra *extra = job->extra;
+    uint64_t limit = WP_FOREVER;
+    if (extra->queue_timeout != WP_FOREVER) {
+        limit = wp_clock() + extra->queue_timeout;
+    }
+    if (extra->token != NULL) {
+        if (wp_token_is_cancelled(extra->token)) {
+            return WP_STOPPED;
+        }
+        limit = wp_token_deadline(extra->token) < limit ? wp_token_deadline(extra->token) : limit;
+    }
+    if (limit != WP_FOREVER || extra->run_timeout != WP_FOREVER) {
+        enum wp_result watched = wp_keeper_watch(pool, job, limit);
+        if (watched != WP_OK) {
+            return watched;
+        }
+    }
+    extra->watch.job = job;
+    if (extra->token != NULL && !wp_watch_start(&extra->watch, extra->token)) {
+        wp_keeper_forget(pool, job);
+        return WP_STOPPED;
+    }
+    return WP_OK;
+}
+
+static void
+clear_limits(wp_pool *pool, wp_job *job)
+{
+    wp_extra *extra = job->extra;
+    if (extra == NULL) {
+        return;
+    }
+    if (extra->token != NULL) {
+        wp_watch_stop(&extra->watch, extra->token);
+    }
+    wp_keeper_forget(pool, job);
+}
+
+/* Acts on a cancellation or a time limit that came while the job was NEW. */
+static void
+catch_up(wp_job *job)
+{
+    const wp_extra *extra = job->extra;
+    if (extra->token != NULL && wp_token_is_cancelled(extra->token)) {
+        wp_job_stop(job);
+    } else if (extra->queue_timeout == 0 && wp_job_take(job, WP_EXPIRED)) {
+        wp_job_withdraw(job, WP_EXPIRED);
+    }
+}
+
+enum wp_result
+wp_pool_submit(wp_pool *pool, unsigned lane, wp_job *job, bool over)
+{
+    wp_errands errands = {0};
+    job->pool = pool;
+    job->lane = (uint8_t)lane;
+    if (job->extra != NULL && !wp_pool_is_closed(pool)) {
+        enum wp_result limits = set_limits(pool, job);
+        if (limits != WP_OK) {
+            return limits;
+        }
+    }
+    wp_job_ref(job); /* The pool's. */
+    wp_lock_take(&pool->lock);
+    enum wp_result result = enqueue(pool, lane, job, over);
+    if (result == WP_OK) {
+        wp_call_help(pool, &errands);
+    }
+    bool first_worker = errands.start && pool->n_workers == 1;
+    wp_lock_give(&pool->lock);
+
+    if (result == WP_OK && first_worker) {
+        errands.start = false;
+        if (wp_worker_start(pool) != 0 && dequeue_unserved(pool, lane, job)) {
+            result = WP_NO_THREAD;
+        }
+    }
+    wp_errands_run(pool, &errands);
+    if (result != WP_OK) {
+        clear_limits(pool, job);
+        wp_sub_acq_rel(&job->references, 1); /* The caller's stands, so it is not the last. */
+    } else if (job->extra != NULL) {
+        catch_up(job);
+    }
+    return result;
+}
+
+enum wp_result
+wp_pool_submit_wait(wp_pool *pool, unsigned lane, wp_job *job, uint64_t deadline)
+{
+    bool over = self_in(pool) != NULL;
+    for (;;) {
+        enum wp_result result = wp_pool_submit(pool, lane, job, over);
+        if (result != WP_FULL) {
+            return result;
+        }
+        result = wp_pool_wait_room(pool, lane, job->extra != NULL ? job->extra->token : NULL, deadline);
+        if (result != WP_OK) {
+            return result;
+        }
+    }
+}
+
+/* ---- Claim ---- */
+
+/* The lane whose turn it is: the most urgent that has work, unless another has been passed over for as long as fairness
+ * allows. `most` is lowered to what may be claimed before the next one's turn. Each of the other waiting lanes may have
+ * its turn first, hence their number is taken off the allowance. */
+static unsigned
+next_lane(wp_pool *pool, uint32_t *most)
+{
+    uint32_t ready = wp_load_relaxed(&pool->ready);
+    unsigned urgent = (unsigned)__builtin_ctz(ready);
+    uint32_t others = ready & (ready - 1);
+    uint64_t fairness = pool->config.fairness;
+    if (others == 0 || fairness == 0) {
+        return urgent;
+    }
+    uint64_t n_others = (uint64_t)__builtin_popcount(others);
+    uint64_t allowance = fairness > n_others ? fairness - n_others : 1;
+    unsigned starved = urgent;
+    uint64_t longest = 0;
+    for (uint32_t rest = others; rest != 0; rest &= rest - 1) {
+        unsigned lane = (unsigned)__builtin_ctz(rest);
+        if (pool->lanes[lane].passed >= longest) {
+            longest = pool->lanes[lane].passed;
+            starved = lane;
+        }
+    }
+    if (longest >= allowance) {
+        *most = 1;
+        return starved;
+    }
+    *most = allowance - longest < *most ? (uint32_t)(allowance - longest) : *most;
+    return urgent;
+}
+
+static void
+note_passed(wp_pool *pool, unsigned served, uint64_t jobs)
+{
+    pool->lanes[served].passed = 0;
+    uint32_t ready = wp_load_relaxed(&pool->ready) & ~(1u << served);
+    for (; ready != 0; ready &= ready - 1) {
+        pool->lanes[__builtin_ctz(ready)].passed += jobs;
+    }
+}
+
+/* A fair part of what waits, so that the last jobs are spread over all workers. */
+static uint32_t
+fair_part(const wp_pool *pool, const wp_lane *lane)
+{
+    uint64_t part = (lane->waiting + pool->n_workers - 1) / pool->n_workers;
+    return part < UINT32_MAX ? (uint32_t)part : UINT32_MAX;
+}
+
+static uint32_t
+smaller(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The range is RUNNING from the first claim on. One that was cancelled has no spans, because both happen under the
+ * lock. */
+wp_span
+wp_claim_units(wp_lane *lane, uint64_t ticket, uint32_t count)
+{
+    wp_span *span = wp_ring_at(&lane->ring, ticket);
+    wp_span part = *span;
+    part.end = part.begin + smaller(count, part.end - part.begin);
+    if (part.end == span->end) {
+        wp_ring_remove(&lane->ring, ticket);
+    } else {
+        span->begin = part.end;
+    }
+    lane->waiting -= part.end - part.begin;
+    wp_job_take(part.job, WP_RUNNING);
+    return part;
+}
+
+static uint32_t
+units_to_claim(const wp_pool *pool, const wp_lane *lane, const wp_span *span, uint32_t most)
+{
+    const wp_group *group = ((const wp_range *)(const void *)span->job)->group;
+    uint32_t by_pace = wp_pace_claim(group->pace, span->job->class->claim_ns, group->most_claimed);
+    return smaller(smaller(by_pace, fair_part(pool, lane)), most);
+}
+
+static size_t
+claim_jobs(wp_pool *pool, wp_worker *worker, wp_lane *lane, uint32_t most)
+{
+    size_t n = 0;
+    uint32_t limit = 1;
+    for (wp_span *first = wp_ring_front(&lane->ring); first != NULL; first = wp_ring_front(&lane->ring)) {
+        if (first->job->flags & WP_JOB_IS_RANGE) {
+            if (n == 0) {
+                uint32_t count = units_to_claim(pool, lane, first, most);
+                worker->claimed[n++] = wp_claim_units(lane, lane->ring.head, count);
+            }
+            break;
+        }
+        if (n == 0) {
+            uint32_t by_pace = wp_pace_claim(&lane->pace, first->job->class->claim_ns, WP_MOST_CLAIMED);
+            limit = lane->capacity == 0 ? 1 : smaller(smaller(by_pace, fair_part(pool, lane)), most);
+        }
+        worker->claimed[n++] = *first;
+        wp_ring_pop_front(&lane->ring);
+        lane->waiting--;
+        if (n == limit) {
+            break;
+        }
+    }
+    return n;
+}
+
+bool
+wp_claim(wp_pool *pool, wp_worker *worker)
+{
+    if (wp_load_relaxed(&pool->ready) == 0) {
+        return false;
+    }
+    uint32_t most = UINT32_MAX;
+    unsigned index = next_lane(pool, &most);
+    wp_lane *lane = &pool->lanes[index];
+    uint64_t before = lane->waiting;
+    worker->n_claimed = claim_jobs(pool, worker, lane, most);
+    worker->lane = index;
+    worker->has_claim = true;
+    lane->running++;
+    note_passed(pool, index, before - lane->waiting);
+    wp_lane_refresh(pool, index);
+    return true;
+}
+
+void
+wp_claim_give_back(wp_worker *worker, size_t first)
+{
+    wp_pool *pool = worker->pool;
+    wp_lane *lane = &pool->lanes[worker->lane];
+    wp_errands errands = {0};
+    wp_lock_take(&pool->lock);
+    while (worker->n_claimed > first) {
+        const wp_span *span = &worker->claimed[worker->n_claimed - 1];
+        if (wp_ring_push_front(&lane->ring, *span) < 0) {
+            break; /* No memory: the worker keeps them and does them itself. */
+        }
+        lane->waiting += span->end - span->begin;
+        worker->n_claimed--;
+    }
+    wp_lane_refresh(pool, worker->lane);
+    wp_call_help(pool, &errands);
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
+}
+
+/* ---- Begin and end ---- */
+
+bool
+wp_job_begin(wp_job *job, uint32_t worker, uint64_t now)
+{
+    if (!wp_job_take(job, WP_RUNNING)) {
+        return false;
+    }
+    job->worker = worker;
+    wp_extra *extra = job->extra;
+    if (extra != NULL) {
+        extra->waited = job->queued_at != 0 && now > job->queued_at ? now - job->queued_at : 0;
+        extra->ran = now; /* The beginning, until wp_job_finish makes it the duration. */
+        if (extra->run_timeout != WP_FOREVER) {
+            job->deadline = now + extra->run_timeout;
+            uint64_t limit = job->deadline;
+            if (extra->token != NULL && wp_token_deadline(extra->token) < limit) {
+                limit = wp_token_deadline(extra->token);
+            }
+            /* The keeper runs and has room since submit, where failing was possible. */
+            wp_keeper_watch(job->pool, job, limit);
+        }
+    }
+    return true;
+}
+
+void
+wp_tally_started(wp_tally *tally, wp_job *job, uint64_t now)
+{
+    if (job->queued_at != 0) {
+        wp_histogram_add(&tally->lanes[job->lane].waited, now > job->queued_at ? now - job->queued_at : 0, 1);
+    }
+}
+
+void
+wp_job_ended(wp_job *job, wp_state outcome)
+{
+    clear_limits(job->pool, job);
+    if (wp_job_conclude(job, outcome)) {
+        job->class->notify(job);
+    }
+    if (job->extra != NULL && job->extra->results != NULL) {
+        wp_results_deliver(job->extra->results, job);
+    }
+}
+
+void
+wp_job_finish(wp_job *job, wp_state outcome, uint64_t now)
+{
+    if (job->extra != NULL) {
+        job->extra->ran = now > job->extra->ran ? now - job->extra->ran : 0;
+    }
+    wp_job_ended(job, outcome);
+}
+
+static void
+count_outside(wp_pool *pool, const wp_job *job, wp_state outcome, uint64_t count)
+{
+    wp_count(&pool->outside->lanes[job->lane].ended[outcome], count);
+}
+
+/* Takes a job that will not be claimed out of its lane, lock held; false if it was claimed already. */
+static bool
+leave_ring(wp_pool *pool, wp_job *job, wp_errands *errands)
+{
+    wp_lane *lane = &pool->lanes[job->lane];
+    if (job->ticket == WP_NO_TICKET) {
+        return false;
+    }
+    wp_ring_remove(&lane->ring, job->ticket);
+    lane->waiting--;
+    wp_lane_refresh(pool, job->lane);
+    wp_offer_room(pool, job->lane, errands);
+    return true;
+}
+
+void
+wp_job_withdraw(wp_job *job, wp_state outcome)
+{
+    wp_pool *pool = job->pool;
+    wp_errands errands = {0};
+    wp_lock_take(&pool->lock);
+    bool was_waiting = leave_ring(pool, job, &errands);
+    count_outside(pool, job, outcome, 1);
+    wp_report_ended(pool, 1, &errands);
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
+    wp_job_ended(job, outcome);
+    if (was_waiting) {
+        wp_job_unref(job); /* The pool's; a worker that has claimed it drops it instead. */
+    }
+}
+
+bool
+wp_job_cancel(wp_job *job)
+{
+    if (job->flags & WP_JOB_IS_RANGE) {
+        wp_range_cancel((wp_range *)(void *)job);
+        return true;
+    }
+    if (!wp_job_take(job, WP_CANCELLED)) {
+        return false;
+    }
+    wp_job_withdraw(job, WP_CANCELLED);
+    return true;
+}
+
+bool
+wp_job_stop(wp_job *job)
+{
+    if (job->flags & WP_JOB_IS_RANGE) {
+        wp_job_ask_to_stop(job);
+        wp_range_cancel((wp_range *)(void *)job);
+        return true;
+    }
+    return wp_job_cancel(job) || wp_job_ask_to_stop(job);
+}
+
+bool
+wp_pool_discard_oldest(wp_pool *pool, unsigned lane)
+{
+    wp_job *oldest = NULL;
+    wp_lock_take(&pool->lock);
+    const wp_span *first = wp_ring_front(&pool->lanes[lane].ring);
+    if (first != NULL && !(first->job->flags & WP_JOB_IS_RANGE)) {
+        oldest = first->job;
+        wp_job_ref(oldest);
+    }
+    wp_lock_give(&pool->lock);
+    if (oldest == NULL) {
+        return false;
+    }
+    wp_job_cancel(oldest); /* If a worker was faster there is room as well. */
+    wp_job_unref(oldest);
+    return true;
+}
+
+/* ---- Jobs run by the thread that waits for them ---- */
+
+static wp_state
+run_once(wp_job *job, wp_worker *self, uint64_t *end)
+{
+    const wp_job_class *class = job->class;
+    wp_job *outer = self != NULL ? wp_worker_set_current(self, job) : NULL;
+    if (class->enter != NULL) {
+        class->enter(self);
+    }
+    wp_state outcome = class->run(job, self);
+    *end = wp_clock();
+    if (class->leave != NULL) {
+        class->leave(self);
+    }
+    if (self != NULL) {
+        wp_worker_set_current(self, outer);
+    }
+    return *end >= job->deadline ? WP_TIMED_OUT : outcome;
+}
+
+/* `counted`: it was submitted, so it is among the unfinished. */
+static void
+run_on_caller(wp_job *job, wp_worker *self, uint64_t now, bool counted)
+{
+    wp_pool *pool = job->pool;
+    wp_lane *lane = &pool->lanes[job->lane];
+    wp_errands errands = {0};
+    uint64_t end;
+
+    /* Out of the ring before it runs, which may take long: its place is free, and nobody finds it waiting there. */
+    wp_lock_take(&pool->lock);
+    bool was_waiting = leave_ring(pool, job, &errands);
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
+    errands = (wp_errands){0};
+
+    wp_state outcome = run_once(job, self, &end);
+
+    wp_lock_take(&pool->lock);
+    wp_tally_started(pool->outside, job, now);
+    wp_histogram_add(&pool->outside->lanes[job->lane].ran, end - now, 1);
+    count_outside(pool, job, outcome, 1);
+    if (counted) {
+        wp_report_ended(pool, 1, &errands);
+    } else {
+        lane->submitted++;
+    }
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
+    wp_job_finish(job, outcome, end);
+    if (was_waiting) {
+        wp_job_unref(job);
+    }
+}
+
+/* A lane that limits how many of its jobs run must not have another run beside them, unless the caller's own job is one
+ * of those: it stands still meanwhile. */
+static bool
+may_run_here(const wp_job *job, const wp_worker *self)
+{
+    bool own = self != NULL && self->has_claim && self->lane == job->lane;
+    return own || job->pool->lanes[job->lane].max_running == UINT32_MAX;
+}
+
+bool
+wp_job_run_here(wp_job *job)
+{
+    wp_worker *self = self_in(job->pool);
+    if ((job->flags & WP_JOB_IS_RANGE) || !may_run_here(job, self)) {
+        return false;
+    }
+    uint64_t now = wp_clock();
+    if (!wp_job_begin(job, self != NULL ? self->index : WP_NO_WORKER, now)) {
+        return false;
+    }
+    run_on_caller(job, self, now, true);
+    return true;
+}
+
+void
+wp_pool_run_here(wp_pool *pool, unsigned lane, wp_job *job)
+{
+    uint64_t now = wp_clock();
+    job->pool = pool;
+    job->lane = (uint8_t)lane;
+    job->epoch = pool->epoch;
+    job->queued_at = now;
+    wp_or_acq_rel(&job->word, (uint32_t)WP_PENDING << WP_JOB_STATE_SHIFT);
+    wp_worker *self = self_in(pool);
+    if (wp_job_begin(job, self != NULL ? self->index : WP_NO_WORKER, now)) {
+        run_on_caller(job, self, now, false);
+    }
+}
+
+bool
+wp_job_is_lost(wp_job *job)
+{
+    return wp_job_state(job) == WP_LOST || (job->pool != NULL && !wp_job_is_settled(job) && job->epoch != job->pool->epoch);
+}

@@ -1,0 +1,169 @@
+/* See wp_range.h. */
+#include "wp_internal.h"
+
+#include <stdlib.h>
+
+/* ---- Groups ---- */
+
+wp_group *
+wp_group_new(wp_pace *pace, uint32_t most_claimed)
+{
+    wp_group *group = calloc(1, sizeof *group);
+    if (group != NULL) {
+        wp_store_relaxed(&group->references, 1);
+        group->pace = pace != NULL ? pace : &group->own_pace;
+        group->most_claimed = most_claimed;
+    }
+    return group;
+}
+
+void
+wp_group_ref(wp_group *group)
+{
+    wp_add_relaxed(&group->references, 1);
+}
+
+void
+wp_group_unref(wp_group *group)
+{
+    if (wp_sub_acq_rel(&group->references, 1) == 1) {
+        free(group);
+    }
+}
+
+/* The listener announces itself and then looks for progress; who makes progress writes it and then looks for listeners.
+ * Each does both on `listeners` and on its own data in that order, and the additions are all on one word, so whichever
+ * comes second sees the first. */
+uint32_t
+wp_group_listen(wp_group *group)
+{
+    wp_add_acq_rel(&group->listeners, 1);
+    return wp_load_acquire(&group->progress);
+}
+
+enum wp_wait_result
+wp_group_sleep(wp_group *group, uint32_t seen, uint64_t deadline)
+{
+    return wp_word_wait(&group->progress, seen, deadline);
+}
+
+void
+wp_group_ignore(wp_group *group)
+{
+    wp_sub_acq_rel(&group->listeners, 1);
+}
+
+static void
+tell_group(wp_group *group)
+{
+    if (wp_add_acq_rel(&group->listeners, 0) > 0) {
+        wp_add_acq_rel(&group->progress, 1);
+        wp_word_wake(&group->progress, WP_WAKE_ALL);
+    }
+}
+
+/* ---- Ranges ---- */
+
+void
+wp_range_init(wp_range *range, const wp_job_class *class, uint32_t units, wp_group *group, wp_extra *extra)
+{
+    wp_job_init(&range->job, class, WP_JOB_IS_RANGE, extra);
+    range->units = units;
+    wp_store_relaxed(&range->open, units);
+    wp_group_ref(group);
+    range->group = group;
+}
+
+/* The last unit is done or given up. The pool's reference goes with it. */
+static void
+range_ended(wp_range *range)
+{
+    wp_job_ended(&range->job, wp_job_state(&range->job) == WP_CANCELLED ? WP_CANCELLED : WP_DONE);
+    wp_job_unref(&range->job);
+}
+
+void
+wp_range_done(wp_range *range, uint32_t units)
+{
+    wp_group *group = range->group;
+    wp_group_ref(group); /* The range may be gone once its units are counted. */
+    if (wp_sub_acq_rel(&range->open, units) == units) {
+        range_ended(range);
+    }
+    tell_group(group);
+    wp_group_unref(group);
+}
+
+/* The units that are left of the range's span, up to `most`, taken out of the lane; an empty span if none waits. */
+static wp_span
+take_units(wp_range *range, uint32_t most)
+{
+    wp_job *job = &range->job;
+    wp_pool *pool = job->pool;
+    wp_span part = {job, 0, 0};
+    wp_errands errands = {0};
+    wp_lock_take(&pool->lock);
+    if (job->ticket != WP_NO_TICKET) {
+        wp_lane *lane = &pool->lanes[job->lane];
+        part = wp_claim_units(lane, job->ticket, most);
+        wp_lane_refresh(pool, job->lane);
+        wp_offer_room(pool, job->lane, &errands);
+    }
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
+    return part;
+}
+
+static void
+count_here(wp_range *range, uint64_t begin, uint32_t done)
+{
+    wp_pool *pool = range->job.pool;
+    wp_errands errands = {0};
+    uint64_t elapsed = wp_clock() - begin;
+    wp_pace_note(range->group->pace, elapsed, done);
+    wp_lock_take(&pool->lock);
+    wp_lane_tally *tally = &pool->outside->lanes[range->job.lane];
+    wp_count(&tally->ended[WP_DONE], done);
+    wp_histogram_add(&tally->ran, elapsed / done, done);
+    wp_report_ended(pool, done, &errands);
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
+}
+
+uint32_t
+wp_range_run_here(wp_range *range, uint32_t most)
+{
+    wp_span part = take_units(range, most);
+    if (part.begin == part.end) {
+        return 0;
+    }
+    uint64_t begin = wp_clock();
+    uint32_t done = range->job.class->run_range(&range->job, part.begin, part.end, NULL);
+    count_here(range, begin, done);
+    wp_range_done(range, done);
+    return done;
+}
+
+void
+wp_range_cancel(wp_range *range)
+{
+    wp_job *job = &range->job;
+    wp_pool *pool = job->pool;
+    wp_errands errands = {0};
+    wp_lock_take(&pool->lock);
+    wp_lane *lane = &pool->lanes[job->lane];
+    uint32_t removed = (uint32_t)wp_ring_remove_all(&lane->ring, job);
+    lane->waiting -= removed;
+    if (removed > 0) {
+        wp_job_take(job, WP_CANCELLED);
+        wp_count(&pool->outside->lanes[job->lane].ended[WP_CANCELLED], removed);
+        wp_lane_refresh(pool, job->lane);
+        wp_offer_room(pool, job->lane, &errands);
+        wp_report_ended(pool, removed, &errands);
+    }
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
+    if (removed > 0) {
+        wp_range_done(range, removed);
+    }
+}

@@ -1,0 +1,54 @@
+/* Ranges: one job of many units, which several threads do parts of.
+ *
+ * DESIGN. A range waits in its lane as spans of units not yet claimed. A worker claims as many units from the first span
+ * as amount to a certain time by the pace measured so far, so cheap units are taken by the hundred and dear ones one by
+ * one; what it does not begin, because more urgent work came, it puts back. The thread that waits for the results may
+ * claim parts too. The range ends with its last unit.
+ *
+ * A group ties together the ranges that one consumer waits for: it holds the pace of their units and the event count
+ * that the consumer sleeps on.
+ */
+#ifndef WP_RANGE_H
+#define WP_RANGE_H
+
+#include "wp_stats.h"
+
+typedef struct wp_group {
+    wp_word references;
+    wp_word progress;  /* Changes when a claim has ended and somebody listens. */
+    wp_word listeners; /* Consumers that sleep or are about to. */
+    wp_pace *pace;     /* Constant: how long a unit takes; the owner's, or own_pace. */
+    wp_pace own_pace;
+    uint32_t most_claimed; /* Constant: units in one claim at most. */
+} wp_group;
+
+/* A group with one reference; `pace` may be NULL. NULL without memory. */
+wp_group *wp_group_new(wp_pace *pace, uint32_t most_claimed);
+void wp_group_ref(wp_group *group);
+void wp_group_unref(wp_group *group);
+
+/* To wait: listen, look whether there is progress already, sleep on the returned value, stop listening. */
+uint32_t wp_group_listen(wp_group *group);
+enum wp_wait_result wp_group_sleep(wp_group *group, uint32_t seen, uint64_t deadline);
+void wp_group_ignore(wp_group *group);
+
+/* Begins with its job, whose class has run_range. */
+typedef struct wp_range {
+    wp_job job;
+    uint32_t units;  /* Constant from submit on. */
+    wp_word open;    /* Units neither done nor given up. */
+    wp_group *group; /* Constant; a reference. */
+} wp_range;
+
+void wp_range_init(wp_range *range, const wp_job_class *class, uint32_t units, wp_group *group, wp_extra *extra);
+
+/* Takes up to `most` units that wait and does them on the calling thread; returns how many. */
+uint32_t wp_range_run_here(wp_range *range, uint32_t most);
+
+/* So many units are done, or will never be: for who claimed them. The range ends with the last, and may be gone then. */
+void wp_range_done(wp_range *range, uint32_t units);
+
+/* Gives up every unit that was not begun. Units that run are not touched. */
+void wp_range_cancel(wp_range *range);
+
+#endif

@@ -1,0 +1,244 @@
+/* See wp_results.h. */
+#include "wp_internal.h"
+
+#include <stdlib.h>
+
+#define FIRST_SIZE 16
+
+struct wp_results {
+    wp_word references;
+    wp_lock lock;
+    uint64_t capacity;  /* Constant. */
+    wp_job **unread;    /* Lock: ring of finished jobs, each with a reference. */
+    uint64_t size;      /* Lock: what the ring holds; a power of two, never less than `reserved`. */
+    uint64_t head;      /* Lock: the next to be read. */
+    uint64_t tail;      /* Lock. */
+    uint64_t reserved;  /* Lock: accepted and not read. */
+    uint64_t next_index; /* Lock. */
+    bool closed;        /* Lock. */
+    uint32_t readers;   /* Lock: threads that sleep for a result. */
+    uint32_t blocked;   /* Lock: threads that sleep for room. */
+    wp_word arrived;    /* Changes when readers should look again. */
+    wp_word room;       /* Changes when submitters should. */
+};
+
+wp_results *
+wp_results_new(uint64_t capacity)
+{
+    wp_results *results = calloc(1, sizeof *results);
+    if (results != NULL) {
+        wp_store_relaxed(&results->references, 1);
+        results->capacity = capacity;
+    }
+    return results;
+}
+
+void
+wp_results_ref(wp_results *results)
+{
+    wp_add_relaxed(&results->references, 1);
+}
+
+void
+wp_results_unref(wp_results *results)
+{
+    if (wp_sub_acq_rel(&results->references, 1) != 1) {
+        return;
+    }
+    for (; results->head != results->tail; results->head++) {
+        wp_job_unref(results->unread[results->head & (results->size - 1)]);
+    }
+    free(results->unread);
+    free(results);
+}
+
+/* Makes the ring large enough for one more reservation, so that delivering never needs memory. Lock held. */
+static bool
+make_room(wp_results *results)
+{
+    if (results->reserved < results->size) {
+        return true;
+    }
+    uint64_t size = results->size > 0 ? results->size * 2 : FIRST_SIZE;
+    wp_job **unread = size <= SIZE_MAX / sizeof *unread ? malloc((size_t)size * sizeof *unread) : NULL;
+    if (unread == NULL) {
+        return false;
+    }
+    for (uint64_t at = results->head; at != results->tail; at++) {
+        unread[at & (size - 1)] = results->unread[at & (results->size - 1)];
+    }
+    free(results->unread);
+    results->unread = unread;
+    results->size = size;
+    return true;
+}
+
+enum wp_result
+wp_results_reserve(wp_results *results, uint64_t *index)
+{
+    enum wp_result result = WP_OK;
+    wp_lock_take(&results->lock);
+    if (results->closed) {
+        result = WP_CLOSED;
+    } else if (results->reserved >= results->capacity) {
+        result = WP_FULL;
+    } else if (!make_room(results)) {
+        result = WP_NO_MEMORY;
+    } else {
+        results->reserved++;
+        *index = results->next_index++;
+    }
+    wp_lock_give(&results->lock);
+    return result;
+}
+
+/* A place is free again. Sleeping submitters are woken when half of the places are, and then as many as there are
+ * places. Lock held; returns how many to wake. */
+static uint32_t
+free_place(wp_results *results)
+{
+    results->reserved--;
+    if (results->blocked == 0 || results->reserved > results->capacity / 2) {
+        return 0;
+    }
+    wp_add_acq_rel(&results->room, 1);
+    uint64_t room = results->capacity - results->reserved;
+    return room < WP_WAKE_ALL ? (uint32_t)room : WP_WAKE_ALL;
+}
+
+/* After the last result of a closed queue, every sleeping reader must learn that there are no more. Lock held. */
+static bool
+has_finished(wp_results *results)
+{
+    return results->closed && results->reserved == 0;
+}
+
+static void
+wake_after(wp_results *results, uint32_t places, bool finished)
+{
+    if (places > 0) {
+        wp_word_wake(&results->room, places);
+    }
+    if (finished) {
+        wp_add_acq_rel(&results->arrived, 1);
+        wp_word_wake(&results->arrived, WP_WAKE_ALL);
+    }
+}
+
+void
+wp_results_unreserve(wp_results *results, uint64_t index)
+{
+    wp_lock_take(&results->lock);
+    if (index + 1 == results->next_index) {
+        results->next_index = index; /* Numbers have no gap unless another submitter took one meanwhile. */
+    }
+    uint32_t places = free_place(results);
+    bool finished = has_finished(results);
+    wp_lock_give(&results->lock);
+    wake_after(results, places, finished);
+}
+
+static enum wp_result
+sleep_for_room(void *context, uint64_t deadline)
+{
+    wp_results *results = context;
+    wp_lock_take(&results->lock);
+    enum wp_result result = results->closed ? WP_CLOSED : results->reserved >= results->capacity ? WP_FULL : WP_OK;
+    uint32_t seen = wp_load_relaxed(&results->room);
+    results->blocked += result == WP_FULL;
+    wp_lock_give(&results->lock);
+    if (result != WP_FULL) {
+        return result;
+    }
+    enum wp_result slept = wp_result_of_wait(wp_word_wait(&results->room, seen, deadline));
+    wp_lock_take(&results->lock);
+    results->blocked--;
+    wp_lock_give(&results->lock);
+    return slept == WP_OK ? WP_FULL : slept;
+}
+
+/* Hands a wake-up on that this thread got and does not use. */
+static void
+pass_room(wp_results *results)
+{
+    wp_add_acq_rel(&results->room, 1);
+    wp_word_wake(&results->room, 1);
+}
+
+enum wp_result
+wp_results_wait_room(wp_results *results, wp_token *token, uint64_t deadline)
+{
+    enum wp_result result = wp_wait_for_room(&results->room, token, deadline, sleep_for_room, results);
+    if (result != WP_OK) {
+        pass_room(results);
+    }
+    return result;
+}
+
+void
+wp_results_deliver(wp_results *results, wp_job *job)
+{
+    wp_job_ref(job);
+    wp_lock_take(&results->lock);
+    results->unread[results->tail++ & (results->size - 1)] = job;
+    bool wake = results->readers > 0;
+    if (wake) {
+        wp_add_acq_rel(&results->arrived, 1);
+    }
+    wp_lock_give(&results->lock);
+    if (wake) {
+        wp_word_wake(&results->arrived, 1);
+    }
+}
+
+/* Takes the next result if there is one, lock held. */
+static enum wp_result
+take_next(wp_results *results, wp_job **job, uint32_t *places)
+{
+    if (results->head == results->tail) {
+        return has_finished(results) ? WP_FINISHED : WP_FULL;
+    }
+    *job = results->unread[results->head++ & (results->size - 1)];
+    *places = free_place(results);
+    return WP_OK;
+}
+
+enum wp_result
+wp_results_next(wp_results *results, uint64_t deadline, wp_job **job)
+{
+    enum wp_result result;
+    enum wp_result slept = WP_OK;
+    uint32_t places = 0;
+    wp_lock_take(&results->lock);
+    while ((result = take_next(results, job, &places)) == WP_FULL && slept == WP_OK) {
+        uint32_t seen = wp_load_relaxed(&results->arrived);
+        results->readers++;
+        wp_lock_give(&results->lock);
+        slept = wp_result_of_wait(wp_word_wait(&results->arrived, seen, deadline));
+        wp_lock_take(&results->lock);
+        results->readers--;
+    }
+    bool finished = result == WP_OK && has_finished(results);
+    wp_lock_give(&results->lock);
+    wake_after(results, places, finished);
+    return result == WP_FULL ? slept : result;
+}
+
+void
+wp_results_close(wp_results *results)
+{
+    wp_lock_take(&results->lock);
+    results->closed = true;
+    wp_add_acq_rel(&results->room, 1);
+    wp_lock_give(&results->lock);
+    wake_after(results, WP_WAKE_ALL, true);
+}
+
+void
+wp_results_count(wp_results *results, uint64_t *reserved, uint64_t *unread)
+{
+    wp_lock_take(&results->lock);
+    *reserved = results->reserved;
+    *unread = results->tail - results->head;
+    wp_lock_give(&results->lock);
+}

@@ -1,0 +1,40 @@
+/* A bounded queue of results: the results channel of a worker pool.
+ *
+ * DESIGN. A job is accepted only with a place for its result reserved; the place is free again when the result has been
+ * read. So a worker that finishes a job always has room to report it and never blocks here, and a reader that is slow
+ * holds up those who submit. Results come in the order in which the jobs end.
+ *
+ * GUARANTEES. One lock for each queue, never held together with another. Any number of readers and submitters.
+ */
+#ifndef WP_RESULTS_H
+#define WP_RESULTS_H
+
+#include "wp_pool.h"
+
+/* A queue for so many results, at least 1, or WP_UNBOUNDED. One reference. NULL without memory. */
+wp_results *wp_results_new(uint64_t capacity);
+void wp_results_ref(wp_results *results);
+void wp_results_unref(wp_results *results);
+
+/* Reserves a place and gives the job its number (from 0, in order). WP_OK, WP_FULL, WP_CLOSED, WP_NO_MEMORY. */
+enum wp_result wp_results_reserve(wp_results *results, uint64_t *index);
+/* Gives back a place whose job was not submitted. */
+void wp_results_unreserve(wp_results *results, uint64_t index);
+
+/* Sleeps until there may be a place: WP_OK, WP_CLOSED, WP_STOPPED (token; may be NULL), WP_LATE, WP_INTERRUPTED. */
+enum wp_result wp_results_wait_room(wp_results *results, wp_token *token, uint64_t deadline);
+
+/* The job has ended: takes a reference and shows it to the readers. Needs its reservation; cannot fail. */
+void wp_results_deliver(wp_results *results, wp_job *job);
+
+/* The next result, waiting for it until the deadline: WP_OK and a reference to the job, WP_FINISHED (closed, and all
+ * were read), WP_LATE, WP_INTERRUPTED. */
+enum wp_result wp_results_next(wp_results *results, uint64_t deadline, wp_job **job);
+
+/* No more jobs: readers get what is to come, then WP_FINISHED. Idempotent. */
+void wp_results_close(wp_results *results);
+
+/* Places reserved: jobs not yet ended plus results not yet read. Unread: results that wait for a reader. */
+void wp_results_count(wp_results *results, uint64_t *reserved, uint64_t *unread);
+
+#endif

@@ -1,0 +1,503 @@
+/* A worker's life: start, claim, run, sleep, retire.
+ *
+ * The loop holds the pool's lock while it looks for work and gives it back for everything else. A worker goes to sleep by
+ * putting itself on the idle list under the same lock under which it saw that there is no work; whoever brings work
+ * takes it off the list under that lock and then sets its signal. So between "no work" and "asleep" no call can be lost.
+ */
+#include "wp_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* After a thread could not be started, the next attempt waits this long (ns): each costs a failing system call. */
+#define START_AGAIN_NS 100000000u
+
+/* The worker that this thread is. Thread-local, so it is no shared state. */
+static _Thread_local wp_worker *self_worker;
+
+wp_worker *
+wp_worker_self(void)
+{
+    return self_worker;
+}
+
+wp_pool *
+wp_worker_pool(const wp_worker *worker)
+{
+    return worker->pool;
+}
+
+uint32_t
+wp_worker_index(const wp_worker *worker)
+{
+    return worker->index;
+}
+
+void **
+wp_worker_local(wp_worker *worker)
+{
+    return &worker->local;
+}
+
+bool
+wp_worker_is_wanted(const wp_worker *self)
+{
+    uint32_t more_urgent = self != NULL ? (1u << self->lane) - 1 : 0;
+    return more_urgent != 0 && (wp_load_relaxed(&self->pool->ready) & more_urgent) != 0;
+}
+
+/* ---- The current job, which others may look at ---- */
+
+/* Bit 0 of `current` is a lock of its own: while a report reads the job, the worker must not drop it. */
+#define LOOKED_AT ((uintptr_t)1)
+
+wp_job *
+wp_worker_job(const wp_worker *worker)
+{
+    return (wp_job *)((uintptr_t)wp_load_relaxed(&worker->current) & ~LOOKED_AT);
+}
+
+wp_job *
+wp_worker_set_current(wp_worker *worker, wp_job *job)
+{
+    wp_job *before = wp_worker_job(worker);
+    wp_job *expected = before;
+    while (!wp_cas_weak_acq_rel(&worker->current, &expected, job)) {
+        expected = before;
+        wp_pause(); /* Somebody writes one line of text about the job. */
+    }
+    return before;
+}
+
+static void
+describe_current(wp_worker *worker, char *text, size_t size)
+{
+    wp_job *job = wp_load_acquire(&worker->current);
+    text[0] = '\0';
+    if (job == NULL || ((uintptr_t)job & LOOKED_AT) ||
+        !wp_cas_acq_rel(&worker->current, &job, (wp_job *)((uintptr_t)job | LOOKED_AT))) {
+        return;
+    }
+    if (job->class->describe != NULL) {
+        job->class->describe(job, text, size);
+    } else {
+        snprintf(text, size, "%s", job->class->name);
+    }
+    wp_store_release(&worker->current, job);
+}
+
+void
+wp_pool_describe_running(wp_pool *pool, void (*report)(void *, uint32_t, const char *), void *context)
+{
+    char text[256];
+    wp_lock_take(&pool->lock);
+    for (wp_worker *worker = pool->workers; worker != NULL; worker = worker->next_worker) {
+        describe_current(worker, text, sizeof text);
+        if (text[0] != '\0') {
+            report(context, worker->index, text);
+        }
+    }
+    wp_lock_give(&pool->lock);
+}
+
+/* ---- Running a claim ---- */
+
+/* What a worker keeps in mind while it works through a claim. */
+typedef struct work {
+    wp_worker *self;
+    const wp_job_class *entered; /* The class whose enter was called last, until its leave. */
+    uint64_t now;                /* The clock as last read. */
+    uint64_t since;              /* When the jobs not yet measured began. */
+    uint64_t unmeasured;         /* Jobs that ended since. */
+} work;
+
+static void
+read_clock(work *w)
+{
+    w->now = wp_clock();
+}
+
+static void
+change_class(work *w, const wp_job_class *class)
+{
+    if (w->entered == class) {
+        return;
+    }
+    if (w->entered != NULL && w->entered->leave != NULL) {
+        w->entered->leave(w->self);
+    }
+    w->entered = class;
+    if (class != NULL && class->enter != NULL) {
+        class->enter(w->self);
+        /* Entering may take long (the host's lock); that is waiting, not running. */
+        read_clock(w);
+        w->since = w->now;
+        w->unmeasured = 0;
+    }
+}
+
+/* Puts the time since the last measurement down to the jobs that ended in it. */
+static void
+measure(work *w, unsigned lane)
+{
+    if (w->unmeasured == 0) {
+        return;
+    }
+    uint64_t elapsed = w->now - w->since;
+    wp_histogram_add(&w->self->tally->lanes[lane].ran, elapsed / w->unmeasured, w->unmeasured);
+    wp_pace_note(&w->self->pool->lanes[lane].pace, elapsed, w->unmeasured);
+    w->since = w->now;
+    w->unmeasured = 0;
+}
+
+/* The clock is read after each job unless the jobs are so short that this would cost as much as they do. */
+static bool
+wants_clock(const work *w, const wp_job *job)
+{
+    const wp_lane *lane = &w->self->pool->lanes[w->self->lane];
+    uint32_t mean = wp_load_relaxed(&lane->pace.mean_ns);
+    return mean >= 1000 || mean == WP_PACE_UNKNOWN || job->extra != NULL || (job->flags & WP_JOB_TIMED) != 0;
+}
+
+static void
+run_plain(work *w, wp_job *job)
+{
+    wp_worker *self = w->self;
+    change_class(w, job->class);
+    if (!wp_job_begin(job, self->index, w->now)) {
+        return; /* Cancelled, or taken back by who waits for it; they have counted it. */
+    }
+    wp_tally_started(self->tally, job, w->now);
+    wp_worker_set_current(self, job);
+    wp_state outcome = job->class->run(job, self);
+    wp_worker_set_current(self, NULL);
+    w->unmeasured++;
+    if (wants_clock(w, job)) {
+        read_clock(w);
+        measure(w, job->lane);
+        outcome = w->now >= job->deadline ? WP_TIMED_OUT : outcome;
+    }
+    wp_count(&self->tally->lanes[job->lane].ended[outcome], 1);
+    self->ended++;
+    wp_job_finish(job, outcome, w->now);
+}
+
+/* Notes what a part of a range took and that its units are done. */
+static void
+count_units(work *w, wp_job *job, uint32_t done)
+{
+    read_clock(w);
+    uint64_t elapsed = w->now - w->since;
+    w->since = w->now;
+    if (done > 0) {
+        wp_pace_note(((wp_range *)(void *)job)->group->pace, elapsed, done);
+        wp_histogram_add(&w->self->tally->lanes[job->lane].ran, elapsed / done, done);
+        wp_count(&w->self->tally->lanes[job->lane].ended[WP_DONE], done);
+        w->self->ended += done;
+    }
+}
+
+/* A range is always claimed alone. */
+static void
+run_range(work *w)
+{
+    wp_worker *self = w->self;
+    wp_span *span = &self->claimed[0];
+    wp_job *job = span->job;
+    change_class(w, job->class);
+    wp_tally_started(self->tally, job, w->now);
+    while (self->n_claimed > 0) {
+        wp_worker_set_current(self, job);
+        uint32_t done = job->class->run_range(job, span->begin, span->end, self);
+        wp_worker_set_current(self, NULL);
+        count_units(w, job, done);
+        span->begin += done;
+        if (span->begin == span->end) {
+            self->n_claimed = 0;
+        } else {
+            wp_claim_give_back(self, 0); /* If that fails for want of memory, the loop does them here. */
+        }
+        wp_range_done((wp_range *)(void *)job, done);
+    }
+}
+
+static void
+run_claim(wp_worker *self)
+{
+    work w = {.self = self};
+    read_clock(&w);
+    uint64_t begin = w.now;
+    w.since = w.now;
+    if (self->claimed[0].job->flags & WP_JOB_IS_RANGE) {
+        run_range(&w);
+    }
+    for (size_t i = 0; i < self->n_claimed; i++) {
+        if (i > 0 && wp_worker_is_wanted(self)) {
+            wp_claim_give_back(self, i);
+            if (i == self->n_claimed) {
+                break;
+            }
+        }
+        wp_job *job = self->claimed[i].job;
+        run_plain(&w, job);
+        wp_job_unref(job); /* While the class is entered: it may need that to let go of what the job holds. */
+    }
+    if (w.unmeasured > 0) {
+        read_clock(&w);
+        measure(&w, self->lane);
+    }
+    change_class(&w, NULL);
+    wp_count(&self->tally->busy_ns, w.now - begin);
+}
+
+/* ---- The loop ---- */
+
+/* Reports the last claim, lock held. */
+static void
+report(wp_pool *pool, wp_worker *self, wp_errands *errands)
+{
+    if (self->has_claim) {
+        self->has_claim = false;
+        pool->lanes[self->lane].running--;
+        wp_lane_refresh(pool, self->lane);
+    }
+    if (self->ended > 0) {
+        wp_report_ended(pool, self->ended, errands);
+        self->ended = 0;
+    }
+}
+
+static bool
+should_leave(const wp_pool *pool)
+{
+    bool closing = wp_load_relaxed(&pool->phase) != WP_OPEN;
+    return pool->n_workers > pool->max_workers || (closing && wp_load_relaxed(&pool->ready) == 0);
+}
+
+static void
+join_idle_list(wp_pool *pool, wp_worker *self)
+{
+    wp_store_relaxed(&self->signal, 0);
+    self->previous_idle = NULL;
+    self->next_idle = pool->idle;
+    if (pool->idle != NULL) {
+        pool->idle->previous_idle = self;
+    }
+    pool->idle = self;
+    self->is_idle = true;
+    pool->n_idle++;
+}
+
+/* A free worker is room for lanes that have no waiting line. */
+static void
+offer_self(wp_pool *pool, wp_errands *errands)
+{
+    for (unsigned lane = 0; lane < pool->config.n_lanes; lane++) {
+        if (pool->lanes[lane].capacity == 0 && pool->lanes[lane].blocked > 0) {
+            wp_offer_room(pool, lane, errands);
+            return;
+        }
+    }
+}
+
+/* Sleeps until called. Takes and returns with the lock held; false if nobody called for idle_timeout. */
+static bool
+sleep_until_called(wp_pool *pool, wp_worker *self, wp_errands *errands)
+{
+    join_idle_list(pool, self);
+    offer_self(pool, errands);
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, errands);
+    *errands = (wp_errands){0};
+
+    uint64_t timeout = pool->config.idle_timeout;
+    uint64_t deadline = timeout == WP_FOREVER ? WP_FOREVER : wp_clock() + timeout;
+    enum wp_wait_result waited = WP_WAIT_WOKEN;
+    while (wp_load_acquire(&self->signal) == 0 && waited != WP_WAIT_TIMED_OUT) {
+        waited = wp_word_wait(&self->signal, 0, deadline);
+    }
+    wp_lock_take(&pool->lock);
+    if (!self->is_idle) {
+        pool->waking = false; /* It was called, whatever the clock says. */
+        return true;
+    }
+    wp_leave_idle_list(pool, self);
+    return false;
+}
+
+/* Gives the host a moment before this worker sleeps; true if work came meanwhile. Lock held before and after. */
+static bool
+idle_moment(wp_pool *pool, wp_worker *self, wp_errands *errands)
+{
+    if (pool->hooks.worker_idle == NULL) {
+        return false;
+    }
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, errands);
+    *errands = (wp_errands){0};
+    pool->hooks.worker_idle(pool->hooks.context, self);
+    wp_lock_take(&pool->lock);
+    return wp_load_relaxed(&pool->ready) != 0 || should_leave(pool);
+}
+
+static void
+work_until_leaving(wp_pool *pool, wp_worker *self)
+{
+    wp_errands errands = {0};
+    bool rested = false;
+    wp_lock_take(&pool->lock);
+    pool->waking = false;
+    for (;;) {
+        report(pool, self, &errands);
+        if (should_leave(pool)) {
+            break;
+        }
+        if (wp_claim(pool, self)) {
+            wp_offer_room(pool, self->lane, &errands);
+            wp_call_help(pool, &errands);
+            wp_lock_give(&pool->lock);
+            wp_errands_run(pool, &errands);
+            errands = (wp_errands){0};
+            run_claim(self);
+            rested = false;
+            wp_lock_take(&pool->lock);
+        } else if (!rested) {
+            rested = true;
+            idle_moment(pool, self, &errands);
+        } else if (!sleep_until_called(pool, self, &errands)) {
+            break;
+        } else {
+            rested = false;
+        }
+    }
+    pool->n_workers--;
+    wp_call_help(pool, &errands); /* Work that this worker leaves to others, who may now be started in its place. */
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
+}
+
+static void
+name_thread(const wp_worker *self)
+{
+    char name[48];
+    snprintf(name, sizeof name, "%s_%u", self->pool->config.thread_name, self->index);
+    wp_thread_set_name(name);
+}
+
+static void *
+worker_main(void *argument)
+{
+    wp_worker *self = argument;
+    wp_pool *pool = self->pool;
+    self_worker = self;
+    self->thread = pthread_self();
+    name_thread(self);
+    bool usable = pool->hooks.worker_start == NULL || pool->hooks.worker_start(pool->hooks.context, self) == 0;
+    if (!usable) {
+        wp_pool_break(pool);
+    }
+    work_until_leaving(pool, self);
+    if (pool->hooks.worker_stop != NULL) {
+        pool->hooks.worker_stop(pool->hooks.context, self);
+    }
+    self_worker = NULL;
+    wp_pool_worker_left(pool, self);
+    return NULL;
+}
+
+/* ---- Start ---- */
+
+static uint32_t
+free_index(const wp_pool *pool)
+{
+    for (uint32_t index = 0;; index++) {
+        const wp_worker *worker = pool->workers;
+        while (worker != NULL && worker->index != index) {
+            worker = worker->next_worker;
+        }
+        if (worker == NULL) {
+            return index;
+        }
+    }
+}
+
+static wp_worker *
+worker_new(wp_pool *pool)
+{
+    void *memory = NULL;
+    if (posix_memalign(&memory, WP_CACHE_LINE, sizeof(wp_worker)) != 0) {
+        return NULL;
+    }
+    wp_worker *worker = memory;
+    *worker = (wp_worker){.pool = pool};
+    worker->tally = wp_tally_new(pool->config.n_lanes);
+    if (worker->tally == NULL) {
+        free(worker);
+        return NULL;
+    }
+    return worker;
+}
+
+void
+wp_worker_free(wp_worker *worker)
+{
+    free(worker->tally);
+    free(worker);
+}
+
+static void
+link_worker(wp_pool *pool, wp_worker *worker)
+{
+    wp_lock_take(&pool->lock);
+    worker->index = free_index(pool);
+    worker->next_worker = pool->workers;
+    pool->workers = worker;
+    wp_lock_give(&pool->lock);
+}
+
+void
+wp_worker_unlink(wp_pool *pool, wp_worker *worker)
+{
+    wp_worker **link = &pool->workers;
+    while (*link != worker) {
+        link = &(*link)->next_worker;
+    }
+    *link = worker->next_worker;
+}
+
+static void
+start_failed(wp_pool *pool, wp_worker *worker)
+{
+    wp_lock_take(&pool->lock);
+    if (worker != NULL) {
+        wp_worker_unlink(pool, worker);
+    }
+    pool->n_workers--;
+    pool->n_threads--;
+    pool->waking = false;
+    pool->start_again = wp_clock() + START_AGAIN_NS;
+    wp_lock_give(&pool->lock);
+    if (worker != NULL) {
+        wp_worker_free(worker);
+    }
+    wp_pool_unref(pool);
+}
+
+int
+wp_worker_start(wp_pool *pool)
+{
+    wp_pool_ref(pool); /* The worker's. */
+    wp_worker *worker = worker_new(pool);
+    if (worker == NULL) {
+        start_failed(pool, NULL);
+        return ENOMEM;
+    }
+    link_worker(pool, worker);
+    pthread_t thread; /* The worker stores its own: it may be gone before pthread_create returns here. */
+    int error = wp_thread_start(&thread, worker_main, worker, pool->config.stack_size);
+    if (error != 0) {
+        start_failed(pool, worker);
+    }
+    return error;
+}

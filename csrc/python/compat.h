@@ -1,0 +1,97 @@
+/* What differs between the versions of CPython that the module supports: 3.11 and later, with and without the GIL. */
+#ifndef WPY_COMPAT_H
+#define WPY_COMPAT_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#if PY_VERSION_HEX < 0x030c0000
+#include <structmember.h>
+#define Py_T_PYSSIZET T_PYSSIZET
+#define Py_T_OBJECT_EX T_OBJECT_EX
+#define Py_T_DOUBLE T_DOUBLE
+#define Py_READONLY READONLY
+#endif
+
+#if PY_VERSION_HEX < 0x030d0000
+#define Py_BEGIN_CRITICAL_SECTION(op) {
+#define Py_END_CRITICAL_SECTION() }
+#endif
+
+/* The thread state of the calling thread if it is attached, else NULL. Before 3.12 the interpreter only tells whose turn
+ * it is, which is ours if it is the one that belongs to this thread. */
+static inline PyThreadState *
+wpy_current_thread_state(void)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    return PyThreadState_GetUnchecked();
+#elif PY_VERSION_HEX >= 0x030c0000
+    return _PyThreadState_UncheckedGet();
+#else
+    PyThreadState *mine = PyGILState_GetThisThreadState();
+    return mine != NULL && mine == _PyThreadState_UncheckedGet() ? mine : NULL;
+#endif
+}
+
+/* Objects of types that have a managed __dict__ must visit it themselves. */
+static inline int
+wpy_visit_dict(PyObject *self, visitproc visit, void *arg)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    return PyObject_VisitManagedDict(self, visit, arg);
+#elif PY_VERSION_HEX >= 0x030c0000
+    return _PyObject_VisitManagedDict(self, visit, arg);
+#else
+    (void)self;
+    (void)visit;
+    (void)arg;
+    return 0;
+#endif
+}
+
+static inline void
+wpy_clear_dict(PyObject *self)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    PyObject_ClearManagedDict(self);
+#elif PY_VERSION_HEX >= 0x030c0000
+    _PyObject_ClearManagedDict(self);
+#else
+    (void)self;
+#endif
+}
+
+/* The exception that is set, as one object with its traceback, which is then not set any more. */
+static inline PyObject *
+wpy_take_exception(void)
+{
+#if PY_VERSION_HEX >= 0x030c0000
+    return PyErr_GetRaisedException();
+#else
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL) {
+        PyException_SetTraceback(value, traceback);
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+#endif
+}
+
+/* Raises an exception object that is kept elsewhere too. */
+static inline void
+wpy_raise(PyObject *exception)
+{
+#if PY_VERSION_HEX >= 0x030c0000
+    PyErr_SetRaisedException(Py_NewRef(exception));
+#else
+    PyErr_Restore(Py_NewRef(Py_TYPE(exception)), Py_NewRef(exception), PyException_GetTraceback(exception));
+#endif
+}
+
+#endif

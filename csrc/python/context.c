@@ -1,0 +1,274 @@
+/* See context.h. */
+#include "context.h"
+
+#include "task.h"
+
+#include <stdlib.h>
+
+/* ---- Attaching ---- */
+
+bool
+wpy_attach(wpy_home *home, wp_worker *worker)
+{
+    void **pinned = wp_worker_local(worker);
+    if (*pinned == NULL) {
+        *pinned = PyThreadState_New(home->interpreter);
+        if (*pinned == NULL) {
+            return false;
+        }
+    }
+    PyEval_RestoreThread(*pinned);
+    return true;
+}
+
+void
+wpy_detach(void)
+{
+    PyEval_SaveThread();
+}
+
+static void
+drop_thread_state(PyThreadState *state)
+{
+    if (state != NULL) {
+        PyEval_RestoreThread(state);
+        PyThreadState_Clear(state);
+        PyThreadState_DeleteCurrent();
+    }
+}
+
+/* ---- What the core calls ---- */
+
+/* Attached: runs the initializer; -1 if it raised, which is reported as the standard library does. */
+static int
+initialize(const wpy_context *context)
+{
+    PyObject *result = PyObject_Call(context->initializer, context->initargs, NULL);
+    if (result != NULL) {
+        Py_DECREF(result);
+        return 0;
+    }
+    PyObject *exception = wpy_take_exception();
+    PyObject *logged = PyObject_CallMethod(context->home->logger, "critical", "s", "Exception in initializer:");
+    PyErr_Clear();
+    Py_XDECREF(logged);
+    wpy_raise(exception);
+    Py_DECREF(exception);
+    PyErr_WriteUnraisable(context->initializer);
+    return -1;
+}
+
+static int
+on_worker_start(void *pointer, wp_worker *worker)
+{
+    wpy_context *context = pointer;
+    if (context->initializer == NULL) {
+        return 0;
+    }
+    if (!wpy_attach(context->home, worker)) {
+        return -1;
+    }
+    int result = initialize(context);
+    wpy_detach();
+    return result;
+}
+
+static void
+on_worker_stop(void *pointer, wp_worker *worker)
+{
+    (void)pointer;
+    drop_thread_state(*wp_worker_local(worker));
+    *wp_worker_local(worker) = NULL;
+}
+
+/* Attached: everything that waits for an attached thread. */
+static void
+attend(wpy_home *home)
+{
+    wpy_tell_notices(home);
+    wpy_empty_trash(home);
+}
+
+static bool
+has_notices(wpy_home *home)
+{
+    return wp_load_acquire(&home->notices) != NULL;
+}
+
+/* A worker that has nothing else to do tells what is to be told; what is only to be released can wait for the next call
+ * into the module, or for the keeper. */
+static void
+on_worker_idle(void *pointer, wp_worker *worker)
+{
+    const wpy_context *context = pointer;
+    if (has_notices(context->home) && wpy_attach(context->home, worker)) {
+        attend(context->home);
+        wpy_detach();
+    }
+}
+
+void
+wpy_leave_native(wp_worker *self)
+{
+    if (self == NULL) {
+        return;
+    }
+    wp_pool *pool = wp_worker_pool(self);
+    const wpy_context *context = wp_pool_hook_context(pool);
+    if (!has_notices(context->home)) {
+        return;
+    }
+    if (wp_pool_has_work(pool)) {
+        wp_pool_ask_keeper(pool); /* Waiting for the GIL here would keep native jobs waiting. */
+    } else {
+        on_worker_idle(wp_pool_hook_context(pool), self);
+    }
+}
+
+static bool
+on_attend(void *pointer)
+{
+    wpy_context *context = pointer;
+    wpy_home *home = context->home;
+    if (!has_notices(home) && wp_load_acquire(&home->trash) == NULL) {
+        return false;
+    }
+    if (context->keeper_state == NULL) {
+        context->keeper_state = PyThreadState_New(home->interpreter);
+        if (context->keeper_state == NULL) {
+            return true; /* No memory now; the core asks again. */
+        }
+    }
+    PyEval_RestoreThread(context->keeper_state);
+    attend(home);
+    PyEval_SaveThread();
+    return true;
+}
+
+static void
+on_keeper_stop(void *pointer)
+{
+    wpy_context *context = pointer;
+    drop_thread_state(context->keeper_state);
+    context->keeper_state = NULL;
+}
+
+/* In a forked child the interpreter has deleted the thread states of all threads but this one. */
+static void
+on_forked(void *pointer)
+{
+    wpy_context *context = pointer;
+    wpy_home *home = context->home;
+    context->keeper_state = NULL;
+    wp_store_relaxed(&home->lock.word, WP_LOCK_FREE);
+    wp_store_relaxed(&home->notices, NULL);
+    wp_store_relaxed(&home->trash, NULL);
+}
+
+static void
+release_context(wpy_trash *trash)
+{
+    wpy_context *context = (wpy_context *)(void *)trash;
+    Py_XDECREF(context->initializer);
+    Py_XDECREF(context->initargs);
+    wpy_home_unref(context->home);
+    free(context);
+}
+
+static void
+on_freed(void *pointer)
+{
+    wpy_context *context = pointer;
+    wpy_home *home = context->home;
+    if (context->initializer == NULL && context->initargs == NULL) {
+        release_context(&context->trash); /* Nothing in it is Python's. */
+    } else {
+        context->trash.release = release_context;
+        wpy_throw_away(home, &context->trash, NULL);
+    }
+}
+
+/* ---- The list of pools ---- */
+
+static void
+link_context(wpy_context *context)
+{
+    wpy_home *home = context->home;
+    wp_lock_take(&home->lock);
+    context->next = home->pools;
+    if (home->pools != NULL) {
+        home->pools->previous = context;
+    }
+    home->pools = context;
+    wp_lock_give(&home->lock);
+}
+
+/* The core's call just before it frees the pool: from then on nobody may find it by the list. */
+static void
+on_unlisted(void *pointer)
+{
+    wpy_context *context = pointer;
+    wpy_home *home = context->home;
+    wp_lock_take(&home->lock);
+    if (context->previous != NULL) {
+        context->previous->next = context->next;
+    } else {
+        home->pools = context->next;
+    }
+    if (context->next != NULL) {
+        context->next->previous = context->previous;
+    }
+    wp_lock_give(&home->lock);
+}
+
+wp_pool *
+wpy_next_pool(wpy_home *home, wp_pool *previous)
+{
+    wp_pool *found = NULL;
+    wp_lock_take(&home->lock);
+    wpy_context *at = previous == NULL ? home->pools : ((wpy_context *)wp_pool_hook_context(previous))->next;
+    for (; at != NULL && found == NULL; at = at->next) {
+        if (wp_pool_try_ref(at->pool)) {
+            found = at->pool;
+        }
+    }
+    wp_lock_give(&home->lock);
+    if (previous != NULL) {
+        wp_pool_unref(previous);
+    }
+    return found;
+}
+
+wpy_context *
+wpy_context_new(wpy_home *home, const wp_pool_config *config, PyObject *initializer, PyObject *initargs)
+{
+    wpy_context *context = calloc(1, sizeof *context);
+    if (context == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    wp_pool_config complete = *config;
+    complete.hooks = (wp_hooks){
+        .worker_start = on_worker_start,
+        .worker_stop = on_worker_stop,
+        .worker_idle = on_worker_idle,
+        .attend = on_attend,
+        .keeper_stop = on_keeper_stop,
+        .forked = on_forked,
+        .unlisted = on_unlisted,
+        .freed = on_freed,
+        .context = context,
+    };
+    wpy_home_ref(home);
+    context->home = home;
+    context->initializer = Py_XNewRef(initializer);
+    context->initargs = Py_XNewRef(initargs);
+    context->pool = wp_pool_new(&complete);
+    if (context->pool == NULL) {
+        release_context(&context->trash);
+        PyErr_NoMemory();
+        return NULL;
+    }
+    link_context(context);
+    return context;
+}

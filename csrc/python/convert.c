@@ -1,0 +1,388 @@
+/* See convert.h. */
+#include "convert.h"
+
+#include <string.h>
+
+/* ---- Messages ---- */
+
+/* The caller counts the arguments that it gives, from 1; parameters that the pool fills in are not among them. */
+static size_t
+argument_number(const wpy_function *function, size_t at)
+{
+    size_t number = 1;
+    for (size_t i = 0; i < at; i++) {
+        number += function->signature->params[i].type != WP_TYPE_JOB;
+    }
+    return number;
+}
+
+/* Replaces the exception that is set, or none, by one that says where. */
+static int
+fail(const wpy_function *function, size_t at, PyObject *type, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    PyObject *cause = PyErr_Occurred() ? wpy_take_exception() : NULL;
+    PyObject *what = PyUnicode_FromFormatV(format, arguments);
+    va_end(arguments);
+    if (what != NULL) {
+        PyErr_Format(type, "%U() argument %zu: %U", function->name, argument_number(function, at), what);
+        Py_DECREF(what);
+    }
+    if (cause != NULL) {
+        PyObject *error = wpy_take_exception();
+        PyException_SetCause(error, cause);
+        wpy_raise(error);
+        Py_DECREF(error);
+    }
+    return -1;
+}
+
+static const wp_param *
+param_at(const wpy_function *function, size_t at)
+{
+    return &function->signature->params[at];
+}
+
+static int
+fail_type(const wpy_function *function, size_t at, PyObject *object, const char *wanted)
+{
+    PyErr_Clear();
+    return fail(function, at, PyExc_TypeError, "`%s` takes %s, not %.100s", param_at(function, at)->spelling, wanted,
+                Py_TYPE(object)->tp_name);
+}
+
+static int
+fail_range(const wpy_function *function, size_t at, PyObject *object)
+{
+    PyErr_Clear();
+    return fail(function, at, PyExc_OverflowError, "%R is out of the range of `%s`", object,
+                param_at(function, at)->spelling);
+}
+
+/* ---- Numbers ---- */
+
+static int
+convert_signed(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot)
+{
+    size_t bits = wp_type_describe(param_at(function, at)->type)->size * 8;
+    int overflow;
+    long long value = PyLong_AsLongLongAndOverflow(object, &overflow);
+    if (value == -1 && PyErr_Occurred()) {
+        return fail_type(function, at, object, "an integer");
+    }
+    long long most = bits == 64 ? INT64_MAX : (1LL << (bits - 1)) - 1;
+    if (overflow != 0 || value > most || value < -most - 1) {
+        return fail_range(function, at, object);
+    }
+    *slot = (uint64_t)value;
+    return 0;
+}
+
+static int
+convert_unsigned(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot)
+{
+    size_t bits = wp_type_describe(param_at(function, at)->type)->size * 8;
+    PyObject *index = PyNumber_Index(object);
+    if (index == NULL) {
+        return fail_type(function, at, object, "an integer");
+    }
+    unsigned long long value = PyLong_AsUnsignedLongLong(index);
+    Py_DECREF(index);
+    if ((value == (unsigned long long)-1 && PyErr_Occurred()) || (bits < 64 && value >> bits != 0)) {
+        return fail_range(function, at, object);
+    }
+    *slot = value;
+    return 0;
+}
+
+static int
+convert_bool(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot)
+{
+    int truth = PyObject_IsTrue(object);
+    if (truth < 0) {
+        return fail_type(function, at, object, "a truth value");
+    }
+    *slot = (uint64_t)truth;
+    return 0;
+}
+
+static int
+as_double(const wpy_function *function, size_t at, PyObject *object, double *value)
+{
+    *value = PyFloat_AsDouble(object);
+    if (*value == -1.0 && PyErr_Occurred()) {
+        return PyErr_ExceptionMatches(PyExc_OverflowError) ? fail_range(function, at, object)
+                                                           : fail_type(function, at, object, "a number");
+    }
+    return 0;
+}
+
+static int
+convert_double(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot)
+{
+    double value;
+    if (as_double(function, at, object, &value) < 0) {
+        return -1;
+    }
+    memcpy(slot, &value, sizeof value);
+    return 0;
+}
+
+static int
+convert_float(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot)
+{
+    double value;
+    if (as_double(function, at, object, &value) < 0) {
+        return -1;
+    }
+    float narrow = (float)value;
+    if (value - value == 0 && narrow - narrow != 0) { /* Finite, but not as a float. */
+        return fail_range(function, at, object);
+    }
+    uint32_t bits;
+    memcpy(&bits, &narrow, sizeof bits);
+    *slot = bits;
+    return 0;
+}
+
+/* ---- Pointers ---- */
+
+#define IS_BUFFER ((uintptr_t)1)
+
+void
+wpy_hold_release(wpy_hold *hold)
+{
+    if (hold->object_or_buffer & IS_BUFFER) {
+        Py_buffer *buffer = (Py_buffer *)(hold->object_or_buffer & ~IS_BUFFER);
+        PyBuffer_Release(buffer);
+        PyMem_RawFree(buffer);
+    } else {
+        Py_XDECREF((PyObject *)hold->object_or_buffer);
+    }
+    hold->object_or_buffer = 0;
+}
+
+static void
+hold_object(wpy_hold *hold, PyObject *object)
+{
+    hold->object_or_buffer = (uintptr_t)Py_NewRef(object);
+}
+
+/* An object of ctypes whose buffer holds an address rather than data: a pointer, a c_void_p or c_char_p, a function. Its
+ * address is what such an argument means to ctypes too. 1, 0 for another kind of object, or -1. */
+static int
+is_ctypes_pointer(PyObject *object)
+{
+    PyObject *code = PyObject_GetAttrString((PyObject *)Py_TYPE(object), "_type_");
+    if (code == NULL) {
+        PyErr_Clear();
+        return PyObject_HasAttrString((PyObject *)Py_TYPE(object), "_flags_");
+    }
+    int answer;
+    if (PyUnicode_Check(code)) {
+        answer = PyUnicode_CompareWithASCIIString(code, "P") == 0 || PyUnicode_CompareWithASCIIString(code, "z") == 0 ||
+                 PyUnicode_CompareWithASCIIString(code, "Z") == 0;
+    } else {
+        /* A type: a ctypes pointer or array; only arrays have a length. */
+        answer = !PyObject_HasAttrString((PyObject *)Py_TYPE(object), "_length_");
+    }
+    Py_DECREF(code);
+    return answer;
+}
+
+static bool
+is_of_ctypes(PyObject *object)
+{
+    for (PyTypeObject *type = Py_TYPE(object); type != NULL; type = type->tp_base) {
+        if (strncmp(type->tp_name, "_ctypes.", 8) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ctypes.byref(x) is no buffer, but has the object that it points to, and where in it is only told by its address. */
+static int
+convert_byref(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot, wpy_hold *hold)
+{
+    PyObject *target = PyObject_GetAttrString(object, "_obj");
+    Py_buffer buffer;
+    if (target == NULL || PyObject_GetBuffer(target, &buffer, PyBUF_SIMPLE) < 0) {
+        Py_XDECREF(target);
+        return fail_type(function, at, object, "a buffer, a ctypes object, an address or None");
+    }
+    *slot = (uint64_t)(uintptr_t)buffer.buf;
+    PyBuffer_Release(&buffer);
+    hold_object(hold, target);
+    Py_DECREF(target);
+    return 0;
+}
+
+static int
+fail_buffer(const wpy_function *function, size_t at, PyObject *object)
+{
+    const wp_param *param = param_at(function, at);
+    const char *kind = Py_TYPE(object)->tp_name;
+    Py_buffer probe;
+    PyObject *first = wpy_take_exception();
+    if (!param->is_const && PyObject_GetBuffer(object, &probe, PyBUF_SIMPLE) == 0) {
+        PyBuffer_Release(&probe);
+        Py_DECREF(first);
+        return fail(function, at, PyExc_TypeError,
+                    "`%s` needs a writable buffer, and this %.100s is read-only; pass a writable one (a bytearray, a "
+                    "writable array), or declare the parameter `const` if the function only reads",
+                    param->spelling, kind);
+    }
+    PyErr_Clear();
+    if (PyObject_GetBuffer(object, &probe, PyBUF_STRIDED_RO) == 0) {
+        PyBuffer_Release(&probe);
+        Py_DECREF(first);
+        return fail(function, at, PyExc_ValueError,
+                    "`%s` needs one contiguous block of memory, and this %.100s is not contiguous; pass a copy of it",
+                    param->spelling, kind);
+    }
+    PyErr_Clear();
+    wpy_raise(first);
+    Py_DECREF(first);
+    return fail(function, at, PyExc_ValueError, "this %.100s gives no buffer: %S", kind, first);
+}
+
+static int
+hold_buffer(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot, wpy_hold *hold)
+{
+    Py_buffer *buffer = PyMem_RawMalloc(sizeof *buffer);
+    if (buffer == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    int flags = param_at(function, at)->is_const ? PyBUF_SIMPLE : PyBUF_WRITABLE;
+    if (PyObject_GetBuffer(object, buffer, flags) < 0) {
+        PyMem_RawFree(buffer);
+        return fail_buffer(function, at, object);
+    }
+    *slot = (uint64_t)(uintptr_t)buffer->buf;
+    if (is_of_ctypes(object) && is_ctypes_pointer(object) > 0 && buffer->len == (Py_ssize_t)sizeof(void *)) {
+        memcpy(slot, buffer->buf, sizeof(void *)); /* The address in it, and the object keeps what that points to. */
+    }
+    hold->object_or_buffer = (uintptr_t)buffer | IS_BUFFER;
+    return 0;
+}
+
+static int
+convert_address(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot)
+{
+    *slot = (uint64_t)(uintptr_t)PyLong_AsVoidPtr(object);
+    return PyErr_Occurred() ? fail_range(function, at, object) : 0;
+}
+
+static int
+convert_pointer(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot, wpy_hold *hold)
+{
+    if (PyBytes_CheckExact(object) && param_at(function, at)->is_const) {
+        *slot = (uint64_t)(uintptr_t)PyBytes_AS_STRING(object);
+        hold_object(hold, object);
+        return 0;
+    }
+    if (object == Py_None) {
+        *slot = 0;
+        return 0;
+    }
+    if (PyLong_Check(object)) {
+        return convert_address(function, at, object, slot);
+    }
+    if (PyObject_CheckBuffer(object)) {
+        return hold_buffer(function, at, object, slot, hold);
+    }
+    if (strcmp(Py_TYPE(object)->tp_name, "CArgObject") == 0) {
+        return convert_byref(function, at, object, slot, hold);
+    }
+    return fail_type(function, at, object, "a buffer, a ctypes object, an address or None");
+}
+
+/* ---- Arguments ---- */
+
+int
+wpy_convert_argument(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot, wpy_hold *hold)
+{
+    hold->object_or_buffer = 0;
+    switch (param_at(function, at)->type) {
+    case WP_TYPE_F64:
+        return convert_double(function, at, object, slot);
+    case WP_TYPE_F32:
+        return convert_float(function, at, object, slot);
+    case WP_TYPE_PTR:
+        return convert_pointer(function, at, object, slot, hold);
+    case WP_TYPE_BOOL:
+        return convert_bool(function, at, object, slot);
+    case WP_TYPE_I8:
+    case WP_TYPE_I16:
+    case WP_TYPE_I32:
+    case WP_TYPE_I64:
+        return convert_signed(function, at, object, slot);
+    default:
+        return convert_unsigned(function, at, object, slot);
+    }
+}
+
+int
+wpy_check_count(const wpy_function *function, Py_ssize_t nargs)
+{
+    if (nargs >= 0 && (size_t)nargs == function->n_arguments) {
+        return 0;
+    }
+    PyErr_Format(PyExc_TypeError, "%U() takes %zu argument%s (%zd given)", function->name, function->n_arguments,
+                 function->n_arguments == 1 ? "" : "s", nargs);
+    return -1;
+}
+
+int
+wpy_convert_row(const wpy_function *function, PyObject *const *args, Py_ssize_t nargs, void *job, uint64_t *slots,
+                wpy_hold *holds)
+{
+    if (wpy_check_count(function, nargs) < 0) {
+        return -1;
+    }
+    size_t given = 0;
+    for (size_t at = 0; at < function->signature->n_params; at++) {
+        holds[at].object_or_buffer = 0;
+        if (param_at(function, at)->type == WP_TYPE_JOB) {
+            slots[at] = (uint64_t)(uintptr_t)job;
+        } else if (wpy_convert_argument(function, at, args[given++], &slots[at], &holds[at]) < 0) {
+            while (at-- > 0) {
+                wpy_hold_release(&holds[at]);
+            }
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* ---- Results ---- */
+
+PyObject *
+wpy_convert_result(const wpy_function *function, uint64_t slot)
+{
+    double wide;
+    float narrow;
+    uint32_t bits = (uint32_t)slot;
+    wp_type type = function->signature->result.type;
+    switch (type) {
+    case WP_TYPE_VOID:
+        Py_RETURN_NONE;
+    case WP_TYPE_BOOL:
+        return PyBool_FromLong(slot != 0);
+    case WP_TYPE_F64:
+        memcpy(&wide, &slot, sizeof wide);
+        return PyFloat_FromDouble(wide);
+    case WP_TYPE_F32:
+        memcpy(&narrow, &bits, sizeof narrow);
+        return PyFloat_FromDouble((double)narrow);
+    case WP_TYPE_PTR:
+    case WP_TYPE_JOB:
+        return slot == 0 ? Py_NewRef(Py_None) : PyLong_FromUnsignedLongLong(slot);
+    default:
+        return wp_type_describe(type)->is_signed ? PyLong_FromLongLong((long long)slot)
+                                                 : PyLong_FromUnsignedLongLong(slot);
+    }
+}

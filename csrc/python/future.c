@@ -1,0 +1,678 @@
+/* See future.h.
+ *
+ * The base class's __init__, which makes a threading.Condition, never runs; the attributes that it would set are data
+ * descriptors here, so that concurrent.futures.wait, as_completed, asyncio and everybody else who reads them find what
+ * they expect. `_condition` is an object with the two methods that are used of it from outside, on the watchers' lock.
+ *
+ * A future holds its task; the task is done by the pool whether anybody holds the future or not.
+ */
+#include "future.h"
+
+#include "native_call.h"
+#include "python_call.h"
+#include "wait.h"
+
+#include <string.h>
+
+typedef struct future_part {
+    wpy_task *task;   /* Constant; a reference to the job. */
+    PyObject *handle; /* Constant; or NULL. */
+} future_part;
+
+/* Where our part begins in the object: behind the base class's, whose size depends on the version of Python but on
+ * nothing else, so every module instance writes the same number. */
+static Py_ssize_t part_offset;
+
+static future_part *
+part_of(PyObject *self)
+{
+    return (future_part *)(void *)((char *)self + part_offset);
+}
+
+/* ---- Futures that no pool runs: made by calling the type, ended by set_result and set_exception ---- */
+
+static void
+free_manual(wpy_task *task)
+{
+    PyMem_RawFree(task);
+}
+
+static PyObject *
+stored_outcome(wpy_task *task)
+{
+    return Py_NewRef(task->outcome);
+}
+
+static const wpy_task_class manual_class = {
+    .core = {.name = "future", .notify = wpy_task_notify, .destroy = wpy_task_destroy},
+    .result = stored_outcome,
+    .exception = stored_outcome,
+    .free = free_manual,
+};
+
+static bool
+is_manual(const wpy_task *task)
+{
+    return wpy_task_class_of(task) == &manual_class;
+}
+
+/* ---- Life ---- */
+
+PyObject *
+wpy_future_new(wpy_home *home, wpy_task *task, PyObject *handle)
+{
+    PyObject *self = home->future_type->tp_alloc(home->future_type, 0);
+    if (self == NULL) {
+        wp_job_unref(&task->job);
+        return NULL;
+    }
+    part_of(self)->task = task;
+    part_of(self)->handle = Py_XNewRef(handle);
+    return self;
+}
+
+static PyObject *
+future_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    if (PyTuple_GET_SIZE(args) > 0 || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)) {
+        PyErr_SetString(PyExc_TypeError, "Future() takes no arguments");
+        return NULL;
+    }
+    wpy_home *home = wpy_home_of_type(type);
+    wpy_task *task = home != NULL ? PyMem_RawMalloc(sizeof *task) : NULL;
+    if (task == NULL) {
+        return home != NULL ? PyErr_NoMemory() : NULL;
+    }
+    wpy_task_init(task, home, &manual_class, 0, NULL);
+    wp_or_acq_rel(&task->job.word, (uint32_t)WP_PENDING << WP_JOB_STATE_SHIFT);
+    PyObject *self = type->tp_alloc(type, 0);
+    if (self == NULL) {
+        wp_job_unref(&task->job);
+        return NULL;
+    }
+    part_of(self)->task = task;
+    return self;
+}
+
+static int
+future_init(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    return 0; /* The base class's would make a Condition. */
+}
+
+static int
+future_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(part_of(self)->handle);
+    wpy_task *task = part_of(self)->task;
+    wpy_watchers *watchers = task != NULL ? wp_load_acquire(&task->watchers) : NULL;
+    /* What an unfinished task holds is the pool's too, so it is alive whatever the collector finds. A task that has
+     * ended is this future's alone, if nobody else holds it. */
+    if (task != NULL && wp_load_relaxed(&task->job.references) == 1 && wp_job_is_settled(&task->job)) {
+        Py_VISIT(task->outcome);
+        if (watchers != NULL) {
+            Py_VISIT(watchers->waiters);
+        }
+    }
+    return wpy_visit_dict(self, visit, arg);
+}
+
+static int
+future_clear(PyObject *self)
+{
+    wpy_clear_dict(self);
+    wpy_task *task = part_of(self)->task;
+    if (task != NULL && wp_load_relaxed(&task->job.references) == 1 && wp_job_is_settled(&task->job)) {
+        wpy_watchers *watchers = wp_load_acquire(&task->watchers);
+        if (watchers != NULL) {
+            Py_CLEAR(watchers->waiters);
+        }
+    }
+    return 0;
+}
+
+static void
+future_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    PyObject_ClearWeakRefs(self);
+    wpy_clear_dict(self);
+    if (part_of(self)->task != NULL) {
+        wp_job_unref(&part_of(self)->task->job);
+    }
+    Py_XDECREF(part_of(self)->handle);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* ---- State ---- */
+
+/* Whether the future has its outcome. A job of before a fork never gets one: it counts as ended. */
+static bool
+is_done(wpy_task *task)
+{
+    return wp_job_is_settled(&task->job) || wp_job_is_lost(&task->job);
+}
+
+static bool
+is_cancelled(wpy_task *task)
+{
+    return wp_job_is_settled(&task->job) && wp_job_state(&task->job) == WP_CANCELLED;
+}
+
+static bool
+is_running(wpy_task *task)
+{
+    uint32_t word = wp_load_acquire(&task->job.word);
+    wp_state state = wp_state_of_word(word);
+    /* Ended but not told yet is still running to everybody else. */
+    return !is_done(task) && state != WP_PENDING && state != WP_NEW;
+}
+
+static PyObject *
+future_get_state(PyObject *self, void *Py_UNUSED(closure))
+{
+    wpy_task *task = part_of(self)->task;
+    const wpy_home *home = task->home;
+    if (is_done(task)) {
+        return Py_NewRef(is_cancelled(task) ? home->cancelled : home->finished);
+    }
+    return Py_NewRef(is_running(task) ? home->running : home->pending);
+}
+
+static PyObject *
+future_done(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(is_done(part_of(self)->task));
+}
+
+static PyObject *
+future_running(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(is_running(part_of(self)->task));
+}
+
+static PyObject *
+future_cancelled(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(is_cancelled(part_of(self)->task));
+}
+
+/* ---- Cancelling ---- */
+
+/* A job of a pool is withdrawn from it; a manual one just ends. */
+static bool
+cancel_waiting(wpy_task *task)
+{
+    if (!is_manual(task)) {
+        return !wp_job_is_lost(&task->job) && wp_job_cancel(&task->job);
+    }
+    if (!wp_job_take(&task->job, WP_CANCELLED)) {
+        return false;
+    }
+    if (wp_job_conclude(&task->job, WP_CANCELLED)) {
+        wpy_task_tell(task);
+    }
+    return true;
+}
+
+PyDoc_STRVAR(cancel_doc, "cancel($self, /)\n--\n\n"
+                         "Cancel the job if it has not begun. Its place in the queue is free at once.\n\n"
+                         "Returns True if the future is cancelled, False if the job runs or has ended: see request_cancel().");
+
+static PyObject *
+future_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    wpy_task *task = part_of(self)->task;
+    bool cancelled = cancel_waiting(task);
+    return PyBool_FromLong(cancelled || is_cancelled(task));
+}
+
+PyDoc_STRVAR(request_cancel_doc,
+             "request_cancel($self, /)\n--\n\n"
+             "Cancel the job if it has not begun; ask it to stop if it runs.\n\n"
+             "A running job sees the request through current_job() or, in C, through its wp_job; one that does not look\n"
+             "runs to its end. Returns False if the job has ended already, else True.");
+
+static PyObject *
+future_request_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    wpy_task *task = part_of(self)->task;
+    if (is_manual(task) || wp_job_is_lost(&task->job)) {
+        return PyBool_FromLong(cancel_waiting(task));
+    }
+    return PyBool_FromLong(wp_job_stop(&task->job));
+}
+
+/* ---- Waiting ---- */
+
+/* Whoever waits for a job that no worker has begun may run it: a native one if it is known to be short and the wait has
+ * no limit, and any job if the waiter is a worker of the same pool, which would else wait for itself. */
+static void
+help(wpy_task *task, uint64_t deadline)
+{
+    wp_job *job = &task->job;
+    if (is_manual(task) || wp_job_state(job) != WP_PENDING) {
+        return;
+    }
+    const wp_worker *self = wp_worker_self();
+    bool own_pool = self != NULL && wp_worker_pool(self) == job->pool;
+    bool is_short = wpy_task_class_of(task)->is_native && deadline == WP_FOREVER && wpy_native_call_is_short(task);
+    if (own_pool || is_short) {
+        Py_BEGIN_ALLOW_THREADS
+        wp_job_run_here(job);
+        Py_END_ALLOW_THREADS
+    }
+}
+
+/* 0 once the future has its outcome; -1 with TimeoutError, or what a signal's handler raised. */
+static int
+wait_until_done(wpy_task *task, PyObject *timeout)
+{
+    uint64_t deadline;
+    if (is_done(task)) {
+        return 0;
+    }
+    if (wpy_deadline(timeout, "timeout", &deadline) < 0) {
+        return -1;
+    }
+    help(task, deadline);
+    int result = wpy_wait_for_job(&task->job, deadline);
+    if (result == WP_LATE) {
+        PyErr_SetNone(PyExc_TimeoutError);
+        return -1;
+    }
+    return result < 0 ? -1 : 0;
+}
+
+static int
+parse_timeout(const char *name, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, PyObject **timeout)
+{
+    Py_ssize_t n_keywords = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
+    *timeout = nargs + n_keywords > 0 ? args[0] : NULL;
+    if (nargs + n_keywords > 1) {
+        PyErr_Format(PyExc_TypeError, "%s() takes at most 1 argument (%zd given)", name, nargs + n_keywords);
+        return -1;
+    }
+    if (n_keywords == 1 && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "timeout") != 0) {
+        PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument %R", name, PyTuple_GET_ITEM(kwnames, 0));
+        return -1;
+    }
+    return 0;
+}
+
+PyDoc_STRVAR(result_doc, "result($self, /, timeout=None)\n--\n\n"
+                         "Return what the job returned, waiting for it.\n\n"
+                         "timeout: seconds to wait at most, or None.\n\n"
+                         "Raises what the job raised; TimeoutError if it has not ended in time; CancelledError if it was\n"
+                         "cancelled; JobExpired or JobTimeout if it went over its queue_timeout or run_timeout.");
+
+static PyObject *
+future_result(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    wpy_task *task = part_of(self)->task;
+    PyObject *timeout;
+    if (parse_timeout("result", args, nargs, kwnames, &timeout) < 0 || wait_until_done(task, timeout) < 0) {
+        return NULL;
+    }
+    wpy_empty_trash(task->home);
+    return wpy_task_result(task);
+}
+
+PyDoc_STRVAR(exception_doc, "exception($self, /, timeout=None)\n--\n\n"
+                            "Return the exception that the job raised, or None, waiting for its end as result() does.");
+
+static PyObject *
+future_exception(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    wpy_task *task = part_of(self)->task;
+    PyObject *timeout;
+    if (parse_timeout("exception", args, nargs, kwnames, &timeout) < 0 || wait_until_done(task, timeout) < 0) {
+        return NULL;
+    }
+    wpy_empty_trash(task->home);
+    return wpy_task_exception(task);
+}
+
+/* ---- Callbacks and waiters ---- */
+
+/* The watchers with their lock held, or NULL with an exception set. */
+static wpy_watchers *
+lock_watchers(PyObject *self)
+{
+    wpy_watchers *watchers = wpy_task_watch(part_of(self)->task, self);
+    if (watchers != NULL) {
+        wpy_watchers_take(watchers);
+    }
+    return watchers;
+}
+
+static int
+append_to(PyObject **list, PyObject *object)
+{
+    if (*list == NULL) {
+        *list = PyList_New(0);
+    }
+    return *list == NULL ? -1 : PyList_Append(*list, object);
+}
+
+static PyObject *
+future_add_done_callback(PyObject *self, PyObject *callback)
+{
+    wpy_task *task = part_of(self)->task;
+    int error = 0;
+    bool now = is_done(task);
+    if (!now) {
+        wpy_watchers *watchers = lock_watchers(self);
+        if (watchers == NULL) {
+            return NULL;
+        }
+        now = watchers->told;
+        error = now ? 0 : append_to(&watchers->callbacks, callback);
+        wpy_watchers_give(watchers);
+    }
+    if (error < 0) {
+        return NULL;
+    }
+    if (now) {
+        wpy_call_back(task->home, callback, self);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+watchers_list(PyObject *self, bool waiters)
+{
+    wpy_watchers *watchers = lock_watchers(self);
+    if (watchers == NULL) {
+        return NULL;
+    }
+    PyObject **list = waiters ? &watchers->waiters : &watchers->callbacks;
+    if (*list == NULL) {
+        *list = PyList_New(0);
+    }
+    PyObject *result = Py_XNewRef(*list);
+    wpy_watchers_give(watchers);
+    return result;
+}
+
+static PyObject *
+future_get_waiters(PyObject *self, void *Py_UNUSED(closure))
+{
+    return watchers_list(self, true);
+}
+
+static PyObject *
+future_get_callbacks(PyObject *self, void *Py_UNUSED(closure))
+{
+    return watchers_list(self, false);
+}
+
+/* ---- `_condition` ---- */
+
+typedef struct condition {
+    PyObject_HEAD
+    PyObject *future;
+} condition;
+
+static PyObject *
+future_get_condition(PyObject *self, void *Py_UNUSED(closure))
+{
+    const wpy_home *home = part_of(self)->task->home;
+    condition *object = (condition *)home->condition_type->tp_alloc(home->condition_type, 0);
+    if (object != NULL) {
+        object->future = Py_NewRef(self);
+    }
+    return (PyObject *)object;
+}
+
+static void
+condition_dealloc(condition *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    Py_XDECREF(self->future);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *
+condition_acquire(condition *self, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    if (lock_watchers(self->future) == NULL) {
+        return NULL;
+    }
+    Py_RETURN_TRUE;
+}
+
+static PyObject *
+condition_release(condition *self, PyObject *Py_UNUSED(args))
+{
+    wpy_watchers *watchers = wpy_task_watch(part_of(self->future)->task, self->future);
+    if (watchers == NULL || wpy_watchers_give(watchers) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef condition_methods[] = {
+    {"acquire", (PyCFunction)(void (*)(void))condition_acquire, METH_VARARGS | METH_KEYWORDS,
+     "Take the future's lock; it is re-entrant."},
+    {"release", (PyCFunction)condition_release, METH_NOARGS, "Give the future's lock back."},
+    {"__enter__", (PyCFunction)(void (*)(void))condition_acquire, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"__exit__", (PyCFunction)condition_release, METH_VARARGS, NULL},
+    {NULL},
+};
+
+static PyType_Slot condition_slots[] = {
+    {Py_tp_dealloc, condition_dealloc},
+    {Py_tp_methods, condition_methods},
+    {0, NULL},
+};
+
+PyType_Spec wpy_condition_spec = {
+    .name = "workerpool._core.FutureLock",
+    .basicsize = sizeof(condition),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = condition_slots,
+};
+
+/* ---- For those who end futures themselves ---- */
+
+static PyObject *
+invalid_state(PyObject *self)
+{
+    const wpy_home *home = part_of(self)->task->home;
+    PyObject *state = future_get_state(self, NULL);
+    if (state != NULL) {
+        PyErr_Format(home->invalid_state_error, "%U: %R", state, self);
+        Py_DECREF(state);
+    }
+    return NULL;
+}
+
+static PyObject *
+end_manually(PyObject *self, PyObject *outcome, wp_state state)
+{
+    wpy_task *task = part_of(self)->task;
+    wp_job_take(&task->job, WP_RUNNING);
+    /* One thread alone may write the outcome: who finds the place empty. */
+    PyObject *expected = NULL;
+    if (!is_manual(task) || wp_job_state(&task->job) != WP_RUNNING ||
+        !__atomic_compare_exchange_n(&task->outcome, &expected, outcome, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+        return invalid_state(self);
+    }
+    Py_INCREF(outcome);
+    if (wp_job_conclude(&task->job, state)) {
+        wpy_task_tell(task);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+future_set_result(PyObject *self, PyObject *result)
+{
+    return end_manually(self, result, WP_DONE);
+}
+
+static PyObject *
+future_set_exception(PyObject *self, PyObject *exception)
+{
+    if (!PyExceptionInstance_Check(exception)) {
+        PyErr_Format(PyExc_TypeError, "set_exception() takes an exception, not %.100s", Py_TYPE(exception)->tp_name);
+        return NULL;
+    }
+    return end_manually(self, exception, WP_FAILED);
+}
+
+static PyObject *
+future_set_running(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    wpy_task *task = part_of(self)->task;
+    if (is_cancelled(task)) {
+        Py_RETURN_FALSE;
+    }
+    if (!is_manual(task) || !wp_job_take(&task->job, WP_RUNNING)) {
+        return invalid_state(self);
+    }
+    Py_RETURN_TRUE;
+}
+
+/* (done, cancelled, result, exception): what asyncio reads at once from Python 3.15 on. */
+static PyObject *
+future_get_snapshot(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    wpy_task *task = part_of(self)->task;
+    if (!is_done(task)) {
+        return Py_BuildValue("(OOOO)", Py_False, Py_False, Py_None, Py_None);
+    }
+    if (is_cancelled(task)) {
+        return Py_BuildValue("(OOOO)", Py_True, Py_True, Py_None, Py_None);
+    }
+    PyObject *exception = wpy_task_exception(task);
+    if (exception == NULL) {
+        return NULL;
+    }
+    PyObject *result = exception == Py_None ? wpy_task_result(task) : Py_NewRef(Py_None);
+    if (result == NULL) {
+        Py_DECREF(exception);
+        return NULL;
+    }
+    return Py_BuildValue("(OONN)", Py_True, Py_False, result, exception);
+}
+
+/* ---- Attributes ---- */
+
+static PyObject *
+future_get_result(PyObject *self, void *Py_UNUSED(closure))
+{
+    wpy_task *task = part_of(self)->task;
+    if (wp_job_is_settled(&task->job) && wp_job_state(&task->job) == WP_DONE) {
+        return wpy_task_result(task);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+future_get_exception(PyObject *self, void *Py_UNUSED(closure))
+{
+    wpy_task *task = part_of(self)->task;
+    if (!is_done(task) || is_cancelled(task)) {
+        Py_RETURN_NONE;
+    }
+    return wpy_task_exception(task);
+}
+
+static PyObject *
+future_get_worker(PyObject *self, void *Py_UNUSED(closure))
+{
+    wpy_task *task = part_of(self)->task;
+    if (!is_done(task) && !is_running(task)) {
+        Py_RETURN_NONE;
+    }
+    uint32_t worker = __atomic_load_n(&task->job.worker, __ATOMIC_RELAXED);
+    if (worker == WP_NO_WORKER) {
+        Py_RETURN_NONE;
+    }
+    return PyLong_FromUnsignedLong(worker);
+}
+
+static PyObject *
+future_get_lane(PyObject *self, void *Py_UNUSED(closure))
+{
+    const future_part *part = part_of(self);
+    if (part->handle == NULL) {
+        Py_RETURN_NONE;
+    }
+    return wpy_handle_lane_name(part->handle, part->task->job.lane);
+}
+
+static PyObject *
+future_get_label(PyObject *self, void *Py_UNUSED(closure))
+{
+    const wpy_task *task = part_of(self)->task;
+    const wpy_extra *extra = wpy_extra_of(&task->job);
+    return Py_NewRef(extra != NULL && extra->label != NULL ? extra->label : Py_None);
+}
+
+static PyMethodDef future_methods[] = {
+    {"cancel", future_cancel, METH_NOARGS, cancel_doc},
+    {"request_cancel", future_request_cancel, METH_NOARGS, request_cancel_doc},
+    {"cancelled", future_cancelled, METH_NOARGS, "cancelled($self, /)\n--\n\nTrue if the job was cancelled."},
+    {"running", future_running, METH_NOARGS, "running($self, /)\n--\n\nTrue while the job runs."},
+    {"done", future_done, METH_NOARGS, "done($self, /)\n--\n\nTrue once the job has ended or was cancelled."},
+    {"result", (PyCFunction)(void (*)(void))future_result, METH_FASTCALL | METH_KEYWORDS, result_doc},
+    {"exception", (PyCFunction)(void (*)(void))future_exception, METH_FASTCALL | METH_KEYWORDS, exception_doc},
+    {"add_done_callback", future_add_done_callback, METH_O,
+     "add_done_callback($self, fn, /)\n--\n\n"
+     "Call fn(future) when the job has ended, on the thread that ended it; at once if it has."},
+    {"set_result", future_set_result, METH_O, "Only for futures that no pool runs."},
+    {"set_exception", future_set_exception, METH_O, "Only for futures that no pool runs."},
+    {"set_running_or_notify_cancel", future_set_running, METH_NOARGS, "Only for futures that no pool runs."},
+    {"_get_snapshot", future_get_snapshot, METH_NOARGS, NULL},
+    {NULL},
+};
+
+static PyGetSetDef future_getset[] = {
+    {"worker", future_get_worker, NULL,
+     "Index of the worker that runs or ran the job; None before that, and if the waiting thread ran it itself.", NULL},
+    {"lane", future_get_lane, NULL, "Name of the job's lane.", NULL},
+    {"label", future_get_label, NULL, "The label given by options(label=...), or None.", NULL},
+    {"_state", future_get_state, NULL, NULL, NULL},
+    {"_condition", future_get_condition, NULL, NULL, NULL},
+    {"_waiters", future_get_waiters, NULL, NULL, NULL},
+    {"_done_callbacks", future_get_callbacks, NULL, NULL, NULL},
+    {"_result", future_get_result, NULL, NULL, NULL},
+    {"_exception", future_get_exception, NULL, NULL, NULL},
+    {NULL},
+};
+
+PyDoc_STRVAR(future_doc, "The outcome of a job, now or later. A concurrent.futures.Future.\n\n"
+                         "Every method may be called from any thread.");
+
+static PyType_Slot future_slots[] = {
+    {Py_tp_doc, (void *)future_doc},     {Py_tp_new, future_tp_new},          {Py_tp_init, future_init},
+    {Py_tp_dealloc, future_dealloc},     {Py_tp_traverse, future_traverse},   {Py_tp_clear, future_clear},
+    {Py_tp_methods, future_methods},     {Py_tp_getset, future_getset},       {0, NULL},
+};
+
+PyTypeObject *
+wpy_future_type_new(PyObject *module, PyObject *base)
+{
+    Py_ssize_t base_size = ((PyTypeObject *)base)->tp_basicsize;
+    part_offset = (base_size + 7) / 8 * 8;
+    PyType_Spec spec = {
+        .name = "workerpool.Future",
+        .basicsize = (int)(part_offset + (Py_ssize_t)sizeof(future_part)),
+        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+        .slots = future_slots,
+    };
+    PyObject *bases = PyTuple_Pack(1, base);
+    if (bases == NULL) {
+        return NULL;
+    }
+    PyObject *type = PyType_FromModuleAndSpec(module, &spec, bases);
+    Py_DECREF(bases);
+    return (PyTypeObject *)type;
+}

@@ -1,0 +1,112 @@
+/* What one instance of the module owns: its types, its exceptions, and the way home for work done without Python.
+ *
+ * WORDS. A home is a module instance seen from C: one for each interpreter that imports the module. It outlives the
+ * module object as long as a pool's threads need it. Attached means holding a thread state (and, where there is one, the
+ * GIL): only then may Python objects be touched.
+ *
+ * LOCKS. Fields marked "attached" are read and written by attached threads; `pools` has a lock of its own because a
+ * free-threaded build has no GIL that would do. No lock is held while attaching or running Python.
+ */
+#ifndef WPY_HOME_H
+#define WPY_HOME_H
+
+/* Python.h goes first: it decides which system interfaces the headers after it show. */
+#include "compat.h"
+
+#include "wp_lock.h"
+#include "wp_pool.h"
+
+/* Something that must be released by an attached thread, and was let go of by one that is not. */
+typedef struct wpy_trash {
+    struct wpy_trash *next;
+    void (*release)(struct wpy_trash *trash);
+} wpy_trash;
+
+typedef struct wpy_home {
+    wp_word references;
+    PyInterpreterState *interpreter; /* Constant. */
+
+    _Atomic(wpy_trash *) trash;  /* A stack; pushed by any thread, emptied by attached ones. */
+    _Atomic(struct wpy_watchers *) notices; /* A stack: watchers that are to be told of the end of their task. */
+    wp_lock lock;
+    struct wpy_context *pools;   /* Home's lock: every pool that was not freed. */
+    wp_word exiting;             /* 1 once the interpreter shuts down: no more jobs. */
+
+    /* Attached; set once by the module, cleared with it. */
+    PyTypeObject *future_type;
+    PyTypeObject *condition_type;
+    PyTypeObject *pool_type;
+    PyTypeObject *view_type;
+    PyTypeObject *handle_type;
+    PyTypeObject *native_type;
+    PyTypeObject *token_type;
+    PyTypeObject *results_type;
+    PyTypeObject *result_type;
+    PyTypeObject *map_type;
+    PyTypeObject *job_type;
+
+    PyObject *error; /* Exceptions. */
+    PyObject *queue_full;
+    PyObject *submit_timeout;
+    PyObject *job_expired;
+    PyObject *job_timeout;
+    PyObject *broken_pool;
+    PyObject *native_error;
+    PyObject *signature_error;
+    PyObject *cancelled_error;     /* concurrent.futures'. */
+    PyObject *invalid_state_error; /* concurrent.futures'. */
+
+    PyObject *pending; /* The strings of concurrent.futures' states. */
+    PyObject *running;
+    PyObject *cancelled;
+    PyObject *finished;
+    PyObject *add_result; /* Names of methods of its waiters. */
+    PyObject *add_exception;
+    PyObject *add_cancelled;
+    PyObject *logger; /* Where exceptions in callbacks are reported, as concurrent.futures does. */
+} wpy_home;
+
+/* The module's state: a counted pointer, because threads may need the home for longer than the module lives. */
+typedef struct wpy_state {
+    wpy_home *home;
+} wpy_state;
+
+extern struct PyModuleDef wpy_module;
+
+wpy_home *wpy_home_new(void);
+void wpy_home_ref(wpy_home *home);
+void wpy_home_unref(wpy_home *home);
+int wpy_home_traverse(wpy_home *home, visitproc visit, void *arg);
+void wpy_home_clear(wpy_home *home);
+
+/* The home of the module that defined a type of ours, or one that a user derived from it. */
+wpy_home *wpy_home_of_type(PyTypeObject *type);
+
+static inline wpy_home *
+wpy_home_of_module(PyObject *module)
+{
+    return ((wpy_state *)PyModule_GetState(module))->home;
+}
+
+/* Any thread: releases `trash` now if the thread is attached to this home's interpreter, else leaves it to one that is.
+ * `pool` is asked for its keeper in that case, and may be NULL where an attached thread is sure to come by. */
+void wpy_throw_away(wpy_home *home, wpy_trash *trash, wp_pool *pool);
+
+/* Attached: releases what others threw away. One load when there is nothing. */
+void wpy_empty_trash_slowly(wpy_home *home);
+
+static inline void
+wpy_empty_trash(wpy_home *home)
+{
+    if (wp_load_relaxed(&home->trash) != NULL) {
+        wpy_empty_trash_slowly(home);
+    }
+}
+
+/* Whether the calling thread is attached to the home's interpreter. */
+bool wpy_is_attached(const wpy_home *home);
+
+/* Whether jobs can still be submitted; if not, sets the standard library's RuntimeError and returns false. */
+bool wpy_check_not_exiting(wpy_home *home);
+
+#endif

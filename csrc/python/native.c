@@ -1,0 +1,435 @@
+/* See native.h.
+ *
+ * The type NativeFunction. Recognising what a user hands in (ctypes objects, "library:symbol") is the package's work;
+ * here an address, a signature and what keeps the code alive come together. Calling it inline converts, detaches, calls
+ * and converts back; the pool does the same steps on different threads.
+ */
+#include "native.h"
+
+#include "convert.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+/* Rows of up to so many parameters are converted on the stack. */
+#define MOST_PARAMS WP_SIGNATURE_MAX_PARAMS
+
+typedef struct native_object {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    wpy_function *function; /* Constant; a reference. */
+    PyObject *signature;    /* str: the normalised text. */
+    PyObject *target;       /* How to make it again: what pickle gets; or NULL. */
+    PyObject *weakrefs;
+} native_object;
+
+wpy_function *
+wpy_function_of(PyObject *native)
+{
+    return ((native_object *)native)->function;
+}
+
+/* ---- The function ---- */
+
+static void
+release_function(wpy_trash *trash)
+{
+    wpy_function *function = (wpy_function *)(void *)trash;
+    Py_XDECREF(function->name);
+    Py_XDECREF(function->keep_alive);
+    wp_call_release(&function->call);
+    wp_signature_free(function->signature);
+    PyMem_RawFree(function);
+}
+
+void
+wpy_function_unref(wpy_function *function)
+{
+    if (wp_sub_acq_rel(&function->references, 1) == 1) {
+        function->trash.release = release_function;
+        wpy_throw_away(function->home, &function->trash, NULL);
+    }
+}
+
+bool
+wpy_is_error(const wpy_function *function, uint64_t slot)
+{
+    switch (function->raises) {
+    case WPY_RAISES_NONZERO:
+        return slot != 0;
+    case WPY_RAISES_NEGATIVE:
+        return (int64_t)slot < 0;
+    case WPY_RAISES_NULL:
+        return slot == 0;
+    default:
+        return false;
+    }
+}
+
+size_t
+wpy_function_invoke(const wpy_function *function, const uint64_t *slots, uint64_t *results, size_t n,
+                    int *error_number)
+{
+    if (function->raises == WPY_RAISES_NEVER) {
+        wp_call_invoke(&function->call, function->address, slots, results, n);
+        return n;
+    }
+    size_t width = function->signature->n_params;
+    for (size_t i = 0; i < n; i++) {
+        errno = 0;
+        wp_call_invoke(&function->call, function->address, slots + i * width, results + i, 1);
+        if (wpy_is_error(function, results[i])) {
+            *error_number = errno;
+            return i + 1;
+        }
+    }
+    return n;
+}
+
+static int
+set_attribute(PyObject *object, const char *name, PyObject *value)
+{
+    int result = value != NULL ? PyObject_SetAttrString(object, name, value) : -1;
+    Py_XDECREF(value);
+    return result;
+}
+
+PyObject *
+wpy_native_error(const wpy_function *function, uint64_t slot, int error_number)
+{
+    PyObject *code = wpy_convert_result(function, slot);
+    if (code == NULL) {
+        return NULL;
+    }
+    PyObject *text = error_number != 0 ? PyUnicode_FromFormat("%U() returned %R (errno %d: %s)", function->name, code,
+                                                              error_number, strerror(error_number))
+                                       : PyUnicode_FromFormat("%U() returned %R", function->name, code);
+    PyObject *error = text != NULL ? PyObject_CallOneArg(function->home->native_error, text) : NULL;
+    Py_XDECREF(text);
+    if (error == NULL || set_attribute(error, "code", Py_NewRef(code)) < 0 ||
+        set_attribute(error, "errno", PyLong_FromLong(error_number)) < 0 ||
+        set_attribute(error, "function", Py_NewRef(function->name)) < 0) {
+        Py_CLEAR(error);
+    }
+    Py_DECREF(code);
+    return error;
+}
+
+/* ---- Making one ---- */
+
+static int
+parse_signature(const wpy_home *home, PyObject *text, wpy_function *function)
+{
+    const char *utf8 = PyUnicode_AsUTF8(text);
+    wp_signature_error error;
+    if (utf8 == NULL) {
+        return -1;
+    }
+    switch (wp_signature_parse(utf8, &function->signature, &error)) {
+    case WP_SIG_OK:
+        return 0;
+    case WP_SIG_NOMEM:
+        PyErr_NoMemory();
+        return -1;
+    default:
+        PyErr_Format(home->signature_error, "%s, at position %zu of %R", error.message, error.position, text);
+        return -1;
+    }
+}
+
+static int
+prepare_call(const wpy_home *home, wpy_function *function, bool force_libffi)
+{
+    switch (wp_call_prepare(&function->call, function->signature, force_libffi)) {
+    case WP_CALL_OK:
+        return 0;
+    case WP_CALL_NOMEM:
+        PyErr_NoMemory();
+        return -1;
+    default:
+        PyErr_Format(home->signature_error,
+                     "%U(): this signature cannot be called directly on this platform, and workerpool was built without "
+                     "libffi (on Debian: apt-get install libffi-dev, then install workerpool again)",
+                     function->name);
+        return -1;
+    }
+}
+
+static int
+parse_raises(PyObject *raises, wpy_function *function, const wpy_home *home)
+{
+    static const char *const names[] = {
+        [WPY_RAISES_NONZERO] = "nonzero", [WPY_RAISES_NEGATIVE] = "negative", [WPY_RAISES_NULL] = "null"};
+    if (raises == Py_None) {
+        return 0;
+    }
+    for (size_t i = WPY_RAISES_NONZERO; PyUnicode_Check(raises) && i <= WPY_RAISES_NULL; i++) {
+        if (PyUnicode_CompareWithASCIIString(raises, names[i]) == 0) {
+            function->raises = (enum wpy_raises)i;
+        }
+    }
+    if (function->raises == WPY_RAISES_NEVER) {
+        PyErr_Format(PyExc_ValueError, "raises must be 'nonzero', 'negative', 'null' or None, not %R", raises);
+        return -1;
+    }
+    wp_type result = function->signature->result.type;
+    bool is_pointer = result == WP_TYPE_PTR;
+    bool fits = function->raises == WPY_RAISES_NULL ? is_pointer
+                : function->raises == WPY_RAISES_NEGATIVE
+                    ? wp_type_describe(result)->is_signed
+                    : !is_pointer && result != WP_TYPE_VOID && !wp_type_describe(result)->is_floating;
+    if (!fits) {
+        PyErr_Format(home->signature_error, "raises=%R does not fit a result of type `%s`", raises,
+                     function->signature->result.spelling);
+        return -1;
+    }
+    return 0;
+}
+
+static void
+note_parameters(wpy_function *function)
+{
+    for (size_t i = 0; i < function->signature->n_params; i++) {
+        wp_type type = function->signature->params[i].type;
+        function->has_job = function->has_job || type == WP_TYPE_JOB;
+        function->has_pointers = function->has_pointers || type == WP_TYPE_PTR;
+        function->n_arguments += type != WP_TYPE_JOB;
+    }
+}
+
+/* What the constructor was given. */
+typedef struct native_args {
+    PyObject *address;
+    PyObject *signature;
+    PyObject *name;
+    PyObject *keep_alive;
+    PyObject *target;
+    PyObject *raises;
+    int force_libffi;
+} native_args;
+
+static wpy_function *
+function_new(wpy_home *home, const native_args *args)
+{
+    void *address = PyLong_AsVoidPtr(args->address);
+    if (address == NULL) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_ValueError, "the address of a native function must not be 0");
+        }
+        return NULL;
+    }
+    wpy_function *function = PyMem_RawCalloc(1, sizeof *function);
+    if (function == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    wp_store_relaxed(&function->references, 1);
+    function->home = home;
+    memcpy(&function->address, &address, sizeof address);
+    function->name = Py_NewRef(args->name);
+    function->keep_alive = Py_NewRef(args->keep_alive);
+    if (parse_signature(home, args->signature, function) < 0 ||
+        prepare_call(home, function, args->force_libffi != 0) < 0 || parse_raises(args->raises, function, home) < 0) {
+        wpy_function_unref(function);
+        return NULL;
+    }
+    note_parameters(function);
+    return function;
+}
+
+static PyObject *
+normalised_text(const wpy_function *function)
+{
+    int length = wp_signature_format(function->signature, NULL, 0);
+    char *text = length >= 0 ? PyMem_Malloc((size_t)length + 1) : NULL;
+    if (text == NULL) {
+        return PyErr_NoMemory();
+    }
+    wp_signature_format(function->signature, text, (size_t)length + 1);
+    PyObject *result = PyUnicode_FromStringAndSize(text, length);
+    PyMem_Free(text);
+    return result;
+}
+
+static PyObject *native_vectorcall(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames);
+
+static PyObject *
+native_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"address", "signature", "name", "keep_alive", "target", "raises", "force_libffi", NULL};
+    native_args given = {.keep_alive = Py_None, .target = Py_None, .raises = Py_None};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OUU|OOO$p:NativeFunction", keywords, &given.address,
+                                     &given.signature, &given.name, &given.keep_alive, &given.target, &given.raises,
+                                     &given.force_libffi)) {
+        return NULL;
+    }
+    wpy_home *home = wpy_home_of_type(type);
+    wpy_function *function = home != NULL ? function_new(home, &given) : NULL;
+    if (function == NULL) {
+        return NULL;
+    }
+    native_object *self = (native_object *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        wpy_function_unref(function);
+        return NULL;
+    }
+    self->vectorcall = native_vectorcall;
+    self->function = function;
+    self->target = Py_NewRef(given.target);
+    self->signature = normalised_text(function);
+    if (self->signature == NULL) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+static void
+native_dealloc(native_object *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_ClearWeakRefs((PyObject *)self);
+    Py_XDECREF(self->signature);
+    Py_XDECREF(self->target);
+    if (self->function != NULL) {
+        wpy_function_unref(self->function);
+    }
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* ---- Calling it inline ---- */
+
+static PyObject *
+native_vectorcall(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    const wpy_function *function = wpy_function_of(self);
+    uint64_t slots[MOST_PARAMS];
+    wpy_hold holds[MOST_PARAMS];
+    uint64_t result;
+    int error_number = 0;
+    if (kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0) {
+        PyErr_Format(PyExc_TypeError, "%U() takes no keyword arguments", function->name);
+        return NULL;
+    }
+    if (wpy_convert_row(function, args, PyVectorcall_NARGS(nargsf), NULL, slots, holds) < 0) {
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    wpy_function_invoke(function, slots, &result, 1, &error_number);
+    Py_END_ALLOW_THREADS
+    for (size_t i = 0; function->has_pointers && i < function->signature->n_params; i++) {
+        wpy_hold_release(&holds[i]);
+    }
+    if (wpy_is_error(function, result)) {
+        PyObject *error = wpy_native_error(function, result, error_number);
+        if (error != NULL) {
+            wpy_raise(error);
+            Py_DECREF(error);
+        }
+        return NULL;
+    }
+    return wpy_convert_result(function, result);
+}
+
+/* ---- Attributes ---- */
+
+static PyObject *
+native_repr(native_object *self)
+{
+    return PyUnicode_FromFormat("<NativeFunction %U: %U>", self->function->name, self->signature);
+}
+
+static PyObject *
+native_get_name(native_object *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->function->name);
+}
+
+static PyObject *
+native_get_signature(native_object *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->signature);
+}
+
+static PyObject *
+native_get_address(native_object *self, void *Py_UNUSED(closure))
+{
+    void *address;
+    memcpy(&address, &self->function->address, sizeof address);
+    return PyLong_FromVoidPtr(address);
+}
+
+static PyObject *
+native_get_route(native_object *self, void *Py_UNUSED(closure))
+{
+    return PyUnicode_FromString(wp_call_route(&self->function->call));
+}
+
+static PyObject *
+native_get_target(native_object *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->target);
+}
+
+static PyObject *
+native_get_mean_time(native_object *self, void *Py_UNUSED(closure))
+{
+    uint32_t mean = wp_pace_mean(&self->function->pace);
+    if (mean == WP_PACE_UNKNOWN) {
+        Py_RETURN_NONE;
+    }
+    return PyFloat_FromDouble((double)mean / 1e9);
+}
+
+static PyObject *
+native_reduce(native_object *self, PyObject *Py_UNUSED(ignored))
+{
+    if (PyTuple_Check(self->target)) {
+        return Py_NewRef(self->target); /* (callable, arguments), made by the package for what was named. */
+    }
+    PyErr_Format(PyExc_TypeError,
+                 "cannot pickle %R: it was made from an address, which means nothing in another process; make it from "
+                 "\"library:symbol\" instead",
+                 self);
+    return NULL;
+}
+
+static PyMethodDef native_methods[] = {
+    {"__reduce__", (PyCFunction)native_reduce, METH_NOARGS, NULL},
+    {NULL},
+};
+
+static PyGetSetDef native_getset[] = {
+    {"__name__", (getter)native_get_name, NULL, "The function's name.", NULL},
+    {"signature", (getter)native_get_signature, NULL, "Its C signature, normalised.", NULL},
+    {"address", (getter)native_get_address, NULL, "Its address.", NULL},
+    {"route", (getter)native_get_route, NULL, "How it is called: 'direct' or 'libffi'.", NULL},
+    {"mean_time", (getter)native_get_mean_time, NULL,
+     "How long a call takes, in seconds, as pools have measured lately; None before the first.", NULL},
+    {"_target", (getter)native_get_target, NULL, NULL, NULL},
+    {NULL},
+};
+
+static PyMemberDef native_members[] = {
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(native_object, weakrefs), Py_READONLY},
+    {"__vectorcalloffset__", Py_T_PYSSIZET, offsetof(native_object, vectorcall), Py_READONLY},
+    {NULL},
+};
+
+PyDoc_STRVAR(native_doc, "A C function that a pool can run without the interpreter. Made by native().\n\n"
+                         "Calling it runs it on the calling thread, with the GIL released.");
+
+static PyType_Slot native_slots[] = {
+    {Py_tp_doc, (void *)native_doc},  {Py_tp_new, native_new},         {Py_tp_dealloc, native_dealloc},
+    {Py_tp_call, PyVectorcall_Call},  {Py_tp_repr, native_repr},       {Py_tp_methods, native_methods},
+    {Py_tp_getset, native_getset},    {Py_tp_members, native_members}, {0, NULL},
+};
+
+PyType_Spec wpy_native_spec = {
+    .name = "workerpool.NativeFunction",
+    .basicsize = sizeof(native_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_HAVE_VECTORCALL,
+    .slots = native_slots,
+};

@@ -1,0 +1,236 @@
+/* See native_call.h.
+ *
+ * The arguments are converted to slots at submit; the call runs detached and leaves its result in a slot; the result
+ * becomes an object when somebody asks for it. Buffers are held until the call is over, and released by the next attached
+ * thread that comes by (wpy_throw_away), since the worker that ran the call is not attached.
+ */
+#include "native_call.h"
+
+#include "context.h"
+#include "convert.h"
+
+#include <stdalign.h>
+#include <stddef.h>
+#include <string.h>
+
+/* A function whose calls take less than this (ns) on average may be run by the thread that waits for it: handing over to
+ * a worker and back costs 8 to 40 us, and Ctrl-C stays prompt. */
+#define SHORT_NS 50000u
+
+typedef struct native_call {
+    wpy_task task;
+    wpy_function *function; /* A reference. */
+    uint64_t result;
+    int error_number;
+    uint64_t slots[]; /* n_params of them; then as many wpy_hold if the function has pointers; then an extra, if any. */
+} native_call;
+
+static native_call *
+call_of(const wpy_task *task)
+{
+    return (native_call *)(uintptr_t)task;
+}
+
+static wpy_hold *
+holds_of(native_call *call)
+{
+    return (wpy_hold *)(void *)(call->slots + call->function->signature->n_params);
+}
+
+bool
+wpy_function_is_short(const wpy_function *function)
+{
+    uint32_t mean = wp_load_relaxed(&function->pace.mean_ns);
+    return mean != WP_PACE_UNKNOWN && mean < SHORT_NS;
+}
+
+bool
+wpy_native_call_is_short(const wpy_task *task)
+{
+    return wpy_function_is_short(call_of(task)->function);
+}
+
+/* The buffers' memory goes back soon after the call, not only when the future goes: what the job held is handed over in
+ * one piece, so that the future may live on without it. */
+typedef struct held {
+    wpy_trash trash;
+    size_t n;
+    wpy_hold holds[];
+} held;
+
+static void
+release_held(wpy_trash *trash)
+{
+    held *h = (held *)(void *)trash;
+    for (size_t i = 0; i < h->n; i++) {
+        wpy_hold_release(&h->holds[i]);
+    }
+    PyMem_RawFree(h);
+}
+
+static void
+let_go_of_buffers(native_call *call)
+{
+    size_t n = call->function->signature->n_params;
+    wpy_hold *holds = holds_of(call);
+    size_t used = 0;
+    for (size_t i = 0; i < n; i++) {
+        used += holds[i].object_or_buffer != 0;
+    }
+    held *h = used > 0 ? PyMem_RawMalloc(sizeof *h + used * sizeof(wpy_hold)) : NULL;
+    if (h == NULL) {
+        return; /* Nothing held, or no memory: then the buffers go with the task. */
+    }
+    h->n = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (holds[i].object_or_buffer != 0) {
+            h->holds[h->n++] = holds[i];
+            holds[i].object_or_buffer = 0;
+        }
+    }
+    h->trash.release = release_held;
+    wpy_throw_away(call->task.home, &h->trash, call->task.job.pool);
+}
+
+/* Whether this call is one of those by which the function's pace is measured: all while it is unknown or slow, else a
+ * sample, because reading the clock takes longer than many functions. */
+static bool
+is_measured(const wpy_function *function)
+{
+    static _Thread_local unsigned calls;
+    uint32_t mean = wp_load_relaxed(&function->pace.mean_ns);
+    return mean == WP_PACE_UNKNOWN || mean >= 1000 || ++calls % 16 == 0;
+}
+
+static wp_state
+run(wp_job *job, wp_worker *self)
+{
+    (void)self;
+    native_call *call = call_of(wpy_task_of(job));
+    wpy_function *function = call->function;
+    uint64_t begin = is_measured(function) ? wp_clock() : 0;
+    wpy_function_invoke(function, call->slots, &call->result, 1, &call->error_number);
+    if (begin != 0) {
+        wp_pace_note(&function->pace, wp_clock() - begin, 1);
+    }
+    if (function->has_pointers) {
+        let_go_of_buffers(call);
+    }
+    if (!wpy_is_error(function, call->result)) {
+        return WP_DONE;
+    }
+    /* A failure after a request to stop is the function's way to say that it stopped. */
+    return wp_load_relaxed(&job->word) & WP_JOB_STOP ? WP_CANCELLED : WP_FAILED;
+}
+
+static PyObject *
+result(wpy_task *task)
+{
+    const native_call *call = call_of(task);
+    return wpy_convert_result(call->function, call->result);
+}
+
+static PyObject *
+exception(wpy_task *task)
+{
+    const native_call *call = call_of(task);
+    return wpy_native_error(call->function, call->result, call->error_number);
+}
+
+static void
+free_call(wpy_task *task)
+{
+    native_call *call = call_of(task);
+    wpy_function *function = call->function;
+    for (size_t i = 0; function->has_pointers && i < function->signature->n_params; i++) {
+        wpy_hold_release(&holds_of(call)[i]);
+    }
+    wpy_extra_clear(wpy_extra_of(&task->job));
+    wpy_function_unref(function);
+    PyMem_RawFree(call);
+}
+
+/* A task that holds no Python object need not wait for an attached thread. */
+static void
+destroy(wp_job *job)
+{
+    native_call *call = call_of(wpy_task_of(job));
+    bool holds_objects = call->function->has_pointers || job->extra != NULL || call->task.outcome != NULL ||
+                         wp_load_relaxed(&call->task.watchers) != NULL;
+    if (holds_objects) {
+        wpy_task_destroy(job);
+    } else {
+        wpy_function_unref(call->function);
+        PyMem_RawFree(call);
+    }
+}
+
+static void
+describe(const wp_job *job, char *text, size_t size)
+{
+    const native_call *call = (const native_call *)(const void *)job;
+    /* The name is a Python object, which only an attached thread may read. */
+    char signature[128];
+    wp_signature_format(call->function->signature, signature, sizeof signature);
+    PyOS_snprintf(text, size, "a native function: %s", signature);
+}
+
+static const wpy_task_class native_class = {
+    .core =
+        {
+            .name = "native function",
+            .run = run,
+            .leave = wpy_leave_native,
+            .notify = wpy_task_notify,
+            .destroy = destroy,
+            .describe = describe,
+            .claim_ns = 20000,
+        },
+    .result = result,
+    .exception = exception,
+    .free = free_call,
+    .is_native = true,
+};
+
+static size_t
+rounded(size_t size)
+{
+    return (size + alignof(max_align_t) - 1) / alignof(max_align_t) * alignof(max_align_t);
+}
+
+wpy_task *
+wpy_native_call_new(wpy_home *home, const wpy_options *options, wpy_function *function, PyObject *const *args,
+                    Py_ssize_t nargs, wp_results *results, uint64_t index)
+{
+    size_t n = function->signature->n_params;
+    size_t holds_size = function->has_pointers ? n * sizeof(wpy_hold) : 0;
+    size_t extra_at = rounded(sizeof(native_call) + n * sizeof(uint64_t) + holds_size);
+    bool with_extra = results != NULL || wpy_options_need_extra(options);
+    native_call *call = PyMem_RawMalloc(extra_at + (with_extra ? sizeof(wpy_extra) : 0));
+    if (call == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    call->function = function;
+    wpy_hold unused[WP_SIGNATURE_MAX_PARAMS];
+    wpy_hold *holds = holds_size > 0 ? holds_of(call) : unused;
+    if (wpy_convert_row(function, args, nargs, call, call->slots, holds) < 0) {
+        PyMem_RawFree(call);
+        return NULL;
+    }
+    wpy_function_ref(function);
+    call->result = 0;
+    call->error_number = 0;
+    wpy_extra *extra = with_extra ? (wpy_extra *)(void *)((char *)call + extra_at) : NULL;
+    if (extra != NULL) {
+        wpy_options_fill_extra(options, extra);
+        extra->core.index = index;
+        if (results != NULL) {
+            wp_results_ref(results);
+            extra->core.results = results;
+        }
+    }
+    wpy_task_init(&call->task, home, &native_class, results != NULL ? WP_JOB_TIMED : 0,
+                  extra != NULL ? &extra->core : NULL);
+    return &call->task;
+}

@@ -1,0 +1,209 @@
+/* See options.h. */
+#include "options.h"
+
+#include "token.h"
+#include "wait.h"
+
+#include <string.h>
+
+/* ---- Options ---- */
+
+void
+wpy_options_copy(wpy_options *to, const wpy_options *from)
+{
+    *to = *from;
+    Py_XINCREF(to->token);
+    Py_XINCREF(to->label);
+}
+
+int
+wpy_options_traverse(wpy_options *options, visitproc visit, void *arg)
+{
+    Py_VISIT(options->token);
+    Py_VISIT(options->label);
+    return 0;
+}
+
+void
+wpy_options_clear(wpy_options *options)
+{
+    Py_CLEAR(options->token);
+    Py_CLEAR(options->label);
+}
+
+bool
+wpy_options_need_extra(const wpy_options *options)
+{
+    return options->token != NULL || options->label != NULL || options->queue_timeout != WP_FOREVER ||
+           options->run_timeout != WP_FOREVER;
+}
+
+void
+wpy_options_fill_extra(const wpy_options *options, wpy_extra *extra)
+{
+    wp_extra_init(&extra->core);
+    extra->core.queue_timeout = options->queue_timeout;
+    extra->core.run_timeout = options->run_timeout;
+    extra->label = Py_XNewRef(options->label);
+    if (options->token != NULL) {
+        extra->core.token = wpy_token_core(options->token);
+        wp_token_ref(extra->core.token);
+    }
+}
+
+static const char *const on_full_names[] = {
+    [WPY_BLOCK] = "block",     [WPY_RAISE] = "raise",
+    [WPY_DISCARD] = "discard", [WPY_CALLER_RUNS] = "caller_runs",
+    [WPY_DISCARD_OLDEST] = "discard_oldest",
+};
+
+const char *
+wpy_on_full_name(enum wpy_on_full on_full)
+{
+    return on_full_names[on_full];
+}
+
+int
+wpy_on_full_of(PyObject *text)
+{
+    for (size_t i = 0; PyUnicode_Check(text) && i < sizeof on_full_names / sizeof on_full_names[0]; i++) {
+        if (PyUnicode_CompareWithASCIIString(text, on_full_names[i]) == 0) {
+            return (int)i;
+        }
+    }
+    PyErr_Format(PyExc_ValueError,
+                 "on_full must be 'block', 'raise', 'caller_runs', 'discard' or 'discard_oldest', not %R", text);
+    return -1;
+}
+
+/* ---- Errors ---- */
+
+static int
+set_full_error(wpy_home *home, const char *text)
+{
+    PyErr_SetString(home->queue_full, text);
+    return -1;
+}
+
+int
+wpy_set_error(wpy_home *home, wp_pool *pool, enum wp_result result)
+{
+    (void)pool;
+    switch (result) {
+    case WP_FULL:
+        return set_full_error(home, "the queue is full");
+    case WP_LATE:
+        PyErr_SetString(home->submit_timeout, "the queue was full for as long as submit_timeout allows");
+        return -1;
+    case WP_CLOSED:
+        PyErr_SetString(PyExc_RuntimeError, "cannot schedule new futures after shutdown");
+        return -1;
+    case WP_BROKEN:
+        PyErr_SetString(home->broken_pool, "A thread initializer failed, the thread pool is not usable anymore");
+        return -1;
+    case WP_STOPPED:
+        PyErr_SetString(home->cancelled_error, "the token is cancelled");
+        return -1;
+    case WP_NO_THREAD:
+        PyErr_SetString(PyExc_RuntimeError, "can't start new thread");
+        return -1;
+    default:
+        PyErr_NoMemory();
+        return -1;
+    }
+}
+
+/* ---- Submitting ---- */
+
+typedef struct room {
+    wp_pool *pool;
+    unsigned lane;
+    wp_token *token;
+} room;
+
+static enum wp_result
+sleep_for_room(void *context, uint64_t deadline)
+{
+    const room *r = context;
+    return wp_pool_wait_room(r->pool, r->lane, r->token, deadline);
+}
+
+/* Waits for room: 1 to try again, or -1 with an exception set. */
+static int
+wait_for_room(wpy_home *home, wp_pool *pool, const wpy_options *options, uint64_t deadline)
+{
+    room r = {pool, options->lane, options->token != NULL ? wpy_token_core(options->token) : NULL};
+    int result = wpy_wait(sleep_for_room, &r, deadline);
+    if (result == WP_OK) {
+        return 1;
+    }
+    return result < 0 ? -1 : wpy_set_error(home, pool, (enum wp_result)result);
+}
+
+/* The caller runs the job. Detached: entering Python, if the job wants that, is the class's business, and needs a worker
+ * or this thread's own state. */
+static int
+run_here(wp_pool *pool, const wpy_options *options, wpy_task *task)
+{
+    if (wpy_task_class_of(task)->is_native) {
+        Py_BEGIN_ALLOW_THREADS
+        wp_pool_run_here(pool, options->lane, &task->job);
+        Py_END_ALLOW_THREADS
+    } else {
+        wp_pool_run_here(pool, options->lane, &task->job);
+    }
+    return 0;
+}
+
+static int
+discard(wpy_task *task)
+{
+    wpy_task_discard(task);
+    return 0;
+}
+
+/* What the policy says about a full queue: 0 done with, 1 try again, -1 error. */
+static int
+act_on_full(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_task *task, uint64_t deadline)
+{
+    switch (options->on_full) {
+    case WPY_BLOCK:
+        return wait_for_room(home, pool, options, deadline);
+    case WPY_CALLER_RUNS:
+        return run_here(pool, options, task);
+    case WPY_DISCARD:
+        return discard(task);
+    case WPY_DISCARD_OLDEST:
+        /* Without a waiting line there is nothing to discard in favour of the new one. */
+        return wp_pool_discard_oldest(pool, options->lane) ? 1 : discard(task);
+    default:
+        return set_full_error(home, "the queue is full");
+    }
+}
+
+int
+wpy_submit_task(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_task *task)
+{
+    if (!wpy_check_not_exiting(home)) {
+        return -1;
+    }
+    const wp_worker *self = wp_worker_self();
+    bool over = options->on_full == WPY_BLOCK && self != NULL && wp_worker_pool(self) == pool;
+    uint64_t deadline = WP_FOREVER;
+    for (bool first = true;; first = false) {
+        enum wp_result result = wp_pool_submit(pool, options->lane, &task->job, over);
+        if (result == WP_OK) {
+            return 0;
+        }
+        if (result != WP_FULL) {
+            return wpy_set_error(home, pool, result);
+        }
+        if (first && options->submit_timeout != WP_FOREVER) {
+            deadline = wp_clock() + options->submit_timeout;
+        }
+        int next = act_on_full(home, pool, options, task, deadline);
+        if (next <= 0) {
+            return next;
+        }
+    }
+}

@@ -1,0 +1,43 @@
+/* How a job is submitted: the options that a pool's views carry, and the one way in for every kind of task. */
+#ifndef WPY_OPTIONS_H
+#define WPY_OPTIONS_H
+
+#include "task.h"
+
+enum wpy_on_full { WPY_BLOCK, WPY_RAISE, WPY_CALLER_RUNS, WPY_DISCARD, WPY_DISCARD_OLDEST };
+
+/* Immutable once a view has it. */
+typedef struct wpy_options {
+    unsigned lane;
+    enum wpy_on_full on_full;
+    PyObject *token;         /* A CancelToken, or NULL. */
+    PyObject *label;         /* A str, or NULL. */
+    uint64_t submit_timeout; /* ns, or WP_FOREVER; likewise the next two. */
+    uint64_t queue_timeout;
+    uint64_t run_timeout;
+} wpy_options;
+
+#define WPY_NO_OPTIONS ((wpy_options){.submit_timeout = WP_FOREVER, .queue_timeout = WP_FOREVER, .run_timeout = WP_FOREVER})
+
+void wpy_options_copy(wpy_options *to, const wpy_options *from);
+int wpy_options_traverse(wpy_options *options, visitproc visit, void *arg);
+void wpy_options_clear(wpy_options *options);
+
+/* Whether jobs with these options need an extra, and how many bytes that takes. */
+bool wpy_options_need_extra(const wpy_options *options);
+
+/* Fills in a job's extra. */
+void wpy_options_fill_extra(const wpy_options *options, wpy_extra *extra);
+
+/* The text of an on_full policy as its number; -1 with ValueError. */
+int wpy_on_full_of(PyObject *text);
+const char *wpy_on_full_name(enum wpy_on_full on_full);
+
+/* Submits a task to a pool as the options say, blocking (and interruptible) where they say so. 0: the task is the pool's
+ * business now, or ended already (run here or discarded). -1: an exception is set and the task was not taken. */
+int wpy_submit_task(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_task *task);
+
+/* Sets the exception that goes with a result of the core that is no success. Always -1. */
+int wpy_set_error(wpy_home *home, wp_pool *pool, enum wp_result result);
+
+#endif

@@ -1,0 +1,197 @@
+/* See python_call.h.
+ *
+ * A worker attaches once for consecutive calls (enter, leave) with its pinned thread state. A thread that is no worker
+ * runs a call only by the policy "caller_runs", and is attached already.
+ */
+#include "python_call.h"
+
+#include "context.h"
+
+#include <stddef.h>
+
+/* A call that held the GIL for longer than this may have been one that never looks whether others want it (a function in
+ * C); so the worker offers it between calls. It is the interpreter's own switch interval. */
+#define OFFER_GIL_NS 5000000u
+
+typedef struct python_call {
+    wpy_task task;
+    PyObject *context; /* Context variables captured at submit. */
+    PyObject *kwnames; /* Tuple of names of the last arguments, or NULL. */
+    Py_ssize_t n_args; /* All arguments, with the keyword ones, without the callable. */
+    PyObject *args[];  /* The callable and its arguments; behind them an extra, if any. */
+} python_call;
+
+static python_call *
+call_of(wpy_task *task)
+{
+    return (python_call *)(void *)task;
+}
+
+/* ---- Running ---- */
+
+/* The innermost call that this thread runs: a nested one (a waiter that takes its job back) hides the outer. */
+static _Thread_local wpy_task *current;
+
+wpy_task *
+wpy_current_python_call(void)
+{
+    return current;
+}
+
+void
+wpy_enter_python(wp_worker *self)
+{
+    if (self != NULL) {
+        const wpy_context *context = wp_pool_hook_context(wp_worker_pool(self));
+        while (!wpy_attach(context->home, self)) {
+            /* No memory for a thread state. The job was accepted, so it waits for some. */
+            struct timespec moment = {.tv_nsec = 10000000};
+            nanosleep(&moment, NULL);
+        }
+    }
+}
+
+void
+wpy_leave_python(wp_worker *self)
+{
+    if (self != NULL) {
+        wpy_detach();
+    }
+}
+
+/* The callable and its arguments are let go of as soon as the call is over: the future does not need them. */
+static void
+drop_arguments(python_call *call)
+{
+    for (Py_ssize_t i = 0; i <= call->n_args; i++) {
+        Py_CLEAR(call->args[i]);
+    }
+    Py_CLEAR(call->kwnames);
+    Py_CLEAR(call->context);
+}
+
+static PyObject *
+call_in_context(python_call *call)
+{
+    if (PyContext_Enter(call->context) < 0) {
+        return NULL;
+    }
+    Py_ssize_t n_keywords = call->kwnames != NULL ? PyTuple_GET_SIZE(call->kwnames) : 0;
+    size_t n_positional = (size_t)(call->n_args - n_keywords);
+    PyObject *result = PyObject_Vectorcall(call->args[0], call->args + 1, n_positional, call->kwnames);
+    PyObject *exception = result == NULL ? wpy_take_exception() : NULL;
+    PyContext_Exit(call->context);
+    if (exception != NULL) {
+        wpy_raise(exception);
+        Py_DECREF(exception);
+    }
+    return result;
+}
+
+static wp_state
+run(wp_job *job, wp_worker *self)
+{
+    wpy_task *task = wpy_task_of(job);
+    python_call *call = call_of(task);
+    wpy_task *outer = current;
+    current = task;
+    PyObject *result = call_in_context(call);
+    current = outer;
+    if (result != NULL) {
+        task->outcome = result;
+        drop_arguments(call);
+        return WP_DONE;
+    }
+    task->outcome = wpy_take_exception();
+    drop_arguments(call);
+    bool stopped = (wp_load_relaxed(&job->word) & WP_JOB_STOP) != 0;
+    (void)self;
+    return stopped && PyErr_GivenExceptionMatches(task->outcome, task->home->cancelled_error) ? WP_CANCELLED
+                                                                                               : WP_FAILED;
+}
+
+/* ---- Outcome and end ---- */
+
+static PyObject *
+stored_outcome(wpy_task *task)
+{
+    return Py_NewRef(task->outcome);
+}
+
+static void
+free_call(wpy_task *task)
+{
+    python_call *call = call_of(task);
+    drop_arguments(call);
+    wpy_extra_clear(wpy_extra_of(&task->job));
+    PyMem_RawFree(call);
+}
+
+/* Under the core's lock and without attaching, so only what is plain memory: the worker's index says the rest. */
+static void
+describe(const wp_job *job, char *text, size_t size)
+{
+    (void)job;
+    PyOS_snprintf(text, size, "a Python callable");
+}
+
+static const wpy_task_class python_class = {
+    .core =
+        {
+            .name = "Python callable",
+            .run = run,
+            .enter = wpy_enter_python,
+            .leave = wpy_leave_python,
+            .notify = wpy_task_notify,
+            .destroy = wpy_task_destroy,
+            .describe = describe,
+            /* Longer than for native jobs: a claim is also one acquisition of the GIL. */
+            .claim_ns = 200000,
+        },
+    .result = stored_outcome,
+    .exception = stored_outcome,
+    .free = free_call,
+};
+
+static size_t
+rounded(size_t size)
+{
+    return (size + alignof(max_align_t) - 1) / alignof(max_align_t) * alignof(max_align_t);
+}
+
+wpy_task *
+wpy_python_call_new(wpy_home *home, const wpy_options *options, PyObject *const *args, Py_ssize_t nargs,
+                    PyObject *kwnames, wp_results *results, uint64_t index)
+{
+    Py_ssize_t n_keywords = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
+    Py_ssize_t n_all = nargs + n_keywords;
+    bool with_extra = results != NULL || wpy_options_need_extra(options);
+    size_t extra_at = rounded(sizeof(python_call) + (size_t)n_all * sizeof(PyObject *));
+    python_call *call = PyMem_RawMalloc(extra_at + (with_extra ? sizeof(wpy_extra) : 0));
+    if (call == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    call->context = PyContext_CopyCurrent();
+    if (call->context == NULL) {
+        PyMem_RawFree(call);
+        return NULL;
+    }
+    wpy_extra *extra = with_extra ? (wpy_extra *)(void *)((char *)call + extra_at) : NULL;
+    if (extra != NULL) {
+        wpy_options_fill_extra(options, extra);
+        extra->core.index = index;
+        if (results != NULL) {
+            wp_results_ref(results);
+            extra->core.results = results;
+        }
+    }
+    wpy_task_init(&call->task, home, &python_class, results != NULL ? WP_JOB_TIMED : 0,
+                  extra != NULL ? &extra->core : NULL);
+    call->kwnames = n_keywords > 0 ? Py_NewRef(kwnames) : NULL;
+    call->n_args = n_all - 1;
+    for (Py_ssize_t i = 0; i < n_all; i++) {
+        call->args[i] = Py_NewRef(args[i]);
+    }
+    return &call->task;
+}

@@ -1,0 +1,19 @@
+/* Python callables as jobs. */
+#ifndef WPY_PYTHON_CALL_H
+#define WPY_PYTHON_CALL_H
+
+#include "options.h"
+
+/* A task that calls args[0](args[1], ..., kwnames...): vectorcall's form, of which references are taken. The context
+ * variables are those of now. NULL with an exception set. `results` and `index`: where it is reported, or NULL. */
+wpy_task *wpy_python_call_new(wpy_home *home, const wpy_options *options, PyObject *const *args, Py_ssize_t nargs,
+                              PyObject *kwnames, wp_results *results, uint64_t index);
+
+/* For classes that run Python on workers: attach before, detach after. */
+void wpy_enter_python(wp_worker *self);
+void wpy_leave_python(wp_worker *self);
+
+/* The task that the calling thread runs, if it is a Python callable; else NULL. */
+wpy_task *wpy_current_python_call(void);
+
+#endif

@@ -1,0 +1,113 @@
+/* A task: a core job that belongs to Python. What calls of Python callables and of native functions have in common.
+ *
+ * A task is a wp_job with the way home and with its watchers: the Python-level waiters and callbacks of its future. Two
+ * classes are built on it (python_call.c, native_call.c), and a third for futures that no pool runs (future.c).
+ *
+ * WATCHERS. A future is light until somebody looks at its `_condition` or adds a callback. Then it gets watchers: a lock
+ * of its own (never one that futures share: concurrent.futures.wait takes many, in the order of their addresses, and
+ * would deadlock), the waiters' list, the callbacks' list; and the job is asked for a notice of its end. The end becomes
+ * visible (wp_job_settle) under that lock, in the same step in which the waiters are told, so that no waiter is told
+ * twice or never.
+ */
+#ifndef WPY_TASK_H
+#define WPY_TASK_H
+
+#include "home.h"
+
+typedef struct wpy_watchers {
+    wp_lock lock;
+    _Atomic(unsigned long) owner; /* The thread that holds the lock; 0 for none. */
+    unsigned depth;               /* Holder only: the lock is re-entrant. */
+    bool told;                    /* Under the lock: the end was told; what comes later is not. */
+    PyObject *waiters;            /* Under the lock: a list, or NULL. */
+    PyObject *callbacks;          /* Under the lock: a list, or NULL. */
+    PyObject *future;             /* Under the lock: kept alive until the end was told. */
+    struct wpy_task *task;        /* Constant: whose end. */
+    struct wpy_watchers *next_notice; /* While on the home's stack of notices, which then holds a reference to the job. */
+} wpy_watchers;
+
+typedef struct wpy_task wpy_task;
+
+struct wpy_task {
+    wp_job job;
+    wpy_home *home; /* Constant; kept alive by the pool's context or by the future's type. */
+    _Atomic(wpy_watchers *) watchers;
+    PyObject *outcome; /* Result or exception; written by who ends the job, before it is concluded. Then constant, but
+                          for a result that is made of a number when first asked for. */
+};
+
+/* A class of tasks: the core's part, and what only an attached thread may do. */
+typedef struct wpy_task_class {
+    wp_job_class core;
+    /* Result of a DONE task: a new reference, or NULL with an exception set. */
+    PyObject *(*result)(wpy_task *task);
+    /* Exception of a FAILED task: a new reference, or NULL with another exception set. */
+    PyObject *(*exception)(wpy_task *task);
+    /* Lets go of everything and frees the memory. */
+    void (*free)(wpy_task *task);
+    bool is_native;
+} wpy_task_class;
+
+static inline const wpy_task_class *
+wpy_task_class_of(const wpy_task *task)
+{
+    return (const wpy_task_class *)(const void *)task->job.class;
+}
+
+static inline wpy_task *
+wpy_task_of(wp_job *job)
+{
+    return (wpy_task *)(void *)job;
+}
+
+void wpy_task_init(wpy_task *task, wpy_home *home, const wpy_task_class *class, unsigned flags, wp_extra *extra);
+
+/* What a job's options are to Python, behind the core's part. */
+typedef struct wpy_extra {
+    wp_extra core;
+    PyObject *label; /* Or NULL. */
+} wpy_extra;
+
+/* Releases what an extra holds; NULL does nothing. Attached. */
+void wpy_extra_clear(wpy_extra *extra);
+
+static inline wpy_extra *
+wpy_extra_of(const wp_job *job)
+{
+    return (wpy_extra *)(void *)job->extra;
+}
+
+/* The core's `destroy` and `notify` for every class of tasks: any thread, attached or not. */
+void wpy_task_destroy(wp_job *job);
+void wpy_task_notify(wp_job *job);
+
+/* ---- For attached threads ---- */
+
+/* The task's result as Future.result() gives it: a new reference, or NULL with the exception raised. Settled only. */
+PyObject *wpy_task_result(wpy_task *task);
+
+/* Its exception as Future.exception() gives it: a new reference to the exception or None; NULL with CancelledError set
+ * for a cancelled task. Settled only. */
+PyObject *wpy_task_exception(wpy_task *task);
+
+/* Tells the watchers of every task whose notice is due. */
+void wpy_tell_notices(wpy_home *home);
+
+/* Ends a task that no pool has taken as cancelled. */
+void wpy_task_discard(wpy_task *task);
+
+/* Tells one task's watchers and settles it. */
+void wpy_task_tell(wpy_task *task);
+
+/* The task's watchers, made when there are none; they will be told of the end unless it has come already. `future` is
+ * its future. NULL without memory (an exception is set). */
+wpy_watchers *wpy_task_watch(wpy_task *task, PyObject *future);
+
+void wpy_watchers_take(wpy_watchers *watchers);
+/* -1 and RuntimeError if the calling thread does not hold it. */
+int wpy_watchers_give(wpy_watchers *watchers);
+
+/* Calls a future's callback and logs what it raises. */
+void wpy_call_back(wpy_home *home, PyObject *callback, PyObject *future);
+
+#endif

@@ -1,0 +1,109 @@
+/* See wait.h. */
+#include "wait.h"
+
+#include <math.h>
+
+/* Long enough to cost nothing, short enough for a person not to notice. */
+#define SLICE_NS 250000000u
+
+static int
+seconds_as_double(PyObject *seconds, const char *name, double *value)
+{
+    *value = PyFloat_AsDouble(seconds);
+    if (*value == -1.0 && PyErr_Occurred()) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError)) {
+            PyErr_Format(PyExc_TypeError, "%s must be a number of seconds or None, not %.100s", name,
+                         Py_TYPE(seconds)->tp_name);
+        }
+        return -1;
+    }
+    if (isnan(*value)) {
+        PyErr_Format(PyExc_ValueError, "%s must be a number of seconds or None, not NaN", name);
+        return -1;
+    }
+    return 0;
+}
+
+int
+wpy_deadline(PyObject *seconds, const char *name, uint64_t *deadline)
+{
+    *deadline = WP_FOREVER;
+    if (seconds == NULL || seconds == Py_None) {
+        return 0;
+    }
+    double value;
+    if (seconds_as_double(seconds, name, &value) < 0) {
+        return -1;
+    }
+    *deadline = wp_deadline_after(value);
+    return 0;
+}
+
+int
+wpy_duration(PyObject *seconds, const char *name, uint64_t *ns)
+{
+    *ns = WP_FOREVER;
+    if (seconds == NULL || seconds == Py_None) {
+        return 0;
+    }
+    double value;
+    if (seconds_as_double(seconds, name, &value) < 0) {
+        return -1;
+    }
+    if (value < 0) {
+        PyErr_Format(PyExc_ValueError, "%s must not be negative", name);
+        return -1;
+    }
+    *ns = value > 1e9 ? WP_FOREVER : (uint64_t)(value * 1e9);
+    return 0;
+}
+
+PyObject *
+wpy_seconds_until(uint64_t deadline)
+{
+    if (deadline == WP_FOREVER) {
+        Py_RETURN_NONE;
+    }
+    uint64_t now = wp_clock();
+    return PyFloat_FromDouble(deadline > now ? (double)(deadline - now) / 1e9 : 0.0);
+}
+
+int
+wpy_wait(wpy_slice *sleep, void *context, uint64_t deadline)
+{
+    for (;;) {
+        uint64_t slice_end = wp_clock() + SLICE_NS;
+        enum wp_result result;
+        Py_BEGIN_ALLOW_THREADS
+        result = sleep(context, deadline < slice_end ? deadline : slice_end);
+        Py_END_ALLOW_THREADS
+        if (result != WP_LATE && result != WP_INTERRUPTED) {
+            return (int)result;
+        }
+        if (PyErr_CheckSignals() < 0) {
+            return -1;
+        }
+        if (deadline <= slice_end && wp_clock() >= deadline) {
+            return WP_LATE;
+        }
+    }
+}
+
+static enum wp_result
+sleep_for_job(void *context, uint64_t deadline)
+{
+    switch (wp_job_wait(context, deadline)) {
+    case WP_WAIT_WOKEN:
+        return WP_OK;
+    case WP_WAIT_TIMED_OUT:
+        return WP_LATE;
+    default:
+        return WP_INTERRUPTED;
+    }
+}
+
+int
+wpy_wait_for_job(wp_job *job, uint64_t deadline)
+{
+    return wp_job_is_settled(job) ? WP_OK : wpy_wait(sleep_for_job, job, deadline);
+}

@@ -1,0 +1,32 @@
+/* Waiting that Ctrl-C can end.
+ *
+ * A thread that waits for something detaches, so that others can run Python meanwhile, and sleeps in slices. A signal
+ * ends a slice at once where it is delivered to that thread; the slice's own end covers a signal that came between the
+ * last look and the sleep. After each slice the handlers run, and what they raise ends the wait.
+ */
+#ifndef WPY_WAIT_H
+#define WPY_WAIT_H
+
+#include "home.h"
+
+/* Seconds as Python gives them, None for never: a deadline. -1 with an exception set for anything else; `name` is what
+ * the error calls it. */
+int wpy_deadline(PyObject *seconds, const char *name, uint64_t *deadline);
+
+/* The same as a length of time in ns; negative is an error. */
+int wpy_duration(PyObject *seconds, const char *name, uint64_t *ns);
+
+/* Seconds until a deadline as a float, 0.0 if it is over; None for WP_FOREVER. */
+PyObject *wpy_seconds_until(uint64_t deadline);
+
+/* One slice of a longer wait: called detached; WP_LATE when its time was over. */
+typedef enum wp_result wpy_slice(void *context, uint64_t deadline);
+
+/* Sleeps slice by slice until `sleep` says anything but WP_LATE and WP_INTERRUPTED, or the deadline. Returns that, or
+ * WP_LATE, or -1 with an exception set by a signal's handler. Attached before and after. */
+int wpy_wait(wpy_slice *sleep, void *context, uint64_t deadline);
+
+/* The same for a job to be settled. WP_OK, WP_LATE or -1. */
+int wpy_wait_for_job(wp_job *job, uint64_t deadline);
+
+#endif
