@@ -47,11 +47,22 @@ BASE_PYTHON := $(shell for python in $(CANDIDATES); do "$$python" -c 'import sys
 python-says = $(shell "$(BASE_PYTHON)" -c '$(1)' 2>/dev/null)
 compiles = $(shell printf '$(HASH)include <$(1)>\n' | $(CC) -E -x c - >/dev/null 2>&1 && echo yes)
 
+# Each of these is empty where nothing is missing, and otherwise the Debian package that has it; says-PACKAGE is what
+# it is missed for.
+DEBIAN_PYTHON := $(patsubst %t,%,$(notdir $(BASE_PYTHON)))
+DEBIAN_CC := $(if $(findstring clang,$(CC)),clang,gcc)
+lacks-venv = $(if $(call python-says,import ensurepip$(COMMA) venv; print(1)),,$(DEBIAN_PYTHON)-venv)
+lacks-headers = $(if $(wildcard $(call python-says,import sysconfig; print(sysconfig.get_path("include")))/Python.h),,$(DEBIAN_PYTHON)-dev)
+lacks-cc = $(if $(shell command -v $(firstword $(CC)) 2>/dev/null),$(if $(call compiles,pthread.h),,libc6-dev),$(DEBIAN_CC))
+says-$(DEBIAN_PYTHON)-venv = the module ensurepip of $(BASE_PYTHON)
+says-$(DEBIAN_PYTHON)-dev = Python.h of $(BASE_PYTHON)
+says-$(DEBIAN_CC) = the C compiler '$(firstword $(CC))'
+says-libc6-dev = the header pthread.h
+
 INSTALL_HINT := on Debian and Ubuntu: apt install
-need-python = $(if $(BASE_PYTHON),,$(error workerpool: $(or $(PYTHON),python3) is not there or older than 3.11; $(INSTALL_HINT) python3 python3-venv python3-dev, or give another with PYTHON=))
-need-venv = $(if $(call python-says,import ensurepip$(COMMA) venv; print(1)),,$(error workerpool: $(BASE_PYTHON) cannot make virtual environments; $(INSTALL_HINT) python3-venv))
-need-headers = $(if $(wildcard $(call python-says,import sysconfig; print(sysconfig.get_path("include")))/Python.h),,$(error workerpool: Python.h of $(BASE_PYTHON) was not found; $(INSTALL_HINT) python3-dev))
-need-cc = $(if $(shell command -v $(firstword $(CC)) 2>/dev/null),,$(error workerpool: the C compiler '$(firstword $(CC))' was not found; $(INSTALL_HINT) gcc))$(if $(call compiles,pthread.h),,$(error workerpool: '$(firstword $(CC))' cannot build a C program that includes <pthread.h>; $(INSTALL_HINT) build-essential))
+# $(call need,PACKAGES): ends make with one line that names all that is missing.
+need = $(if $(strip $(1)),$(error workerpool: missing: $(foreach package,$(1),$(says-$(package));) $(INSTALL_HINT) $(strip $(1))))
+need-python = $(if $(BASE_PYTHON),,$(error workerpool: $(or $(PYTHON),python3) is not there or older than 3.11; $(INSTALL_HINT) python3 python3-venv python3-dev$(COMMA) or give another with PYTHON=))
 
 # A file of settings, changed only when the settings are, so that what was built with others is built again.
 # $(call write-settings,TEXT)
@@ -67,33 +78,33 @@ FORCE:
 
 VENV_PYTHON := $(VENV)/bin/python
 PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check install --quiet
-SETTINGS := $(BUILD)/settings/$(subst /,-,$(VENV))
-EXTENSION := workerpool/_core$(call python-says,import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX")))
+FLAGS_FILE := $(BUILD)/settings/$(subst /,-,$(VENV))
+PYTHON_ID := $(call python-says,import os$(COMMA) sys$(COMMA) sysconfig; print(os.path.realpath(sys.executable)$(COMMA) sys.version.split()[0]$(COMMA) sysconfig.get_config_var("EXT_SUFFIX")))
+EXTENSION := workerpool/_core$(lastword $(PYTHON_ID))
 SOURCES := $(wildcard csrc/core/* csrc/native/* csrc/python/* csrc/include/*) setup.py pyproject.toml
 WORKERPOOL_SETTINGS := CC CFLAGS LDFLAGS $(sort $(filter WORKERPOOL_%,$(.VARIABLES)))
 
 .PHONY: build
 build: $(VENV)/.made-extension
 
-$(SETTINGS)-python: FORCE
-	$(call write-settings,$(call python-says,import sys; print(sys.executable$(COMMA) sys.version)))
-
-$(SETTINGS)-flags: FORCE
+$(FLAGS_FILE): FORCE
 	$(call write-settings,$(foreach name,$(WORKERPOOL_SETTINGS),$(name)=$($(name))))
 
-$(VENV)/.made-venv: $(SETTINGS)-python
-	$(need-python)$(need-venv)$(need-headers)$(need-cc)
-	"$(BASE_PYTHON)" -m venv --clear "$(VENV)"
-	$(PIP) --upgrade 'pip>=25.1' 'setuptools>=77'
-	@touch $@
+# Made again when the interpreter is another than the one noted in it.
+$(VENV)/.made-venv: $(if $(subst $(shell cat $(VENV)/.made-venv 2>/dev/null),,$(PYTHON_ID)),FORCE)
+	$(need-python)$(call need,$(lacks-venv) $(lacks-headers) $(lacks-cc))
+	$(call run,VENV $(VENV),"$(BASE_PYTHON)" -m venv --clear "$(VENV)")
+	$(call run,PIP pip setuptools,$(PIP) --upgrade 'pip>=25.1' 'setuptools>=77')
+	@echo '$(PYTHON_ID)' >$@
 
 # Editable, so that a change to a Python file needs nothing, with what the demo needs.
-$(VENV)/.made-extension: $(VENV)/.made-venv $(SETTINGS)-flags $(SOURCES) $(if $(wildcard $(EXTENSION)),,FORCE)
-	$(PIP) --no-build-isolation --editable '.[demo]'
+$(VENV)/.made-extension: $(VENV)/.made-venv $(FLAGS_FILE) $(SOURCES) $(if $(wildcard $(EXTENSION)),,FORCE)
+	$(call need,$(lacks-headers) $(lacks-cc))
+	$(call run,BUILD workerpool._core,$(PIP) --no-build-isolation --editable '.[demo]')
 	@touch $@
 
 $(VENV)/.made-%: pyproject.toml $(VENV)/.made-venv
-	$(PIP) --group $*
+	$(call run,PIP --group $*,$(PIP) --group $*)
 	@touch $@
 
 # ---- The C tests ----------------------------------------------------------------------------------------------------
@@ -129,7 +140,7 @@ C_EXAMPLES := $(patsubst csrc/examples/%.c,example-%,$(wildcard csrc/examples/*.
 C_PROGRAMS := $(foreach wait,$(WAITS),$(addprefix $(C_OUT)/$(wait)/,$(C_TESTS) $(C_EXAMPLES)))
 
 $(C_OUT)/settings: FORCE
-	$(need-cc)$(call write-settings,$(CC) $(C_FLAGS) $(C_LIBS) $(shell $(CC) --version | head -n 1))
+	$(call need,$(lacks-cc))$(call write-settings,$(CC) $(C_FLAGS) $(C_LIBS) $(shell $(CC) --version | head -n 1))
 
 $(C_OUT)/call_cases.c: csrc/tests/gen_call_cases.py
 	$(need-python)
@@ -159,7 +170,6 @@ $(addprefix $(C_OUT)/$(1)/,$(C_EXAMPLES)): $(C_OUT)/$(1)/example-%: $(C_OUT)/$(1
 	$$(call run,LD $$@,$$(CC) -o $$@ $$(filter %.o,$$^) $$(filter %.a,$$^) $$(C_LIBS))
 endef
 $(foreach wait,$(WAITS),$(eval $(call c-rules,$(wait))))
-.SECONDARY:
 -include $(wildcard $(C_OUT)/*/*.d $(C_OUT)/*/*/*.d)
 
 # Each part compiles alone, with nothing of Python in sight and without a warning. $(call alone,NAME,FILES,FLAGS)
@@ -198,7 +208,8 @@ c-test: $(C_OUT)/alone/done $(C_PROGRAMS)
 # ---- All else -------------------------------------------------------------------------------------------------------
 
 .PHONY: test py-test demo bench
-test: c-test py-test
+# The environment first, so that whatever is missing is named before the C tests have run.
+test: build $(VENV)/.made-test c-test py-test
 
 py-test: build $(VENV)/.made-test
 	$(VENV_PYTHON) -m pytest $(ARGS)

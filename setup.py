@@ -3,7 +3,7 @@
 The environment decides how it is built:
 
     CC, CFLAGS, LDFLAGS         as usual
-    WORKERPOOL_WITH_LIBFFI      1: libffi is required, 0: it is not used; by default it is used where it is found
+    WORKERPOOL_WITH_LIBFFI      1: libffi is required, 0: it is not used; by default where it is found
     WORKERPOOL_DEBUG            1: no optimisation, all debugging information, assertions
     WORKERPOOL_SANITIZE         address,undefined or thread: build with these sanitizers
     WORKERPOOL_PORTABLE_WAIT    1: mutexes and condition variables also where the system has futexes
@@ -67,12 +67,12 @@ def links(source: str, *flags: str) -> bool:
 def need_toolchain() -> None:
     """Names what the build lacks, before setuptools and the compiler fail over it at length."""
     if os.name != "posix":
-        raise SystemExit("workerpool: only Linux and macOS are supported, because the pool needs POSIX threads")
+        raise SystemExit("workerpool: only Linux and macOS are supported, because it needs POSIX threads")
     name = compiler()[0]
     if shutil.which(name) is None:
         raise Missing(f"the C compiler {name!r} was not found", "gcc")
     if not links(PROBE_LIBC, "-pthread"):
-        raise Missing(f"{name!r} cannot build a C program that includes <stdio.h>", "build-essential")
+        raise Missing(f"{name!r} cannot build a C program that includes <pthread.h>", "libc6-dev")
     folders = {sysconfig.get_path("include"), sysconfig.get_path("platinclude")}
     if not any(Path(folder, "Python.h").is_file() for folder in folders):
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -130,12 +130,13 @@ class Build(build):
 
 class BuildExt(build_ext):
     def build_extensions(self) -> None:
-        need_toolchain()
+        need_toolchain()  # An editable installation comes here without a `build`.
         libffi = find_libffi()
         for extension in self.extensions:
             if libffi is not None:
-                extension.extra_compile_args += ["-DWP_HAVE_LIBFFI", *(f for f in libffi if f[:2] in {"-I", "-D"})]
-                extension.extra_link_args += [f for f in libffi if f[:2] not in {"-I", "-D"}]
+                extension.define_macros.append(("WP_HAVE_LIBFFI", None))
+                extension.extra_compile_args += [flag for flag in libffi if flag.startswith(("-I", "-D"))]
+                extension.extra_link_args += [flag for flag in libffi if not flag.startswith(("-I", "-D"))]
         super().build_extensions()
 
     def run(self) -> None:

@@ -104,6 +104,10 @@ void wp_pool_run_here(wp_pool *pool, unsigned lane, wp_job *job);
 /* Cancels the oldest waiting plain job of the lane; false if there is none. */
 bool wp_pool_discard_oldest(wp_pool *pool, unsigned lane);
 
+/* A waiting plain job that reports to these results, with a reference; NULL if there is none among the first `depth`
+ * spans of the lane. */
+wp_job *wp_pool_find_waiting(wp_pool *pool, unsigned lane, const wp_results *results, uint64_t depth);
+
 /* Cancels a job that has not begun; false if it has. */
 bool wp_job_cancel(wp_job *job);
 

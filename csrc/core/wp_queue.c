@@ -483,6 +483,9 @@ static uint32_t
 units_to_claim(const wp_pool *pool, const wp_lane *lane, const wp_span *span, uint32_t most)
 {
     const wp_group *group = ((const wp_range *)(const void *)span->job)->group;
+    if (group->always_most) {
+        return smaller(group->most_claimed, most);
+    }
     uint32_t by_pace = wp_pace_claim(group->pace, span->job->class->claim_ns, group->most_claimed);
     return smaller(smaller(by_pace, fair_part(pool, lane)), most);
 }
@@ -692,6 +695,24 @@ wp_pool_discard_oldest(wp_pool *pool, unsigned lane)
 }
 
 /* ---- Jobs run by the thread that waits for them ---- */
+
+wp_job *
+wp_pool_find_waiting(wp_pool *pool, unsigned lane, const wp_results *results, uint64_t depth)
+{
+    wp_job *found = NULL;
+    wp_lock_take(&pool->lock);
+    wp_ring *ring = &pool->lanes[lane].ring;
+    wp_ring_front(ring); /* Passes over holes. */
+    for (uint64_t at = ring->head; at != ring->tail && at - ring->head < depth && found == NULL; at++) {
+        wp_job *job = wp_ring_at(ring, at)->job;
+        if (job != NULL && job->extra != NULL && job->extra->results == results && wp_job_state(job) == WP_PENDING) {
+            found = job;
+            wp_job_ref(found);
+        }
+    }
+    wp_lock_give(&pool->lock);
+    return found;
+}
 
 static wp_state
 run_once(wp_job *job, wp_worker *self, uint64_t *end)

@@ -6,13 +6,14 @@
 /* ---- Groups ---- */
 
 wp_group *
-wp_group_new(wp_pace *pace, uint32_t most_claimed)
+wp_group_new(wp_pace *pace, uint32_t most_claimed, bool always_most)
 {
     wp_group *group = calloc(1, sizeof *group);
     if (group != NULL) {
         wp_store_relaxed(&group->references, 1);
         group->pace = pace != NULL ? pace : &group->own_pace;
         group->most_claimed = most_claimed;
+        group->always_most = always_most;
     }
     return group;
 }
@@ -41,6 +42,12 @@ wp_group_listen(wp_group *group)
     return wp_load_acquire(&group->progress);
 }
 
+uint32_t
+wp_group_progress(wp_group *group)
+{
+    return wp_load_acquire(&group->progress);
+}
+
 enum wp_wait_result
 wp_group_sleep(wp_group *group, uint32_t seen, uint64_t deadline)
 {
@@ -53,8 +60,8 @@ wp_group_ignore(wp_group *group)
     wp_sub_acq_rel(&group->listeners, 1);
 }
 
-static void
-tell_group(wp_group *group)
+void
+wp_group_tell(wp_group *group)
 {
     if (wp_add_acq_rel(&group->listeners, 0) > 0) {
         wp_add_acq_rel(&group->progress, 1);
@@ -90,7 +97,7 @@ wp_range_done(wp_range *range, uint32_t units)
     if (wp_sub_acq_rel(&range->open, units) == units) {
         range_ended(range);
     }
-    tell_group(group);
+    wp_group_tell(group);
     wp_group_unref(group);
 }
 

@@ -19,18 +19,25 @@ typedef struct wp_group {
     wp_word listeners; /* Consumers that sleep or are about to. */
     wp_pace *pace;     /* Constant: how long a unit takes; the owner's, or own_pace. */
     wp_pace own_pace;
-    uint32_t most_claimed; /* Constant: units in one claim at most. */
+    uint32_t most_claimed; /* Constant: units in one claim at most; */
+    bool always_most;      /* Constant: and at least, as far as there are so many. */
 } wp_group;
 
-/* A group with one reference; `pace` may be NULL. NULL without memory. */
-wp_group *wp_group_new(wp_pace *pace, uint32_t most_claimed);
+/* A group with one reference; `pace` may be NULL. Claims are as large as the pace suggests, up to `most_claimed`; or
+ * always that large. NULL without memory. */
+wp_group *wp_group_new(wp_pace *pace, uint32_t most_claimed, bool always_most);
 void wp_group_ref(wp_group *group);
 void wp_group_unref(wp_group *group);
 
-/* To wait: listen, look whether there is progress already, sleep on the returned value, stop listening. */
+/* To wait: listen, look whether there is progress already, sleep on the returned value (or, after a wake-up, on
+ * wp_group_progress), stop listening. */
 uint32_t wp_group_listen(wp_group *group);
+uint32_t wp_group_progress(wp_group *group);
 enum wp_wait_result wp_group_sleep(wp_group *group, uint32_t seen, uint64_t deadline);
 void wp_group_ignore(wp_group *group);
+
+/* Progress was made: wakes who listens. Ranges do it by themselves; plain jobs of a group leave it to their class. */
+void wp_group_tell(wp_group *group);
 
 /* Begins with its job, whose class has run_range. */
 typedef struct wp_range {

@@ -169,6 +169,7 @@ static void
 release_context(wpy_trash *trash)
 {
     wpy_context *context = (wpy_context *)(void *)trash;
+    Py_XDECREF(context->lane_names);
     Py_XDECREF(context->initializer);
     Py_XDECREF(context->initargs);
     wpy_home_unref(context->home);
@@ -179,13 +180,8 @@ static void
 on_freed(void *pointer)
 {
     wpy_context *context = pointer;
-    wpy_home *home = context->home;
-    if (context->initializer == NULL && context->initargs == NULL) {
-        release_context(&context->trash); /* Nothing in it is Python's. */
-    } else {
-        context->trash.release = release_context;
-        wpy_throw_away(home, &context->trash, NULL);
-    }
+    context->trash.release = release_context;
+    wpy_throw_away(context->home, &context->trash, NULL);
 }
 
 /* ---- The list of pools ---- */
@@ -239,8 +235,15 @@ wpy_next_pool(wpy_home *home, wp_pool *previous)
     return found;
 }
 
+PyObject *
+wpy_lane_names(wp_pool *pool)
+{
+    return ((wpy_context *)wp_pool_hook_context(pool))->lane_names;
+}
+
 wpy_context *
-wpy_context_new(wpy_home *home, const wp_pool_config *config, PyObject *initializer, PyObject *initargs)
+wpy_context_new(wpy_home *home, const wp_pool_config *config, PyObject *lane_names, PyObject *initializer,
+                PyObject *initargs)
 {
     wpy_context *context = calloc(1, sizeof *context);
     if (context == NULL) {
@@ -261,6 +264,7 @@ wpy_context_new(wpy_home *home, const wp_pool_config *config, PyObject *initiali
     };
     wpy_home_ref(home);
     context->home = home;
+    context->lane_names = Py_NewRef(lane_names);
     context->initializer = Py_XNewRef(initializer);
     context->initargs = Py_XNewRef(initargs);
     context->pool = wp_pool_new(&complete);

@@ -15,14 +15,20 @@ typedef struct wpy_context {
     wpy_home *home;   /* A reference. */
     wp_pool *pool;    /* The pool that holds this context; no reference. NULL until the pool is made. */
     PyThreadState *keeper_state; /* Keeper's thread only. */
+    PyObject *lane_names;        /* Constant: a tuple of str. */
     PyObject *initializer;       /* Constant; or NULL. */
     PyObject *initargs;          /* Constant; a tuple, or NULL. */
     struct wpy_context *next;    /* Home's lock: the list of all. */
     struct wpy_context *previous;
 } wpy_context;
 
-/* Makes a context and the pool that belongs to it; NULL with an exception set. Takes no references over. */
-wpy_context *wpy_context_new(wpy_home *home, const wp_pool_config *config, PyObject *initializer, PyObject *initargs);
+/* Makes a context and the pool that belongs to it; NULL with an exception set. Takes no references over. `initializer`
+ * and `initargs` may be NULL. */
+wpy_context *wpy_context_new(wpy_home *home, const wp_pool_config *config, PyObject *lane_names, PyObject *initializer,
+                             PyObject *initargs);
+
+/* The names of a pool's lanes: a borrowed tuple. */
+PyObject *wpy_lane_names(wp_pool *pool);
 
 /* Attaches the calling worker, making its thread state the first time; false without memory. Detaches it. */
 bool wpy_attach(wpy_home *home, wp_worker *worker);

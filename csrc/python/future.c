@@ -8,6 +8,7 @@
  */
 #include "future.h"
 
+#include "context.h"
 #include "native_call.h"
 #include "python_call.h"
 #include "wait.h"
@@ -601,11 +602,11 @@ future_get_worker(PyObject *self, void *Py_UNUSED(closure))
 static PyObject *
 future_get_lane(PyObject *self, void *Py_UNUSED(closure))
 {
-    const future_part *part = part_of(self);
-    if (part->handle == NULL) {
+    const wp_job *job = &part_of(self)->task->job;
+    if (part_of(self)->handle == NULL) {
         Py_RETURN_NONE;
     }
-    return wpy_handle_lane_name(part->handle, part->task->job.lane);
+    return Py_NewRef(PyTuple_GET_ITEM(wpy_lane_names(job->pool), job->lane));
 }
 
 static PyObject *

@@ -91,6 +91,35 @@ wpy_throw_away(wpy_home *home, wpy_trash *trash, wp_pool *pool)
     }
 }
 
+/* A job that is thrown away is in no queue any more: its memory holds the two fields of the trash where its ticket and
+ * its time of queueing were, and in front of them, where its pool was, what is to be done. */
+typedef struct dead_job {
+    void (*release)(wp_job *job);
+    wpy_trash trash;
+} dead_job;
+
+_Static_assert(offsetof(dead_job, trash) == sizeof(void *), "laid over job->pool, job->ticket and job->queued_at");
+_Static_assert(offsetof(wp_job, ticket) == offsetof(wp_job, pool) + sizeof(void *), "as above");
+_Static_assert(offsetof(wp_job, queued_at) == offsetof(wp_job, ticket) + sizeof(uint64_t), "as above");
+_Static_assert(sizeof(wpy_trash) == 2 * sizeof(uint64_t), "as above");
+
+static void
+release_dead_job(wpy_trash *trash)
+{
+    dead_job *dead = (dead_job *)(void *)((char *)trash - offsetof(dead_job, trash));
+    dead->release((wp_job *)(void *)((char *)dead - offsetof(wp_job, pool)));
+}
+
+void
+wpy_throw_job_away(wpy_home *home, wp_job *job, void (*release)(wp_job *job))
+{
+    const wp_worker *self = wp_worker_self();
+    dead_job *dead = (dead_job *)(void *)&job->pool;
+    dead->release = release;
+    dead->trash.release = release_dead_job;
+    wpy_throw_away(home, &dead->trash, self != NULL ? wp_worker_pool(self) : NULL);
+}
+
 void
 wpy_empty_trash_slowly(wpy_home *home)
 {

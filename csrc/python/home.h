@@ -92,6 +92,9 @@ wpy_home_of_module(PyObject *module)
  * `pool` is asked for its keeper in that case, and may be NULL where an attached thread is sure to come by. */
 void wpy_throw_away(wpy_home *home, wpy_trash *trash, wp_pool *pool);
 
+/* The same for a job whose last reference is gone. */
+void wpy_throw_job_away(wpy_home *home, wp_job *job, void (*release)(wp_job *job));
+
 /* Attached: releases what others threw away. One load when there is nothing. */
 void wpy_empty_trash_slowly(wpy_home *home);
 

@@ -9,7 +9,6 @@
 #include "context.h"
 #include "convert.h"
 
-#include <stdalign.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -192,19 +191,13 @@ static const wpy_task_class native_class = {
     .is_native = true,
 };
 
-static size_t
-rounded(size_t size)
-{
-    return (size + alignof(max_align_t) - 1) / alignof(max_align_t) * alignof(max_align_t);
-}
-
 wpy_task *
 wpy_native_call_new(wpy_home *home, const wpy_options *options, wpy_function *function, PyObject *const *args,
                     Py_ssize_t nargs, wp_results *results, uint64_t index)
 {
     size_t n = function->signature->n_params;
     size_t holds_size = function->has_pointers ? n * sizeof(wpy_hold) : 0;
-    size_t extra_at = rounded(sizeof(native_call) + n * sizeof(uint64_t) + holds_size);
+    size_t extra_at = wpy_rounded(sizeof(native_call) + n * sizeof(uint64_t) + holds_size);
     bool with_extra = results != NULL || wpy_options_need_extra(options);
     native_call *call = PyMem_RawMalloc(extra_at + (with_extra ? sizeof(wpy_extra) : 0));
     if (call == NULL) {
@@ -222,15 +215,7 @@ wpy_native_call_new(wpy_home *home, const wpy_options *options, wpy_function *fu
     call->result = 0;
     call->error_number = 0;
     wpy_extra *extra = with_extra ? (wpy_extra *)(void *)((char *)call + extra_at) : NULL;
-    if (extra != NULL) {
-        wpy_options_fill_extra(options, extra);
-        extra->core.index = index;
-        if (results != NULL) {
-            wp_results_ref(results);
-            extra->core.results = results;
-        }
-    }
     wpy_task_init(&call->task, home, &native_class, results != NULL ? WP_JOB_TIMED : 0,
-                  extra != NULL ? &extra->core : NULL);
+                  wpy_options_fill_extra(options, extra, results, index));
     return &call->task;
 }

@@ -38,17 +38,27 @@ wpy_options_need_extra(const wpy_options *options)
            options->run_timeout != WP_FOREVER;
 }
 
-void
-wpy_options_fill_extra(const wpy_options *options, wpy_extra *extra)
+wp_extra *
+wpy_options_fill_extra(const wpy_options *options, wpy_extra *extra, wp_results *results, uint64_t index)
 {
+    if (extra == NULL) {
+        return NULL;
+    }
     wp_extra_init(&extra->core);
     extra->core.queue_timeout = options->queue_timeout;
     extra->core.run_timeout = options->run_timeout;
     extra->label = Py_XNewRef(options->label);
+    extra->token = Py_XNewRef(options->token);
     if (options->token != NULL) {
         extra->core.token = wpy_token_core(options->token);
         wp_token_ref(extra->core.token);
     }
+    if (results != NULL) {
+        wp_results_ref(results);
+        extra->core.results = results;
+        extra->core.index = index;
+    }
+    return &extra->core;
 }
 
 static const char *const on_full_names[] = {

@@ -23,11 +23,12 @@ void wpy_options_copy(wpy_options *to, const wpy_options *from);
 int wpy_options_traverse(wpy_options *options, visitproc visit, void *arg);
 void wpy_options_clear(wpy_options *options);
 
-/* Whether jobs with these options need an extra, and how many bytes that takes. */
+/* Whether jobs with these options need an extra. */
 bool wpy_options_need_extra(const wpy_options *options);
 
-/* Fills in a job's extra. */
-void wpy_options_fill_extra(const wpy_options *options, wpy_extra *extra);
+/* Fills in a job's extra, of which the memory is given; `results` may be NULL. Returns what the job is told of it. NULL
+ * for NULL. */
+wp_extra *wpy_options_fill_extra(const wpy_options *options, wpy_extra *extra, wp_results *results, uint64_t index);
 
 /* The text of an on_full policy as its number; -1 with ValueError. */
 int wpy_on_full_of(PyObject *text);

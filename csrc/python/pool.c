@@ -15,8 +15,7 @@
 
 typedef struct handle_object {
     PyObject_HEAD
-    wp_pool *core;        /* Constant; a reference. */
-    PyObject *lane_names; /* Constant; a tuple of str. */
+    wp_pool *core; /* Constant; a reference. */
 } handle_object;
 
 typedef struct pool_object {
@@ -37,7 +36,6 @@ handle_dealloc(handle_object *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     wp_pool_unref(self->core);
-    Py_XDECREF(self->lane_names);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -51,15 +49,9 @@ PyType_Spec wpy_handle_spec = {
     .slots = handle_slots,
 };
 
-PyObject *
-wpy_handle_lane_name(PyObject *handle, unsigned lane)
-{
-    return Py_NewRef(PyTuple_GET_ITEM(((handle_object *)handle)->lane_names, lane));
-}
-
 /* Takes the reference to the pool over, also when it fails. */
 static PyObject *
-handle_new(wpy_home *home, wp_pool *core, PyObject *lane_names)
+handle_new(wpy_home *home, wp_pool *core)
 {
     handle_object *self = (handle_object *)home->handle_type->tp_alloc(home->handle_type, 0);
     if (self == NULL) {
@@ -67,7 +59,6 @@ handle_new(wpy_home *home, wp_pool *core, PyObject *lane_names)
         return NULL;
     }
     self->core = core;
-    self->lane_names = Py_NewRef(lane_names);
     return (PyObject *)self;
 }
 
@@ -281,14 +272,14 @@ start_pool(wpy_gate *gate, const pool_args *given)
         return -1;
     }
     bool initialized = given->initializer != Py_None;
-    wpy_context *context = wpy_context_new(gate->home, &config, initialized ? given->initializer : NULL,
+    wpy_context *context = wpy_context_new(gate->home, &config, names, initialized ? given->initializer : NULL,
                                            initialized ? given->initargs : NULL);
     if (context != NULL) {
         gate->core = context->pool;
         gate->options = WPY_NO_OPTIONS;
         gate->options.lane = given->lane;
         gate->options.on_full = (enum wpy_on_full)on_full;
-        gate->handle = handle_new(gate->home, context->pool, names);
+        gate->handle = handle_new(gate->home, context->pool);
     }
     Py_DECREF(names);
     return gate->handle != NULL ? 0 : -1;
@@ -341,7 +332,7 @@ override_lane(const wpy_gate *gate, PyObject *lane, wpy_options *options)
     if (lane == Py_None) {
         return 0;
     }
-    PyObject *names = ((handle_object *)gate->handle)->lane_names;
+    PyObject *names = wpy_lane_names(gate->core);
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); i++) {
         int same = PyObject_RichCompareBool(PyTuple_GET_ITEM(names, i), lane, Py_EQ);
         if (same < 0) {
@@ -683,12 +674,11 @@ pool_stats(PyObject *self, PyObject *Py_UNUSED(ignored))
     wp_pool_stats_get(gate->core, &stats);
     PyObject *lanes = PyDict_New();
     for (uint32_t i = 0; lanes != NULL && i < stats.n_lanes; i++) {
-        PyObject *name = wpy_handle_lane_name(gate->handle, i);
+        PyObject *name = PyTuple_GET_ITEM(wpy_lane_names(gate->core), i);
         PyObject *lane = lane_stats(&stats.lanes[i]);
         if (lane == NULL || PyDict_SetItem(lanes, name, lane) < 0) {
             Py_CLEAR(lanes);
         }
-        Py_DECREF(name);
         Py_XDECREF(lane);
     }
     if (lanes == NULL) {
@@ -739,7 +729,7 @@ view_get_closed(PyObject *self, void *Py_UNUSED(closure))
 static PyObject *
 lane_names_of(const wpy_gate *gate)
 {
-    return gate != NULL ? Py_NewRef(((handle_object *)gate->handle)->lane_names) : NULL;
+    return gate != NULL ? Py_NewRef(wpy_lane_names(gate->core)) : NULL;
 }
 
 static PyObject *
@@ -752,7 +742,7 @@ static PyObject *
 view_get_lane(PyObject *self, void *Py_UNUSED(closure))
 {
     const wpy_gate *gate = gate_of_view(self);
-    return wpy_handle_lane_name(gate->handle, gate->options.lane);
+    return Py_NewRef(PyTuple_GET_ITEM(wpy_lane_names(gate->core), gate->options.lane));
 }
 
 static PyObject *

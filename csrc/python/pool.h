@@ -12,16 +12,13 @@ extern PyType_Spec wpy_handle_spec;
 typedef struct wpy_gate {
     wpy_home *home;
     wp_pool *core;      /* Kept by the handle. */
-    PyObject *handle;   /* Keeps the core's memory and the lanes' names; futures hold it too. */
+    PyObject *handle;   /* Keeps the core's memory; futures hold it too. */
     wpy_options options;
     bool closed;        /* A view that was shut down; a pool knows by itself. */
 } wpy_gate;
 
 /* The gate of a pool or a view; NULL with TypeError for anything else, or for a pool whose __init__ did not run. */
 wpy_gate *wpy_gate_of(wpy_home *home, PyObject *object);
-
-/* The name of a lane by its number: a new reference. */
-PyObject *wpy_handle_lane_name(PyObject *handle, unsigned lane);
 
 /* A task for a call of `args[0]` with the rest, by what it is: a native function or a Python callable. */
 wpy_task *wpy_task_for(const wpy_gate *gate, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,

@@ -153,12 +153,6 @@ static const wpy_task_class python_class = {
     .free = free_call,
 };
 
-static size_t
-rounded(size_t size)
-{
-    return (size + alignof(max_align_t) - 1) / alignof(max_align_t) * alignof(max_align_t);
-}
-
 wpy_task *
 wpy_python_call_new(wpy_home *home, const wpy_options *options, PyObject *const *args, Py_ssize_t nargs,
                     PyObject *kwnames, wp_results *results, uint64_t index)
@@ -166,7 +160,7 @@ wpy_python_call_new(wpy_home *home, const wpy_options *options, PyObject *const 
     Py_ssize_t n_keywords = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
     Py_ssize_t n_all = nargs + n_keywords;
     bool with_extra = results != NULL || wpy_options_need_extra(options);
-    size_t extra_at = rounded(sizeof(python_call) + (size_t)n_all * sizeof(PyObject *));
+    size_t extra_at = wpy_rounded(sizeof(python_call) + (size_t)n_all * sizeof(PyObject *));
     python_call *call = PyMem_RawMalloc(extra_at + (with_extra ? sizeof(wpy_extra) : 0));
     if (call == NULL) {
         PyErr_NoMemory();
@@ -178,16 +172,8 @@ wpy_python_call_new(wpy_home *home, const wpy_options *options, PyObject *const 
         return NULL;
     }
     wpy_extra *extra = with_extra ? (wpy_extra *)(void *)((char *)call + extra_at) : NULL;
-    if (extra != NULL) {
-        wpy_options_fill_extra(options, extra);
-        extra->core.index = index;
-        if (results != NULL) {
-            wp_results_ref(results);
-            extra->core.results = results;
-        }
-    }
     wpy_task_init(&call->task, home, &python_class, results != NULL ? WP_JOB_TIMED : 0,
-                  extra != NULL ? &extra->core : NULL);
+                  wpy_options_fill_extra(options, extra, results, index));
     call->kwnames = n_keywords > 0 ? Py_NewRef(kwnames) : NULL;
     call->n_args = n_all - 1;
     for (Py_ssize_t i = 0; i < n_all; i++) {

@@ -1,8 +1,6 @@
 /* See task.h. */
 #include "task.h"
 
-#include "wp_results.h"
-
 #include <stdlib.h>
 
 void
@@ -25,24 +23,15 @@ wpy_extra_clear(wpy_extra *extra)
         wp_results_unref(extra->core.results);
     }
     Py_CLEAR(extra->label);
+    Py_CLEAR(extra->token);
 }
 
 /* ---- The end of a task's memory ---- */
 
-/* A task that is thrown away is in no queue any more: its ticket and time of queueing hold the trash's two fields. */
-_Static_assert(sizeof(wpy_trash) <= sizeof(uint64_t) * 2, "the trash's fields fit where the ticket and its neighbour are");
-_Static_assert(offsetof(wp_job, queued_at) == offsetof(wp_job, ticket) + sizeof(uint64_t), "as above");
-
-static wpy_trash *
-trash_of(wp_job *job)
-{
-    return (wpy_trash *)(void *)&job->ticket;
-}
-
 static void
-release_task(wpy_trash *trash)
+release_task(wp_job *job)
 {
-    wpy_task *task = (wpy_task *)(void *)((char *)trash - offsetof(wp_job, ticket));
+    wpy_task *task = wpy_task_of(job);
     wpy_watchers *watchers = wp_load_relaxed(&task->watchers);
     if (watchers != NULL) {
         Py_XDECREF(watchers->waiters);
@@ -56,9 +45,7 @@ release_task(wpy_trash *trash)
 void
 wpy_task_destroy(wp_job *job)
 {
-    const wp_worker *self = wp_worker_self();
-    trash_of(job)->release = release_task;
-    wpy_throw_away(wpy_task_of(job)->home, trash_of(job), self != NULL ? wp_worker_pool(self) : NULL);
+    wpy_throw_job_away(wpy_task_of(job)->home, job, release_task);
 }
 
 /* ---- The watchers' lock ---- */
@@ -290,25 +277,20 @@ lost_error(const wpy_home *home)
                                  "that ran the pool");
 }
 
-static PyObject *
-make_exception(wpy_task *task, wp_state state)
+PyObject *
+wpy_limit_exception(const wpy_home *home, const wp_job *job, wp_state state, PyObject *cause)
 {
-    const wpy_home *home = task->home;
-    switch (state) {
-    case WP_FAILED:
-        return wpy_task_class_of(task)->exception(task);
-    case WP_EXPIRED:
-        return time_limit_error(home->job_expired, "waited", task->job.extra->queue_timeout, "queue_timeout");
-    case WP_TIMED_OUT: {
-        PyObject *error = time_limit_error(home->job_timeout, "ran", task->job.extra->run_timeout, "run_timeout");
-        if (error != NULL && task->outcome != NULL && PyExceptionInstance_Check(task->outcome)) {
-            PyException_SetCause(error, Py_NewRef(task->outcome));
-        }
-        return error;
+    if (state == WP_EXPIRED) {
+        return time_limit_error(home->job_expired, "waited", job->extra->queue_timeout, "queue_timeout");
     }
-    default:
+    if (state != WP_TIMED_OUT) {
         return lost_error(home);
     }
+    PyObject *error = time_limit_error(home->job_timeout, "ran", job->extra->run_timeout, "run_timeout");
+    if (error != NULL && cause != NULL && PyExceptionInstance_Check(cause)) {
+        PyException_SetCause(error, Py_NewRef(cause));
+    }
+    return error;
 }
 
 PyObject *
@@ -322,7 +304,13 @@ wpy_task_exception(wpy_task *task)
         PyErr_SetNone(task->home->cancelled_error);
         return NULL;
     }
-    return make_exception(task, wp_job_is_settled(&task->job) ? state : WP_LOST);
+    if (!wp_job_is_settled(&task->job)) {
+        return lost_error(task->home);
+    }
+    if (state == WP_FAILED) {
+        return wpy_task_class_of(task)->exception(task);
+    }
+    return wpy_limit_exception(task->home, &task->job, state, task->outcome);
 }
 
 PyObject *

@@ -14,6 +14,10 @@
 
 #include "home.h"
 
+#include "wp_results.h"
+
+#include <stdalign.h>
+
 typedef struct wpy_watchers {
     wp_lock lock;
     _Atomic(unsigned long) owner; /* The thread that holds the lock; 0 for none. */
@@ -60,12 +64,20 @@ wpy_task_of(wp_job *job)
     return (wpy_task *)(void *)job;
 }
 
+/* A size as large as what comes behind it in one allocation needs it to be. */
+static inline size_t
+wpy_rounded(size_t size)
+{
+    return (size + alignof(max_align_t) - 1) / alignof(max_align_t) * alignof(max_align_t);
+}
+
 void wpy_task_init(wpy_task *task, wpy_home *home, const wpy_task_class *class, unsigned flags, wp_extra *extra);
 
 /* What a job's options are to Python, behind the core's part. */
 typedef struct wpy_extra {
     wp_extra core;
     PyObject *label; /* Or NULL. */
+    PyObject *token; /* The CancelToken whose core the job watches, or NULL. */
 } wpy_extra;
 
 /* Releases what an extra holds; NULL does nothing. Attached. */
@@ -89,6 +101,10 @@ PyObject *wpy_task_result(wpy_task *task);
 /* Its exception as Future.exception() gives it: a new reference to the exception or None; NULL with CancelledError set
  * for a cancelled task. Settled only. */
 PyObject *wpy_task_exception(wpy_task *task);
+
+/* The exception of a job that ended as EXPIRED, TIMED_OUT or LOST: a new reference, or NULL with another set. `cause` may
+ * be NULL. */
+PyObject *wpy_limit_exception(const wpy_home *home, const wp_job *job, wp_state state, PyObject *cause);
 
 /* Tells the watchers of every task whose notice is due. */
 void wpy_tell_notices(wpy_home *home);

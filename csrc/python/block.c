@@ -1,0 +1,403 @@
+/* See block.h. */
+#include "block.h"
+
+#include "context.h"
+#include "convert.h"
+#include "native_call.h"
+#include "python_call.h"
+#include "task.h"
+
+#include <stddef.h>
+#include <string.h>
+
+/* A native range tells its progress, and looks whether it is wanted elsewhere, after so many units: every one if they
+ * take longer than a microsecond, else after a few microseconds' worth. */
+#define UNITS_BETWEEN_LOOKS 64u
+
+static wpy_block *
+block_of(wp_job *job)
+{
+    return (wpy_block *)(void *)job;
+}
+
+/* Release: the result comes before the status that lets the consumer read it. */
+static void
+unit_ended(wpy_block *block, uint32_t unit, enum wpy_unit status)
+{
+    wp_store_release(&block->status[unit], (unsigned char)status);
+    if (block->order != NULL) {
+        uint32_t at = wp_add_relaxed(&block->n_ordered, 1);
+        wp_store_release(&block->order[at], unit + 1);
+    }
+}
+
+/* ---- Native units ---- */
+
+/* Calls units until one fails or `end`; returns after which unit it stands. */
+static uint32_t
+call_units(wpy_block *block, uint32_t begin, uint32_t end)
+{
+    int error_number = 0;
+    uint32_t count = end - begin;
+    uint32_t made = (uint32_t)wpy_function_invoke(block->function, block->slots + (size_t)begin * block->width,
+                                                  block->results + begin, count, &error_number);
+    for (uint32_t unit = begin; unit < begin + made; unit++) {
+        bool failed = unit + 1 == begin + made && wpy_is_error(block->function, block->results[unit]);
+        if (failed) {
+            block->errors[unit] = error_number;
+        }
+        unit_ended(block, unit, failed ? WPY_UNIT_FAILED : WPY_UNIT_DONE);
+    }
+    return begin + made;
+}
+
+static uint32_t
+run_native_units(wp_job *job, uint32_t begin, uint32_t end, wp_worker *self)
+{
+    wpy_block *block = block_of(job);
+    uint32_t mean = wp_pace_mean(block->range.group->pace);
+    uint32_t step = mean == WP_PACE_UNKNOWN || mean >= 1000 ? 1 : UNITS_BETWEEN_LOOKS;
+    uint32_t at = begin;
+    while (at < end) {
+        at = call_units(block, at, end - at < step ? end : at + step);
+        if (at < end && wp_worker_is_wanted(self)) {
+            break;
+        }
+    }
+    return at - begin;
+}
+
+static wp_state
+run_native_alone(wp_job *job, wp_worker *self)
+{
+    wpy_block *block = block_of(job);
+    (void)self;
+    uint64_t begin = wp_clock();
+    call_units(block, 0, 1);
+    wp_pace_note(block->range.group->pace, wp_clock() - begin, 1);
+    if (!wpy_is_error(block->function, block->results[0])) {
+        return WP_DONE;
+    }
+    return wp_load_relaxed(&job->word) & WP_JOB_STOP ? WP_CANCELLED : WP_FAILED;
+}
+
+/* ---- Python units ---- */
+
+static void
+drop_arguments(wpy_block *block, uint32_t unit)
+{
+    PyObject **arguments = block->arguments + (size_t)unit * block->width;
+    for (uint32_t i = 0; i < block->width; i++) {
+        Py_CLEAR(arguments[i]);
+    }
+}
+
+static void
+call_unit(wpy_block *block, uint32_t unit)
+{
+    PyObject **arguments = block->arguments + (size_t)unit * block->width;
+    PyObject *value = PyObject_Vectorcall(block->callable, arguments, block->width, NULL);
+    block->values[unit] = value != NULL ? value : wpy_take_exception();
+    drop_arguments(block, unit);
+    unit_ended(block, unit, value != NULL ? WPY_UNIT_DONE : WPY_UNIT_FAILED);
+}
+
+/* Two threads cannot be in one context at a time, so each claim runs in a copy: it costs no more than a small object. */
+static uint32_t
+run_python_units(wp_job *job, uint32_t begin, uint32_t end, wp_worker *self)
+{
+    wpy_block *block = block_of(job);
+    PyObject *context = PyContext_Copy(block->context);
+    if (context == NULL || PyContext_Enter(context) < 0) {
+        PyErr_Clear(); /* No memory: the units run in the thread's own context. */
+        Py_CLEAR(context);
+    }
+    uint32_t at = begin;
+    do {
+        call_unit(block, at++);
+    } while (at < end && !wp_worker_is_wanted(self));
+    if (context != NULL) {
+        PyContext_Exit(context);
+        Py_DECREF(context);
+    }
+    return at - begin;
+}
+
+static wp_state
+run_python_alone(wp_job *job, wp_worker *self)
+{
+    wpy_block *block = block_of(job);
+    run_python_units(job, 0, 1, self);
+    if (wp_load_relaxed(&block->status[0]) == WPY_UNIT_DONE) {
+        return WP_DONE;
+    }
+    bool stopped = (wp_load_relaxed(&job->word) & WP_JOB_STOP) != 0;
+    return stopped && PyErr_GivenExceptionMatches(block->values[0], block->home->cancelled_error) ? WP_CANCELLED
+                                                                                                    : WP_FAILED;
+}
+
+/* ---- The end ---- */
+
+static void
+release_native(wpy_block *block)
+{
+    for (size_t i = 0; block->holds != NULL && i < (size_t)block->units * block->width; i++) {
+        wpy_hold_release(&block->holds[i]);
+    }
+    wpy_function_unref(block->function);
+}
+
+static void
+release_python(wpy_block *block)
+{
+    for (uint32_t unit = 0; unit < block->units; unit++) {
+        drop_arguments(block, unit);
+        Py_CLEAR(block->values[unit]);
+    }
+    Py_CLEAR(block->callable);
+    Py_CLEAR(block->context);
+}
+
+static void
+release_block(wp_job *job)
+{
+    wpy_block *block = block_of(job);
+    if (block->function != NULL) {
+        release_native(block);
+    } else {
+        release_python(block);
+    }
+    wpy_extra_clear(wpy_extra_of(job));
+    wp_group_unref(block->range.group);
+    PyMem_RawFree(block);
+}
+
+static void
+destroy_block(wp_job *job)
+{
+    const wpy_block *block = block_of(job);
+    bool plain_memory = block->function != NULL && block->holds == NULL && job->extra == NULL;
+    if (plain_memory) {
+        release_block(job);
+    } else {
+        wpy_throw_job_away(block->home, job, release_block);
+    }
+}
+
+/* A plain block's end is told to the group here; a range does that by itself, and asks for no notice. */
+static void
+settle_and_tell(wp_job *job)
+{
+    wp_group *group = block_of(job)->range.group;
+    wp_group_ref(group); /* The block may go once it is settled. */
+    wp_job_settle(job);
+    wp_group_tell(group);
+    wp_group_unref(group);
+}
+
+static void
+describe_block(const wp_job *job, char *text, size_t size)
+{
+    const wpy_block *block = (const wpy_block *)(const void *)job;
+    PyOS_snprintf(text, size, "a map of a %s function", block->function != NULL ? "native" : "Python");
+}
+
+static const wp_job_class native_block_class = {
+    .name = "map of a native function",
+    .run = run_native_alone,
+    .run_range = run_native_units,
+    .leave = wpy_leave_native,
+    .notify = settle_and_tell,
+    .destroy = destroy_block,
+    .describe = describe_block,
+    .claim_ns = 20000,
+};
+
+static const wp_job_class python_block_class = {
+    .name = "map of a Python callable",
+    .run = run_python_alone,
+    .run_range = run_python_units,
+    .enter = wpy_enter_python,
+    .leave = wpy_leave_python,
+    .notify = settle_and_tell,
+    .destroy = destroy_block,
+    .describe = describe_block,
+    .claim_ns = 200000,
+};
+
+/* ---- Making one ---- */
+
+/* One allocation holds the block and its arrays; this hands out aligned pieces of it. */
+typedef struct piece {
+    size_t size;
+    size_t offset;
+} piece;
+
+static piece
+take_piece(size_t *total, size_t count, size_t size)
+{
+    piece p = {count * size, *total};
+    *total = wpy_rounded(p.offset + p.size);
+    return p;
+}
+
+static void *
+at_piece(wpy_block *block, piece p)
+{
+    return p.size > 0 ? (char *)block + p.offset : NULL;
+}
+
+wpy_block *
+wpy_block_new(const wpy_block_kind *kind, uint32_t room)
+{
+    bool native = kind->function != NULL;
+    size_t cells = (size_t)room * kind->width;
+    size_t total = 0;
+    take_piece(&total, 1, sizeof(wpy_block));
+    piece slots = take_piece(&total, native ? cells : 0, sizeof(uint64_t));
+    piece results = take_piece(&total, native ? room : 0, sizeof(uint64_t));
+    piece holds = take_piece(&total, native && kind->function->has_pointers ? cells : 0, sizeof(wpy_hold));
+    piece errors = take_piece(&total, native && kind->function->raises ? room : 0, sizeof(int));
+    piece arguments = take_piece(&total, native ? 0 : cells, sizeof(PyObject *));
+    piece values = take_piece(&total, native ? 0 : room, sizeof(PyObject *));
+    piece status = take_piece(&total, room, 1);
+    piece order = take_piece(&total, kind->in_order ? 0 : room, sizeof(uint32_t));
+    bool with_extra = wpy_options_need_extra(kind->options);
+    piece extra = take_piece(&total, with_extra, sizeof(wpy_extra));
+
+    wpy_block *block = PyMem_RawMalloc(total);
+    if (block == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    memset(block, 0, sizeof *block);
+    block->home = kind->home;
+    block->function = kind->function;
+    if (native) {
+        wpy_function_ref(kind->function);
+    }
+    block->callable = Py_XNewRef(kind->callable);
+    block->context = Py_XNewRef(kind->context);
+    block->width = kind->width;
+    block->is_plain = kind->is_plain;
+    block->slots = at_piece(block, slots);
+    block->results = at_piece(block, results);
+    block->holds = at_piece(block, holds);
+    block->errors = at_piece(block, errors);
+    block->arguments = at_piece(block, arguments);
+    block->values = at_piece(block, values);
+    block->status = at_piece(block, status);
+    block->order = at_piece(block, order);
+    memset((char *)block + status.offset, 0, total - status.offset);
+    wp_range_init(&block->range, native ? &native_block_class : &python_block_class, 0, kind->group,
+                  wpy_options_fill_extra(kind->options, at_piece(block, extra), NULL, 0));
+    return block;
+}
+
+static int
+add_native(wpy_block *block, PyObject **arguments)
+{
+    const wpy_function *function = block->function;
+    wpy_hold unused[WP_SIGNATURE_MAX_PARAMS];
+    size_t at = (size_t)block->units * block->width;
+    wpy_hold *holds = block->holds != NULL ? block->holds + at : unused;
+    int result = wpy_convert_row(function, arguments, (Py_ssize_t)function->n_arguments, block, block->slots + at, holds);
+    for (size_t i = 0; i < function->n_arguments; i++) {
+        Py_DECREF(arguments[i]);
+    }
+    return result;
+}
+
+int
+wpy_block_add(wpy_block *block, PyObject **arguments)
+{
+    if (block->function != NULL) {
+        if (add_native(block, arguments) < 0) {
+            return -1;
+        }
+    } else {
+        memcpy(block->arguments + (size_t)block->units * block->width, arguments, block->width * sizeof *arguments);
+        block->values[block->units] = NULL;
+    }
+    block->units++;
+    return 0;
+}
+
+void
+wpy_block_seal(wpy_block *block)
+{
+    block->range.units = block->units;
+    wp_store_relaxed(&block->range.open, block->units);
+    if (block->is_plain) {
+        block->range.job.flags = 0;
+        wp_job_ask_for_notice(&block->range.job);
+    }
+}
+
+bool
+wpy_block_help(wpy_block *block)
+{
+    if (block->is_plain) {
+        return wp_job_run_here(wpy_block_job(block));
+    }
+    wp_group *group = block->range.group;
+    uint32_t most = wp_pace_claim(group->pace, wpy_block_job(block)->class->claim_ns, group->most_claimed);
+    return wp_range_run_here(&block->range, most) > 0;
+}
+
+/* ---- Taking units ---- */
+
+bool
+wpy_block_unit_ended(wpy_block *block, uint32_t unit)
+{
+    if (block->is_plain) {
+        return wp_job_is_settled(wpy_block_job(block));
+    }
+    return wp_load_acquire(&block->status[unit]) != WPY_UNIT_OPEN;
+}
+
+/* A plain block may have ended otherwise than by its function: its job's state tells. */
+static PyObject *
+exception_of_job(wpy_block *block, wp_state state)
+{
+    if (state == WP_CANCELLED) {
+        return PyObject_CallNoArgs(block->home->cancelled_error);
+    }
+    return wpy_limit_exception(block->home, wpy_block_job(block), state, NULL);
+}
+
+static PyObject *
+exception_of_unit(wpy_block *block, uint32_t unit)
+{
+    wp_state state = block->is_plain ? wp_job_state(wpy_block_job(block)) : WP_FAILED;
+    if (state != WP_FAILED) {
+        return exception_of_job(block, state);
+    }
+    if (block->function != NULL) {
+        return wpy_native_error(block->function, block->results[unit], block->errors[unit]);
+    }
+    PyObject *exception = block->values[unit];
+    block->values[unit] = NULL;
+    return exception;
+}
+
+PyObject *
+wpy_block_take(wpy_block *block, uint32_t unit)
+{
+    bool done = block->is_plain ? wp_job_state(wpy_block_job(block)) == WP_DONE
+                                : wp_load_relaxed(&block->status[unit]) == WPY_UNIT_DONE;
+    if (done && block->function != NULL) {
+        return wpy_convert_result(block->function, block->results[unit]);
+    }
+    if (done) {
+        PyObject *value = block->values[unit];
+        block->values[unit] = NULL;
+        return value;
+    }
+    PyObject *exception = exception_of_unit(block, unit);
+    if (exception != NULL) {
+        wpy_raise(exception);
+        Py_DECREF(exception);
+    }
+    return NULL;
+}

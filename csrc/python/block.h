@@ -1,0 +1,76 @@
+/* A block: the calls of one stretch of a map's input, as one job.
+ *
+ * A block is a range: its units are calls of one function with rows of arguments, native (slots) or Python (objects).
+ * Workers claim parts of it; each unit has a status byte that is written last, so the consumer can take units as they
+ * come. With time limits a block has one unit and is a plain job, because limits belong to jobs.
+ */
+#ifndef WPY_BLOCK_H
+#define WPY_BLOCK_H
+
+#include "native.h"
+#include "options.h"
+
+#include "wp_range.h"
+
+enum wpy_unit { WPY_UNIT_OPEN, WPY_UNIT_DONE, WPY_UNIT_FAILED };
+
+typedef struct wpy_block {
+    wp_range range;
+    wpy_home *home;
+    wpy_function *function; /* A reference; NULL for a Python callable. */
+    PyObject *callable;     /* References; NULL for a native function. */
+    PyObject *context;
+    struct wpy_block *next; /* The consumer's list. */
+    uint32_t width;         /* Arguments a unit: parameters, or iterators. */
+    uint32_t units;         /* How many were filled in. */
+    uint32_t yielded;       /* Consumer only. */
+    bool is_plain;          /* One unit, run as a plain job. */
+    uint64_t *slots;        /* Native: units * width. */
+    uint64_t *results;      /* Native: units. */
+    struct wpy_hold *holds; /* Native with pointers: units * width. */
+    int *errors;            /* Native with `raises`: units; the errno of those that failed. */
+    PyObject **arguments;   /* Python: units * width. */
+    PyObject **values;      /* Python: units; the result or the exception, taken out by the consumer. */
+    _Atomic(unsigned char) *status; /* Units: enum wpy_unit. */
+    _Atomic(uint32_t) *order;       /* Unit + 1 in the order in which they ended; NULL where nobody asks. */
+    wp_word n_ordered;
+} wpy_block;
+
+/* What all blocks of a map have in common. */
+typedef struct wpy_block_kind {
+    wpy_home *home;
+    wp_group *group;
+    wpy_function *function; /* Or NULL, and then these two: */
+    PyObject *callable;
+    PyObject *context;
+    uint32_t width;
+    bool in_order;
+    bool is_plain;
+    const wpy_options *options;
+} wpy_block_kind;
+
+/* A block with room for so many units; NULL with MemoryError. */
+wpy_block *wpy_block_new(const wpy_block_kind *kind, uint32_t room);
+
+/* Adds a unit: takes the arguments' references over, also when it fails. -1 with an exception. */
+int wpy_block_add(wpy_block *block, PyObject **arguments);
+
+/* After the last unit and before it is submitted. */
+void wpy_block_seal(wpy_block *block);
+
+static inline wp_job *
+wpy_block_job(wpy_block *block)
+{
+    return &block->range.job;
+}
+
+/* Does a part of the block's units that nobody has begun, on the calling thread; false if there are none. */
+bool wpy_block_help(wpy_block *block);
+
+/* Whether a unit has ended (for a plain block also by never having begun). */
+bool wpy_block_unit_ended(wpy_block *block, uint32_t unit);
+
+/* What an ended unit returned: a new reference, or NULL with its exception raised. Once for each unit. */
+PyObject *wpy_block_take(wpy_block *block, uint32_t unit);
+
+#endif

@@ -1,0 +1,55 @@
+/* See lifecycle.h.
+ *
+ * The hook runs where concurrent.futures' own does: at the start of threading's shutdown, before the interpreter joins
+ * its threads and long before it ends. What was submitted is done first, as with the standard library; Ctrl-C ends the
+ * wait, and asks what runs to stop.
+ */
+#include "lifecycle.h"
+
+#include "context.h"
+#include "wait.h"
+
+int
+wpy_register_exit(PyObject *module)
+{
+    PyObject *threading = PyImport_ImportModule("threading");
+    PyObject *hook = PyObject_GetAttrString(module, "_at_exit");
+    PyObject *registered = NULL;
+    if (threading != NULL && hook != NULL) {
+        registered = PyObject_CallMethod(threading, "_register_atexit", "O", hook);
+    }
+    Py_XDECREF(registered);
+    Py_XDECREF(hook);
+    Py_XDECREF(threading);
+    return registered != NULL ? 0 : -1;
+}
+
+static enum wp_result
+slice_of_join(void *pool, uint64_t deadline)
+{
+    return wp_pool_join(pool, deadline);
+}
+
+static void
+close_all(wpy_home *home)
+{
+    for (wp_pool *pool = wpy_next_pool(home, NULL); pool != NULL; pool = wpy_next_pool(home, pool)) {
+        wp_pool_close(pool);
+    }
+}
+
+PyObject *
+wpy_at_exit(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    wpy_home *home = wpy_home_of_module(module);
+    wp_store_release(&home->exiting, 1);
+    close_all(home);
+    for (wp_pool *pool = wpy_next_pool(home, NULL); pool != NULL; pool = wpy_next_pool(home, pool)) {
+        if (wpy_wait(slice_of_join, pool, WP_FOREVER) < 0) {
+            wp_pool_unref(pool);
+            return NULL; /* Ctrl-C: the interpreter reports it and goes on with its shutdown. */
+        }
+        wpy_empty_trash(home);
+    }
+    Py_RETURN_NONE;
+}

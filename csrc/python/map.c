@@ -1,0 +1,666 @@
+/* See map.h.
+ *
+ * The iterator takes input in stretches, makes a block of each and submits it, as long as what was taken and not yet
+ * yielded stays within buffersize. Blocks begin small, so that workers start early, and grow to a quarter of buffersize.
+ * From an input that is slow a block is submitted with what has come so far, so results are not held up by it.
+ *
+ * While its next result is not there, the consumer does units of its own blocks, if they are short native calls, or if
+ * it is itself a worker of the pool; else it sleeps on the group.
+ *
+ * As with a generator, one thread at a time may ask for the next item.
+ */
+#include "map.h"
+
+#include "block.h"
+#include "convert.h"
+#include "native_call.h"
+#include "pool.h"
+#include "wait.h"
+
+#include <stddef.h>
+
+#define FIRST_BLOCK 16u
+#define LARGEST_BLOCK 4096u
+/* What a worker claims of a range at most; a larger claim gains nothing. */
+#define MOST_CLAIMED 256u
+/* Input that took longer than this (ns) is submitted with what has come. */
+#define SLOW_INPUT_NS 50000u
+/* A map never has more arguments a call than a native function. */
+#define MOST_ITERATORS WP_SIGNATURE_MAX_PARAMS
+
+typedef struct map_object {
+    PyObject_HEAD
+    wpy_home *home;
+    wp_pool *core;        /* Kept by the pool object. */
+    PyObject *pool;       /* The pool or view. */
+    wpy_options options;
+    wpy_block_kind kind;
+    PyObject *function;   /* The NativeFunction or callable. */
+    PyObject *context;
+    PyObject *iterators;  /* A tuple. */
+    bool input_is_quick;  /* All iterators are over lists, tuples or ranges. */
+    bool exhausted;       /* No more input will be taken. */
+    PyObject *last_error; /* What ended the input: raised after everything before it. */
+    uint64_t buffersize;
+    uint64_t in_flight;   /* Units taken and not yielded. */
+    uint32_t next_block;  /* Units of the next block. */
+    wpy_block *first;     /* Submitted, in the order of the input. */
+    wpy_block *last;
+    wpy_block *held;      /* Made, but the queue had no room yet; comes after `last`. */
+    uint64_t deadline;
+    char busy;            /* Atomic: a thread is in __next__. */
+} map_object;
+
+/* ---- Giving up ---- */
+
+static void
+drop_block(wpy_block *block, bool submitted)
+{
+    if (submitted) {
+        wp_job_stop(wpy_block_job(block));
+    }
+    wp_job_unref(wpy_block_job(block));
+}
+
+/* Cancels what was not begun and forgets the rest. */
+static void
+stop(map_object *self)
+{
+    self->exhausted = true;
+    while (self->first != NULL) {
+        wpy_block *block = self->first;
+        self->first = block->next;
+        drop_block(block, true);
+    }
+    self->last = NULL;
+    if (self->held != NULL) {
+        drop_block(self->held, false);
+        self->held = NULL;
+    }
+    Py_CLEAR(self->iterators);
+    Py_CLEAR(self->last_error);
+    self->in_flight = 0;
+}
+
+/* ---- Taking input ---- */
+
+static void
+end_of_input(map_object *self)
+{
+    self->exhausted = true;
+    if (PyErr_Occurred()) {
+        self->last_error = wpy_take_exception();
+    }
+    Py_CLEAR(self->iterators);
+}
+
+/* One item of every iterator; false at the end of the shortest, or when one raises. */
+static bool
+take_row(PyObject *iterators, PyObject **row)
+{
+    Py_ssize_t n = PyTuple_GET_SIZE(iterators);
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyObject *iterator = PyTuple_GET_ITEM(iterators, i);
+        row[i] = Py_TYPE(iterator)->tp_iternext(iterator);
+        if (row[i] == NULL) {
+            while (i-- > 0) {
+                Py_DECREF(row[i]);
+            }
+            if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_StopIteration)) {
+                PyErr_Clear();
+            }
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+is_slow(const map_object *self, uint64_t begin)
+{
+    return !self->input_is_quick && wp_clock() - begin > SLOW_INPUT_NS;
+}
+
+/* A block of up to `room` units, or NULL: no more input (then `exhausted` is set), or no memory (-1 in *error). */
+static wpy_block *
+take_block(map_object *self, uint32_t room, int *error)
+{
+    PyObject *row[MOST_ITERATORS];
+    PyObject *iterators = Py_NewRef(self->iterators); /* Input is user code: it may drop this map. */
+    uint64_t begin = self->input_is_quick ? 0 : wp_clock();
+    wpy_block *block = wpy_block_new(&self->kind, room);
+    *error = block == NULL ? -1 : 0;
+    while (block != NULL && block->units < room) {
+        if (!take_row(iterators, row) || wpy_block_add(block, row) < 0) {
+            end_of_input(self);
+            break;
+        }
+        if (is_slow(self, begin)) {
+            break;
+        }
+    }
+    Py_DECREF(iterators);
+    if (block != NULL && block->units == 0) {
+        wp_job_unref(wpy_block_job(block));
+        return NULL;
+    }
+    return block;
+}
+
+/* ---- Submitting ---- */
+
+static bool
+on_own_worker(const map_object *self)
+{
+    const wp_worker *worker = wp_worker_self();
+    return worker != NULL && wp_worker_pool(worker) == self->core;
+}
+
+static void
+append(map_object *self, wpy_block *block)
+{
+    if (self->last != NULL) {
+        self->last->next = block;
+    } else {
+        self->first = block;
+    }
+    self->last = block;
+}
+
+typedef struct room {
+    wp_pool *pool;
+    unsigned lane;
+} room;
+
+static enum wp_result
+sleep_for_room(void *context, uint64_t deadline)
+{
+    const room *r = context;
+    return wp_pool_wait_room(r->pool, r->lane, NULL, deadline);
+}
+
+/* 0: submitted. 1: no room, and the caller has other blocks to go on with, so it is kept for later. -1: an exception is
+ * set and the block is dropped. */
+static int
+submit_block(map_object *self, wpy_block *block)
+{
+    room r = {self->core, self->options.lane};
+    for (;;) {
+        enum wp_result result = wpy_check_not_exiting(self->home)
+                                    ? wp_pool_submit(self->core, r.lane, wpy_block_job(block), on_own_worker(self))
+                                    : WP_FINISHED;
+        if (result == WP_OK) {
+            append(self, block);
+            return 0;
+        }
+        if (result == WP_FULL && self->first != NULL) {
+            self->held = block;
+            return 1;
+        }
+        int waited = result == WP_FULL ? wpy_wait(sleep_for_room, &r, self->deadline) : (int)result;
+        if (waited != WP_OK) {
+            if (!PyErr_Occurred()) {
+                wpy_set_error(self->home, self->core, (enum wp_result)waited);
+            }
+            self->in_flight -= block->units;
+            drop_block(block, false);
+            return -1;
+        }
+    }
+}
+
+/* The input goes no further; what was submitted before is still yielded, then the exception is raised. */
+static void
+fail_later(map_object *self)
+{
+    self->exhausted = true;
+    Py_XSETREF(self->last_error, wpy_take_exception());
+    Py_CLEAR(self->iterators);
+}
+
+static uint32_t
+size_of_next_block(const map_object *self)
+{
+    uint64_t room = self->buffersize - self->in_flight;
+    if (self->in_flight > 0 && room < self->next_block) {
+        return 0; /* Wait until a whole block fits, rather than submit many small ones. */
+    }
+    return room < self->next_block ? (uint32_t)room : self->next_block;
+}
+
+static void
+grow_next_block(map_object *self)
+{
+    uint64_t quarter = self->buffersize / 4 > 0 ? self->buffersize / 4 : 1;
+    uint64_t most = self->kind.is_plain ? 1 : quarter < LARGEST_BLOCK ? quarter : LARGEST_BLOCK;
+    self->next_block = self->next_block * 2 < most ? self->next_block * 2 : (uint32_t)most;
+}
+
+/* Whether the item that comes next is there already. */
+static bool
+has_next(const map_object *self)
+{
+    return self->first != NULL && wpy_block_unit_ended(self->first, self->first->yielded);
+}
+
+/* Takes input and submits it until the buffer is full. -1 for an exception that must be raised at once. */
+static int
+fill(map_object *self)
+{
+    if (self->held != NULL) {
+        wpy_block *held = self->held;
+        self->held = NULL;
+        int result = submit_block(self, held);
+        if (result != 0) {
+            return result < 0 ? -1 : 0;
+        }
+    }
+    while (!self->exhausted) {
+        uint32_t size = size_of_next_block(self);
+        if (size == 0) {
+            break;
+        }
+        int error;
+        wpy_block *block = take_block(self, size, &error);
+        if (block == NULL) {
+            return error;
+        }
+        bool cut = block->units < size;
+        wpy_block_seal(block);
+        self->in_flight += block->units;
+        grow_next_block(self);
+        int result = submit_block(self, block);
+        if (result < 0) {
+            fail_later(self);
+        }
+        if (result != 0 || (cut && has_next(self))) {
+            break;
+        }
+    }
+    return 0;
+}
+
+/* ---- Waiting ---- */
+
+/* The first block of which a unit is ready, by the order that is wanted; and which unit. NULL if there is none yet. */
+static wpy_block *
+find_ready(map_object *self, uint32_t *unit)
+{
+    if (self->kind.in_order) {
+        *unit = self->first->yielded;
+        return wpy_block_unit_ended(self->first, *unit) ? self->first : NULL;
+    }
+    for (wpy_block *block = self->first; block != NULL; block = block->next) {
+        if (block->is_plain) {
+            *unit = 0;
+            if (wpy_block_unit_ended(block, 0)) {
+                return block;
+            }
+        } else {
+            uint32_t ended = wp_load_acquire(&block->order[block->yielded]);
+            if (ended != 0) {
+                *unit = ended - 1;
+                return block;
+            }
+        }
+    }
+    return NULL;
+}
+
+/* Does a part of the first block that has any left. The units of a Python range need this thread attached, which it is;
+ * a plain job attaches by itself. */
+static bool
+help(map_object *self)
+{
+    bool native = self->kind.function != NULL;
+    bool short_calls = native && self->deadline == WP_FOREVER && wpy_function_is_short(self->kind.function);
+    if (!short_calls && !on_own_worker(self)) {
+        return false;
+    }
+    for (wpy_block *block = self->first; block != NULL; block = block->next) {
+        bool done;
+        if (native || block->is_plain) {
+            Py_BEGIN_ALLOW_THREADS
+            done = wpy_block_help(block);
+            Py_END_ALLOW_THREADS
+        } else {
+            done = wpy_block_help(block);
+        }
+        if (done) {
+            return true;
+        }
+    }
+    return false;
+}
+
+typedef struct look {
+    map_object *map;
+    uint32_t unit;
+    wpy_block *ready;
+} look;
+
+/* One sleep on the group, detached. Only this thread changes the list of blocks. */
+static enum wp_result
+sleep_for_unit(void *context, uint64_t deadline)
+{
+    look *l = context;
+    map_object *self = l->map;
+    wp_group *group = self->kind.group;
+    enum wp_wait_result waited = WP_WAIT_WOKEN;
+    uint32_t seen = wp_group_listen(group);
+    l->ready = find_ready(self, &l->unit);
+    while (l->ready == NULL && waited == WP_WAIT_WOKEN) {
+        waited = wp_group_sleep(group, seen, deadline);
+        seen = wp_group_progress(group);
+        l->ready = find_ready(self, &l->unit);
+    }
+    wp_group_ignore(group);
+    return l->ready != NULL ? WP_OK : waited == WP_WAIT_TIMED_OUT ? WP_LATE : WP_INTERRUPTED;
+}
+
+static wpy_block *
+wait_for_unit(map_object *self, uint32_t *unit)
+{
+    look l = {.map = self};
+    while ((l.ready = find_ready(self, &l.unit)) == NULL) {
+        if (help(self)) {
+            if (PyErr_CheckSignals() < 0) {
+                return NULL;
+            }
+            continue;
+        }
+        int result = wpy_wait(sleep_for_unit, &l, self->deadline);
+        if (result == WP_OK) {
+            break;
+        }
+        if (result == WP_LATE) {
+            PyErr_SetNone(PyExc_TimeoutError);
+        }
+        return NULL;
+    }
+    *unit = l.unit;
+    return l.ready;
+}
+
+/* ---- The iterator ---- */
+
+static void
+unlink_block(map_object *self, wpy_block *block)
+{
+    wpy_block **link = &self->first;
+    wpy_block *before = NULL;
+    while (*link != block) {
+        before = *link;
+        link = &(*link)->next;
+    }
+    *link = block->next;
+    if (self->last == block) {
+        self->last = before;
+    }
+}
+
+/* A generator cannot raise StopIteration for somebody else, and neither can this. */
+static void
+hide_stop_iteration(void)
+{
+    if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_StopIteration)) {
+        PyObject *cause = wpy_take_exception();
+        PyErr_SetString(PyExc_RuntimeError, "a mapped function raised StopIteration");
+        PyObject *error = wpy_take_exception();
+        PyException_SetCause(error, cause);
+        wpy_raise(error);
+        Py_DECREF(error);
+    }
+}
+
+static PyObject *
+take_next(map_object *self)
+{
+    if (fill(self) < 0) {
+        stop(self);
+        return NULL;
+    }
+    if (self->first == NULL) {
+        PyObject *error = self->last_error;
+        self->last_error = NULL;
+        if (error != NULL) {
+            wpy_raise(error);
+            Py_DECREF(error);
+        }
+        return NULL;
+    }
+    uint32_t unit;
+    wpy_block *block = wait_for_unit(self, &unit);
+    if (block == NULL) {
+        PyObject *error = wpy_take_exception();
+        stop(self);
+        wpy_raise(error);
+        Py_DECREF(error);
+        return NULL;
+    }
+    PyObject *value = wpy_block_take(block, unit);
+    block->yielded++;
+    self->in_flight--;
+    if (block->yielded == block->units) {
+        unlink_block(self, block);
+        wp_job_unref(wpy_block_job(block));
+    }
+    if (value == NULL) {
+        PyObject *error = wpy_take_exception();
+        stop(self);
+        wpy_raise(error);
+        Py_DECREF(error);
+    }
+    return value;
+}
+
+static PyObject *
+map_next(map_object *self)
+{
+    if (__atomic_exchange_n(&self->busy, 1, __ATOMIC_ACQUIRE)) {
+        PyErr_SetString(PyExc_ValueError, "another thread waits for the next item of this map");
+        return NULL;
+    }
+    wpy_empty_trash(self->home);
+    PyObject *value = take_next(self);
+    if (value == NULL) {
+        hide_stop_iteration();
+    }
+    __atomic_store_n(&self->busy, 0, __ATOMIC_RELEASE);
+    return value;
+}
+
+PyDoc_STRVAR(close_doc, "close($self, /)\n--\n\nCancel the calls that have not begun and yield no more.");
+
+static PyObject *
+map_close(map_object *self, PyObject *Py_UNUSED(ignored))
+{
+    if (__atomic_exchange_n(&self->busy, 1, __ATOMIC_ACQUIRE)) {
+        PyErr_SetString(PyExc_ValueError, "another thread waits for the next item of this map");
+        return NULL;
+    }
+    stop(self);
+    __atomic_store_n(&self->busy, 0, __ATOMIC_RELEASE);
+    Py_RETURN_NONE;
+}
+
+/* ---- Making one ---- */
+
+static bool
+is_quick(PyObject *iterable)
+{
+    return PyList_CheckExact(iterable) || PyTuple_CheckExact(iterable) || PyRange_Check(iterable) ||
+           PyBytes_CheckExact(iterable);
+}
+
+static PyObject *
+iterators_of(PyObject *iterables, bool *quick)
+{
+    Py_ssize_t n = PyTuple_GET_SIZE(iterables);
+    PyObject *iterators = PyTuple_New(n);
+    *quick = true;
+    for (Py_ssize_t i = 0; iterators != NULL && i < n; i++) {
+        PyObject *iterator = PyObject_GetIter(PyTuple_GET_ITEM(iterables, i));
+        *quick = *quick && is_quick(PyTuple_GET_ITEM(iterables, i));
+        if (iterator == NULL) {
+            Py_CLEAR(iterators);
+        } else {
+            PyTuple_SET_ITEM(iterators, i, iterator);
+        }
+    }
+    return iterators;
+}
+
+static int
+check_function(map_object *self, PyObject *function, Py_ssize_t n_iterators)
+{
+    if (Py_TYPE(function) == self->home->native_type) {
+        self->kind.function = wpy_function_of(function);
+        self->kind.width = (uint32_t)self->kind.function->signature->n_params;
+        return wpy_check_count(self->kind.function, n_iterators);
+    }
+    if (!PyCallable_Check(function)) {
+        PyErr_Format(PyExc_TypeError, "map() takes a callable or a NativeFunction, not %.100s",
+                     Py_TYPE(function)->tp_name);
+        return -1;
+    }
+    if (n_iterators > MOST_ITERATORS) {
+        PyErr_Format(PyExc_ValueError, "map() takes at most %d iterables, not %zd", (int)MOST_ITERATORS, n_iterators);
+        return -1;
+    }
+    self->context = PyContext_CopyCurrent();
+    self->kind.callable = function;
+    self->kind.context = self->context;
+    self->kind.width = (uint32_t)n_iterators;
+    return self->context != NULL ? 0 : -1;
+}
+
+/* Limits belong to jobs, and so does what a function with a wp_job parameter sees: then each call is a job. */
+static bool
+needs_plain_jobs(const map_object *self)
+{
+    return self->options.run_timeout != WP_FOREVER || self->options.queue_timeout != WP_FOREVER ||
+           (self->kind.function != NULL && self->kind.function->has_job);
+}
+
+static int
+make_group(map_object *self, uint64_t chunksize)
+{
+    wp_pace *pace = self->kind.function != NULL ? &self->kind.function->pace : NULL;
+    uint32_t most = chunksize > 0 && chunksize < UINT32_MAX ? (uint32_t)chunksize : MOST_CLAIMED;
+    self->kind.group = wp_group_new(pace, most, chunksize > 0);
+    if (self->kind.group == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+static int
+start(map_object *self, PyObject *function, PyObject *iterables, uint64_t chunksize)
+{
+    self->function = Py_NewRef(function);
+    if (check_function(self, function, PyTuple_GET_SIZE(iterables)) < 0 || make_group(self, chunksize) < 0) {
+        return -1;
+    }
+    self->kind.home = self->home;
+    self->kind.options = &self->options;
+    self->kind.is_plain = needs_plain_jobs(self);
+    self->next_block = self->kind.is_plain ? 1 : FIRST_BLOCK;
+    self->exhausted = PyTuple_GET_SIZE(iterables) == 0;
+    self->iterators = iterators_of(iterables, &self->input_is_quick);
+    return self->iterators == NULL ? -1 : fill(self);
+}
+
+/* Map(pool, fn, iterables, timeout, chunksize, buffersize, in_order): the package's map() has checked the numbers; 0 for
+ * a chunksize that is to be found by measuring. */
+static PyObject *
+map_tp_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
+{
+    PyObject *pool, *function, *iterables, *timeout;
+    unsigned long long chunksize, buffersize;
+    int in_order;
+    uint64_t deadline;
+    if (!PyArg_ParseTuple(args, "OOO!OKKp:Map", &pool, &function, &PyTuple_Type, &iterables, &timeout, &chunksize,
+                          &buffersize, &in_order) ||
+        wpy_deadline(timeout, "timeout", &deadline) < 0) {
+        return NULL;
+    }
+    wpy_home *home = wpy_home_of_type(type);
+    const wpy_gate *gate = home != NULL ? wpy_gate_of(home, pool) : NULL;
+    if (gate == NULL || wpy_gate_check_open(gate) < 0) {
+        return NULL;
+    }
+    map_object *self = (map_object *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->home = home;
+    self->core = gate->core;
+    self->pool = Py_NewRef(pool);
+    wpy_options_copy(&self->options, &gate->options);
+    self->buffersize = buffersize;
+    self->deadline = deadline;
+    self->kind.in_order = in_order != 0;
+    if (wp_pool_is_closed(self->core)) {
+        wpy_set_error(home, self->core, WP_CLOSED);
+        Py_CLEAR(self);
+    } else if (start(self, function, iterables, chunksize) < 0) {
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
+}
+
+static int
+map_traverse(map_object *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->pool);
+    Py_VISIT(self->function);
+    Py_VISIT(self->context);
+    Py_VISIT(self->iterators);
+    Py_VISIT(self->last_error);
+    return wpy_options_traverse(&self->options, visit, arg);
+}
+
+static void
+map_dealloc(map_object *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    stop(self);
+    if (self->kind.group != NULL) {
+        wp_group_unref(self->kind.group);
+    }
+    Py_CLEAR(self->function);
+    Py_CLEAR(self->context);
+    wpy_options_clear(&self->options);
+    Py_CLEAR(self->pool);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static int
+map_clear(map_object *self)
+{
+    stop(self);
+    return 0;
+}
+
+static PyMethodDef map_methods[] = {
+    {"close", (PyCFunction)map_close, METH_NOARGS, close_doc},
+    {NULL},
+};
+
+static PyType_Slot map_slots[] = {
+    {Py_tp_new, map_tp_new},       {Py_tp_dealloc, map_dealloc},     {Py_tp_traverse, map_traverse},
+    {Py_tp_clear, map_clear},      {Py_tp_iter, PyObject_SelfIter},  {Py_tp_iternext, map_next},
+    {Py_tp_methods, map_methods},  {Py_tp_doc, "The results of map(), one by one."}, {0, NULL},
+};
+
+PyType_Spec wpy_map_spec = {
+    .name = "workerpool._core.Map",
+    .basicsize = sizeof(map_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = map_slots,
+};

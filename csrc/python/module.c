@@ -1,0 +1,219 @@
+/* The extension module workerpool._core: its types and exceptions, made once for each interpreter. */
+#include "future.h"
+#include "job.h"
+#include "lifecycle.h"
+#include "map.h"
+#include "native.h"
+#include "pool.h"
+#include "results.h"
+#include "token.h"
+
+/* ---- Exceptions ---- */
+
+static PyObject *
+new_exception(PyObject *module, const char *name, const char *doc, PyObject *first_base, PyObject *second_base)
+{
+    char full_name[64];
+    PyOS_snprintf(full_name, sizeof full_name, "workerpool.%s", name);
+    PyObject *bases = second_base != NULL ? PyTuple_Pack(2, first_base, second_base) : PyTuple_Pack(1, first_base);
+    if (bases == NULL) {
+        return NULL;
+    }
+    PyObject *exception = PyErr_NewExceptionWithDoc(full_name, doc, bases, NULL);
+    Py_DECREF(bases);
+    if (exception != NULL && PyModule_AddObjectRef(module, name, exception) < 0) {
+        Py_CLEAR(exception);
+    }
+    return exception;
+}
+
+static PyObject *
+import_attribute(const char *module_name, const char *name)
+{
+    PyObject *module = PyImport_ImportModule(module_name);
+    PyObject *attribute = module != NULL ? PyObject_GetAttrString(module, name) : NULL;
+    Py_XDECREF(module);
+    return attribute;
+}
+
+static int
+add_exceptions(PyObject *module, wpy_home *home)
+{
+    PyObject *broken = import_attribute("concurrent.futures.thread", "BrokenThreadPool");
+    home->cancelled_error = import_attribute("concurrent.futures", "CancelledError");
+    home->invalid_state_error = import_attribute("concurrent.futures", "InvalidStateError");
+    if (broken == NULL || home->cancelled_error == NULL || home->invalid_state_error == NULL) {
+        Py_XDECREF(broken);
+        return -1;
+    }
+    home->error = new_exception(module, "Error", "The base of workerpool's exceptions.", PyExc_Exception, NULL);
+    PyObject *error = home->error;
+    if (error != NULL) {
+        home->queue_full = new_exception(module, "QueueFull", "A queue had no room for the job.", error, NULL);
+        home->job_expired =
+            new_exception(module, "JobExpired", "The job waited longer than its queue_timeout.", error, PyExc_TimeoutError);
+        home->job_timeout =
+            new_exception(module, "JobTimeout", "The job ran longer than its run_timeout.", error, PyExc_TimeoutError);
+        home->broken_pool = new_exception(
+            module, "BrokenPool", "The pool cannot run jobs: a worker's initializer failed, or the process was forked.",
+            error, broken);
+        home->native_error = new_exception(
+            module, "NativeError",
+            "A native function returned an error.\n\ncode: what it returned. errno: as it was then. function: its name.",
+            error, NULL);
+        home->signature_error = new_exception(
+            module, "SignatureError", "A C signature is wrong or cannot be called.", error, PyExc_TypeError);
+    }
+    if (home->queue_full != NULL) {
+        home->submit_timeout =
+            new_exception(module, "SubmitTimeout", "A queue had no room for the job within its submit_timeout.",
+                          home->queue_full, PyExc_TimeoutError);
+    }
+    Py_DECREF(broken);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* ---- Types ---- */
+
+static int
+add_type(PyObject *module, PyType_Spec *spec, const char *name, PyTypeObject **type)
+{
+    *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+    if (*type == NULL) {
+        return -1;
+    }
+    return name != NULL ? PyModule_AddObjectRef(module, name, (PyObject *)*type) : 0;
+}
+
+static int
+add_future_type(PyObject *module, wpy_home *home)
+{
+    PyObject *base = import_attribute("concurrent.futures", "Future");
+    if (base == NULL) {
+        return -1;
+    }
+    home->future_type = wpy_future_type_new(module, base);
+    Py_DECREF(base);
+    return home->future_type != NULL ? PyModule_AddObjectRef(module, "Future", (PyObject *)home->future_type) : -1;
+}
+
+static int
+add_types(PyObject *module, wpy_home *home)
+{
+    return add_future_type(module, home) < 0 ||
+                   add_type(module, &wpy_condition_spec, NULL, &home->condition_type) < 0 ||
+                   add_type(module, &wpy_handle_spec, NULL, &home->handle_type) < 0 ||
+                   add_type(module, &wpy_pool_spec, "Pool", &home->pool_type) < 0 ||
+                   add_type(module, &wpy_view_spec, "View", &home->view_type) < 0 ||
+                   add_type(module, &wpy_native_spec, "NativeFunction", &home->native_type) < 0 ||
+                   add_type(module, &wpy_token_spec, "CancelToken", &home->token_type) < 0 ||
+                   add_type(module, &wpy_results_spec, "Results", &home->results_type) < 0 ||
+                   add_type(module, &wpy_result_spec, "Result", &home->result_type) < 0 ||
+                   add_type(module, &wpy_map_spec, "Map", &home->map_type) < 0 ||
+                   add_type(module, &wpy_job_spec, "Job", &home->job_type) < 0
+               ? -1
+               : 0;
+}
+
+/* ---- Names ---- */
+
+static int
+add_names(wpy_home *home)
+{
+    home->pending = PyUnicode_InternFromString("PENDING");
+    home->running = PyUnicode_InternFromString("RUNNING");
+    home->cancelled = PyUnicode_InternFromString("CANCELLED_AND_NOTIFIED");
+    home->finished = PyUnicode_InternFromString("FINISHED");
+    home->add_result = PyUnicode_InternFromString("add_result");
+    home->add_exception = PyUnicode_InternFromString("add_exception");
+    home->add_cancelled = PyUnicode_InternFromString("add_cancelled");
+    PyObject *logging = PyImport_ImportModule("logging");
+    home->logger = logging != NULL ? PyObject_CallMethod(logging, "getLogger", "s", "concurrent.futures") : NULL;
+    Py_XDECREF(logging);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* ---- The module ---- */
+
+static PyObject *
+processors(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromUnsignedLong(wp_processors());
+}
+
+static PyMethodDef module_methods[] = {
+    {"current_job", wpy_current_job, METH_NOARGS, wpy_current_job_doc},
+    {"processors", processors, METH_NOARGS,
+     "processors()\n--\n\nHow many processors this process may use, by its affinity and its cgroup's quota."},
+    {"_at_exit", wpy_at_exit, METH_NOARGS, NULL},
+    {NULL},
+};
+
+static int
+module_exec(PyObject *module)
+{
+    wpy_state *state = PyModule_GetState(module);
+    state->home = wpy_home_new();
+    if (state->home == NULL || add_exceptions(module, state->home) < 0 || add_types(module, state->home) < 0 ||
+        add_names(state->home) < 0 || wpy_register_exit(module) < 0) {
+        return -1;
+    }
+    return 0;
+}
+
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    const wpy_state *state = PyModule_GetState(module);
+    return state->home != NULL ? wpy_home_traverse(state->home, visit, arg) : 0;
+}
+
+static int
+module_clear(PyObject *module)
+{
+    const wpy_state *state = PyModule_GetState(module);
+    if (state->home != NULL) {
+        wpy_home_clear(state->home);
+    }
+    return 0;
+}
+
+static void
+module_free(void *module)
+{
+    wpy_state *state = PyModule_GetState(module);
+    if (state->home != NULL) {
+        wpy_home_clear(state->home);
+        wpy_home_unref(state->home);
+        state->home = NULL;
+    }
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+#if PY_VERSION_HEX >= 0x030c0000
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+#if PY_VERSION_HEX >= 0x030d0000
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
+
+struct PyModuleDef wpy_module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "workerpool._core",
+    .m_doc = "The compiled part of workerpool.",
+    .m_size = sizeof(wpy_state),
+    .m_methods = module_methods,
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC
+PyInit__core(void)
+{
+    return PyModuleDef_Init(&wpy_module);
+}

@@ -1,0 +1,460 @@
+/* See results.h; what a results queue does is in wp_results.h. */
+#include "results.h"
+
+#include "native_call.h"
+#include "pool.h"
+#include "task.h"
+#include "token.h"
+#include "wait.h"
+
+#include <stddef.h>
+
+/* ---- A result ---- */
+
+typedef struct result_object {
+    PyObject_HEAD
+    PyObject *index;
+    PyObject *value;
+    PyObject *error; /* An exception, or None. */
+    PyObject *worker;
+    PyObject *label;
+    double waited;
+    double ran;
+} result_object;
+
+static void
+result_dealloc(result_object *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    Py_XDECREF(self->index);
+    Py_XDECREF(self->value);
+    Py_XDECREF(self->error);
+    Py_XDECREF(self->worker);
+    Py_XDECREF(self->label);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static int
+result_traverse(result_object *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->value);
+    Py_VISIT(self->error);
+    return 0;
+}
+
+static int
+result_clear(result_object *self)
+{
+    Py_CLEAR(self->value);
+    Py_CLEAR(self->error);
+    return 0;
+}
+
+static PyObject *
+result_get_ok(result_object *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->error == Py_None);
+}
+
+static PyObject *
+result_unwrap(result_object *self, PyObject *Py_UNUSED(ignored))
+{
+    if (self->error != NULL && self->error != Py_None) {
+        wpy_raise(self->error);
+        return NULL;
+    }
+    return Py_NewRef(self->value);
+}
+
+static PyObject *
+result_repr(result_object *self)
+{
+    return self->error == Py_None ? PyUnicode_FromFormat("<Result %S: %R>", self->index, self->value)
+                                  : PyUnicode_FromFormat("<Result %S: error %R>", self->index, self->error);
+}
+
+static PyMethodDef result_methods[] = {
+    {"unwrap", (PyCFunction)result_unwrap, METH_NOARGS,
+     "unwrap($self, /)\n--\n\nReturn the value, or raise the error."},
+    {NULL},
+};
+
+static PyGetSetDef result_getset[] = {
+    {"ok", (getter)result_get_ok, NULL, "True if the job returned a value.", NULL},
+    {NULL},
+};
+
+static PyMemberDef result_members[] = {
+    {"index", Py_T_OBJECT_EX, offsetof(result_object, index), Py_READONLY, "The job's place in the order of submission."},
+    {"value", Py_T_OBJECT_EX, offsetof(result_object, value), Py_READONLY, "What the job returned, or None."},
+    {"error", Py_T_OBJECT_EX, offsetof(result_object, error), Py_READONLY, "The exception it ended with, or None."},
+    {"worker", Py_T_OBJECT_EX, offsetof(result_object, worker), Py_READONLY,
+     "Index of the worker that ran it, or None if none did."},
+    {"label", Py_T_OBJECT_EX, offsetof(result_object, label), Py_READONLY, "The job's label, or None."},
+    {"waited", Py_T_DOUBLE, offsetof(result_object, waited), Py_READONLY, "Seconds from submit to begin."},
+    {"ran", Py_T_DOUBLE, offsetof(result_object, ran), Py_READONLY, "Seconds from begin to end."},
+    {NULL},
+};
+
+static PyType_Slot result_slots[] = {
+    {Py_tp_dealloc, result_dealloc}, {Py_tp_traverse, result_traverse},
+    {Py_tp_clear, result_clear},     {Py_tp_repr, result_repr},
+    {Py_tp_methods, result_methods}, {Py_tp_getset, result_getset},
+    {Py_tp_members, result_members}, {Py_tp_doc, "The outcome of one job of a results queue."},
+    {0, NULL},
+};
+
+PyType_Spec wpy_result_spec = {
+    .name = "workerpool.Result",
+    .basicsize = sizeof(result_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = result_slots,
+};
+
+/* The value or the error of an ended task, put into the result; -1 without memory. */
+static int
+set_outcome(result_object *self, wpy_task *task)
+{
+    if (wp_job_state(&task->job) == WP_DONE) {
+        self->value = wpy_task_result(task);
+        self->error = Py_NewRef(Py_None);
+        return self->value != NULL ? 0 : -1;
+    }
+    self->value = Py_NewRef(Py_None);
+    self->error = wpy_task_exception(task);
+    if (self->error == NULL && PyErr_ExceptionMatches(task->home->cancelled_error)) {
+        self->error = wpy_take_exception();
+    }
+    return self->error != NULL ? 0 : -1;
+}
+
+static PyObject *
+result_new(wpy_home *home, wpy_task *task)
+{
+    const wpy_extra *extra = wpy_extra_of(&task->job);
+    result_object *self = (result_object *)home->result_type->tp_alloc(home->result_type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    bool ran = task->job.worker != WP_NO_WORKER;
+    self->index = PyLong_FromUnsignedLongLong(extra->core.index);
+    self->worker = ran ? PyLong_FromUnsignedLong(task->job.worker) : Py_NewRef(Py_None);
+    self->label = Py_NewRef(extra->label != NULL ? extra->label : Py_None);
+    self->waited = (double)extra->core.waited / 1e9;
+    self->ran = (double)extra->core.ran / 1e9;
+    if (self->index == NULL || self->worker == NULL || set_outcome(self, task) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+/* ---- The queue ---- */
+
+typedef struct results_object {
+    PyObject_HEAD
+    wpy_home *home;
+    PyObject *pool;   /* Constant: the pool or view that the jobs are submitted to. */
+    wp_results *core; /* Constant; a reference. */
+} results_object;
+
+static PyObject *
+results_tp_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
+{
+    PyObject *pool;
+    unsigned long long capacity;
+    if (!PyArg_ParseTuple(args, "OK:Results", &pool, &capacity)) {
+        return NULL;
+    }
+    wpy_home *home = wpy_home_of_type(type);
+    if (home == NULL || wpy_gate_of(home, pool) == NULL) {
+        return NULL;
+    }
+    results_object *self = (results_object *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->home = home;
+    self->pool = Py_NewRef(pool);
+    self->core = wp_results_new(capacity == 0 ? WP_UNBOUNDED : capacity);
+    if (self->core == NULL) {
+        Py_DECREF(self);
+        return PyErr_NoMemory();
+    }
+    return (PyObject *)self;
+}
+
+static int
+results_traverse(results_object *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->pool);
+    return 0;
+}
+
+/* The jobs go on without it: they were accepted. Their results go with the last of them. */
+static void
+results_dealloc(results_object *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (self->core != NULL) {
+        wp_results_close(self->core);
+        wp_results_unref(self->core);
+    }
+    Py_CLEAR(self->pool);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* ---- Submitting ---- */
+
+typedef struct room {
+    wp_results *results;
+    wp_token *token;
+} room;
+
+static enum wp_result
+sleep_for_room(void *context, uint64_t deadline)
+{
+    const room *r = context;
+    return wp_results_wait_room(r->results, r->token, deadline);
+}
+
+static int
+set_reserve_error(results_object *self, const wpy_gate *gate, int result)
+{
+    switch (result) {
+    case WP_CLOSED:
+        PyErr_SetString(PyExc_RuntimeError, "cannot submit to a results queue after its close()");
+        return -1;
+    case WP_FULL:
+        PyErr_SetString(self->home->queue_full, "the results queue is full");
+        return -1;
+    case WP_LATE:
+        PyErr_SetString(self->home->submit_timeout,
+                        "the results queue was full for as long as submit_timeout allows; is anybody reading it?");
+        return -1;
+    default:
+        return result < 0 ? -1 : wpy_set_error(self->home, gate->core, (enum wp_result)result);
+    }
+}
+
+/* A place for the result: waits for one, unless the policy is to raise. */
+static int
+reserve(results_object *self, const wpy_gate *gate, uint64_t *index)
+{
+    const wpy_options *options = &gate->options;
+    room r = {self->core, options->token != NULL ? wpy_token_core(options->token) : NULL};
+    uint64_t deadline = WP_FOREVER;
+    for (bool first = true;; first = false) {
+        int result = (int)wp_results_reserve(self->core, index);
+        if (result == WP_FULL && options->on_full != WPY_RAISE) {
+            if (first && options->submit_timeout != WP_FOREVER) {
+                deadline = wp_clock() + options->submit_timeout;
+            }
+            result = wpy_wait(sleep_for_room, &r, deadline);
+            if (result == WP_OK) {
+                continue;
+            }
+        }
+        return result == WP_OK ? 0 : set_reserve_error(self, gate, result);
+    }
+}
+
+PyDoc_STRVAR(submit_doc,
+             "submit($self, fn, /, *args, **kwargs)\n--\n\n"
+             "Submit fn(*args, **kwargs); its Result will come out of this queue. Returns the job's index.\n\n"
+             "Waits while `maxsize` jobs are under way or their results unread, and then as the pool's submit does. So\n"
+             "somebody must read while more than `maxsize` jobs are submitted: another thread, or this one in between.\n\n"
+             "Raises what the pool's submit raises, and RuntimeError after close(). Thread-safe.");
+
+static PyObject *
+results_submit(PyObject *object, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    results_object *self = (results_object *)object;
+    const wpy_gate *gate = wpy_gate_of(self->home, self->pool);
+    uint64_t index;
+    if (gate == NULL || wpy_gate_check_open(gate) < 0) {
+        return NULL;
+    }
+    wpy_empty_trash(self->home);
+    if (reserve(self, gate, &index) < 0) {
+        return NULL;
+    }
+    wpy_task *task = wpy_task_for(gate, args, nargs, kwnames, self->core, index);
+    int submitted = task != NULL ? wpy_submit_task(self->home, gate->core, &gate->options, task) : -1;
+    if (task != NULL) {
+        wp_job_unref(&task->job);
+    }
+    if (submitted < 0) {
+        wp_results_unreserve(self->core, index);
+        return NULL;
+    }
+    return PyLong_FromUnsignedLongLong(index);
+}
+
+/* ---- Reading ---- */
+
+typedef struct reading {
+    wp_results *results;
+    wp_job *job;
+} reading;
+
+static enum wp_result
+sleep_for_result(void *context, uint64_t deadline)
+{
+    reading *r = context;
+    return wp_results_next(r->results, deadline, &r->job);
+}
+
+/* Rather than sleep, the reader runs a job of its own queue that waits: a native one known to be short, or, if it is
+ * itself a worker of the pool, any. */
+static bool
+help(results_object *self, const wpy_gate *gate)
+{
+    const wp_worker *worker = wp_worker_self();
+    bool own_pool = worker != NULL && wp_worker_pool(worker) == gate->core;
+    wp_job *job = wp_pool_find_waiting(gate->core, gate->options.lane, self->core, own_pool ? WP_UNBOUNDED : 1);
+    if (job == NULL) {
+        return false;
+    }
+    const wpy_task *task = wpy_task_of(job);
+    bool ran = false;
+    if (own_pool || (wpy_task_class_of(task)->is_native && wpy_native_call_is_short(task))) {
+        Py_BEGIN_ALLOW_THREADS
+        ran = wp_job_run_here(job);
+        Py_END_ALLOW_THREADS
+    }
+    wp_job_unref(job);
+    return ran;
+}
+
+/* The next result: 0 and a job, 1 for the end, -1 with an exception. */
+static int
+read_next(results_object *self, uint64_t deadline, wp_job **job)
+{
+    const wpy_gate *gate = wpy_gate_of(self->home, self->pool);
+    reading r = {.results = self->core};
+    int result = (int)wp_results_next(self->core, 0, &r.job);
+    while (result == WP_LATE && deadline == WP_FOREVER && help(self, gate)) {
+        result = PyErr_CheckSignals() < 0 ? -1 : (int)wp_results_next(self->core, 0, &r.job);
+    }
+    if (result == WP_LATE || result == WP_INTERRUPTED) {
+        result = wpy_wait(sleep_for_result, &r, deadline);
+    }
+    *job = r.job;
+    if (result == WP_LATE) {
+        PyErr_SetString(PyExc_TimeoutError, "no result in time");
+        return -1;
+    }
+    return result == WP_OK ? 0 : result == WP_FINISHED ? 1 : -1;
+}
+
+static PyObject *
+next_result(results_object *self, uint64_t deadline, bool *finished)
+{
+    wp_job *job = NULL;
+    wpy_empty_trash(self->home);
+    int result = read_next(self, deadline, &job);
+    *finished = result == 1;
+    if (result != 0) {
+        return NULL;
+    }
+    PyObject *object = result_new(self->home, wpy_task_of(job));
+    wp_job_unref(job);
+    return object;
+}
+
+static PyObject *
+results_next(results_object *self)
+{
+    bool finished;
+    return next_result(self, WP_FOREVER, &finished);
+}
+
+PyDoc_STRVAR(get_doc, "get($self, /, timeout=None)\n--\n\n"
+                      "Return the next Result, in the order in which jobs end.\n\n"
+                      "timeout: seconds to wait at most, or None; then TimeoutError.\n"
+                      "Raises EOFError once the queue is closed and everything was read. Thread-safe.");
+
+static PyObject *
+results_get(results_object *self, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"timeout", NULL};
+    PyObject *timeout = Py_None;
+    uint64_t deadline;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:get", keywords, &timeout) ||
+        wpy_deadline(timeout, "timeout", &deadline) < 0) {
+        return NULL;
+    }
+    bool finished;
+    PyObject *result = next_result(self, deadline, &finished);
+    if (result == NULL && finished) {
+        PyErr_SetString(PyExc_EOFError, "the results queue is closed, and everything was read");
+    }
+    return result;
+}
+
+static PyObject *
+results_close(results_object *self, PyObject *Py_UNUSED(args))
+{
+    wp_results_close(self->core);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+results_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return Py_NewRef(self);
+}
+
+static PyObject *
+results_get_unread(results_object *self, void *Py_UNUSED(closure))
+{
+    uint64_t reserved, unread;
+    wp_results_count(self->core, &reserved, &unread);
+    return PyLong_FromUnsignedLongLong(unread);
+}
+
+static PyObject *
+results_get_pending(results_object *self, void *Py_UNUSED(closure))
+{
+    uint64_t reserved, unread;
+    wp_results_count(self->core, &reserved, &unread);
+    return PyLong_FromUnsignedLongLong(reserved - unread);
+}
+
+static PyMethodDef results_methods[] = {
+    {"submit", (PyCFunction)(void (*)(void))results_submit, METH_FASTCALL | METH_KEYWORDS, submit_doc},
+    {"get", (PyCFunction)(void (*)(void))results_get, METH_VARARGS | METH_KEYWORDS, get_doc},
+    {"close", (PyCFunction)results_close, METH_NOARGS,
+     "close($self, /)\n--\n\nTake no more jobs; iteration ends after the results of those that were submitted."},
+    {"__enter__", results_enter, METH_NOARGS, NULL},
+    {"__exit__", (PyCFunction)results_close, METH_VARARGS, NULL},
+    {NULL},
+};
+
+static PyGetSetDef results_getset[] = {
+    {"unread", (getter)results_get_unread, NULL, "Results that wait for a reader.", NULL},
+    {"pending", (getter)results_get_pending, NULL, "Jobs that have not ended.", NULL},
+    {NULL},
+};
+
+PyDoc_STRVAR(results_doc, "A bounded queue of results, made by a pool's results(). Iterate over it to read.");
+
+static PyType_Slot results_slots[] = {
+    {Py_tp_new, results_tp_new},       {Py_tp_dealloc, results_dealloc},  {Py_tp_traverse, results_traverse},
+    {Py_tp_iter, PyObject_SelfIter},   {Py_tp_iternext, results_next},    {Py_tp_methods, results_methods},
+    {Py_tp_getset, results_getset},    {Py_tp_doc, (void *)results_doc},  {0, NULL},
+};
+
+PyType_Spec wpy_results_spec = {
+    .name = "workerpool.Results",
+    .basicsize = sizeof(results_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = results_slots,
+};

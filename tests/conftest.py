@@ -1,0 +1,120 @@
+"""What all tests share: scenarios that run in a process of their own, and the markers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+MARKERS = {
+    "build": "needs a C compiler and setuptools",
+    "slow": 'takes more than a few seconds; leave out with -m "not slow"',
+    "stress": "repeats a race many times; finds rare faults rather than clear ones",
+}
+
+# How long a process that hangs may take to print the stacks of its threads.
+DUMP_SECONDS = 5
+
+RunScenario = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name, meaning in MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
+
+
+def scenario_environment(overrides: Mapping[str, str | None]) -> dict[str, str]:
+    """This process's environment, with the package that the tests see; None takes a variable out."""
+    environment = dict(os.environ)
+    package = find_spec("workerpool")
+    if package is not None and package.origin is not None:
+        folders = [str(Path(package.origin).parent.parent), environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, folders))
+    for name, value in overrides.items():
+        if value is None:
+            environment.pop(name, None)
+        else:
+            environment[name] = value
+    return environment
+
+
+def stop_with_stacks(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Ends a process that hangs, and all that it started, and returns what they wrote.
+
+    Development mode turns the fault handler on, so that SIGABRT prints the stacks of all threads.
+    """
+    os.killpg(process.pid, signal.SIGABRT)
+    try:
+        return process.communicate(timeout=DUMP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        return process.communicate()
+
+
+def describe(problem: str, code: str, stdout: str, stderr: str) -> str:
+    return f"{problem}\n--- scenario\n{code}\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
+
+
+@pytest.fixture
+def run_scenario(tmp_path: Path) -> RunScenario:
+    """A function that runs Python code in a process of its own and fails the test if it hangs.
+
+    run_scenario(code, timeout=20, *, check=True, options=("-X", "dev", "-W", "error"), env=None, args=(),
+    stdin=None) returns a CompletedProcess with the output as text.
+
+    The process ends when it and everything it started has ended; what still runs then, a forked child too,
+    counts as a hang. With `check` an exit status other than 0 fails the test as well. `env` adds to the
+    environment, and takes out a variable whose value is None. The code is dedented and written to a file, so
+    that processes it spawns can import it again.
+    """
+    count = 0
+
+    def run(
+        code: str,
+        timeout: float = 20,
+        *,
+        check: bool = True,
+        options: Sequence[str] = ("-X", "dev", "-W", "error"),
+        env: Mapping[str, str | None] | None = None,
+        args: Sequence[str] = (),
+        stdin: str | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        nonlocal count
+        count += 1
+        code = textwrap.dedent(code).strip() + "\n"
+        script = tmp_path / f"scenario_{count}.py"
+        script.write_text(code, encoding="utf-8")
+        process = subprocess.Popen(
+            [sys.executable, *options, str(script), *args],
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=scenario_environment(env or {}),
+            start_new_session=True,
+        )
+        try:
+            stdout, stderr = process.communicate(stdin, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            ended = "ended, and left a process behind" if process.poll() is not None else "did not end"
+            stdout, stderr = stop_with_stacks(process)
+            problem = f"the scenario {ended} within {timeout} s"
+            pytest.fail(describe(problem, code, stdout, stderr), pytrace=False)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            raise
+        if check and process.returncode != 0:
+            problem = f"the scenario ended with status {process.returncode}"
+            pytest.fail(describe(problem, code, stdout, stderr), pytrace=False)
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    return run

@@ -1,0 +1,59 @@
+"""A bounded pool of native threads: C functions run on it without the GIL, and Python callables beside them.
+
+    import workerpool as wp
+
+    crc32 = wp.native("libz.so.1:crc32", "unsigned long (unsigned long, const void *, unsigned int)")
+    with wp.WorkerPool(max_workers=8, queue_size=1000) as pool:
+        future = pool.submit(crc32, 0, data, len(data))
+        print(future.result())
+"""
+
+from __future__ import annotations
+
+from ._core import (
+    BrokenPool,
+    CancelToken,
+    Error,
+    Future,
+    Job,
+    JobExpired,
+    JobTimeout,
+    NativeError,
+    NativeFunction,
+    QueueFull,
+    Result,
+    Results,
+    SignatureError,
+    SubmitTimeout,
+    current_job,
+)
+from ._native import native
+from ._pool import Lane, LaneStats, PoolStats, ThreadPoolExecutor, View, WorkerPool
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BrokenPool",
+    "CancelToken",
+    "Error",
+    "Future",
+    "Job",
+    "JobExpired",
+    "JobTimeout",
+    "Lane",
+    "LaneStats",
+    "NativeError",
+    "NativeFunction",
+    "PoolStats",
+    "QueueFull",
+    "Result",
+    "Results",
+    "SignatureError",
+    "SubmitTimeout",
+    "ThreadPoolExecutor",
+    "View",
+    "WorkerPool",
+    "__version__",
+    "current_job",
+    "native",
+]

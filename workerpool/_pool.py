@@ -1,0 +1,379 @@
+"""The pool's Python face: what arguments mean, what the defaults are, and the bridges to concurrent.futures.
+
+Everything that happens for each job is in the extension; here is what happens once for a pool, a view or a map.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import operator
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, SupportsIndex, TypeVar
+
+from . import _core
+from ._core import CancelToken, NativeFunction, Results
+
+T = TypeVar("T")
+
+DEFAULT_QUEUE_SIZE = 1024
+DEFAULT_LANES = ("high", "normal", "low")
+DEFAULT_LANE = "normal"
+# A pool whose queue has no bound still needs one for the lazy map.
+DEFAULT_BUFFERSIZE = 1024
+LARGEST_CAPACITY = 2**63
+UNLIMITED_BUFFERSIZE = 2**63
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A priority class of a pool, for its `lanes` argument.
+
+    name: what jobs are sent to it by.
+    capacity: jobs that may wait in it, or None for any number; left out, the pool's `queue_size`.
+    max_running: workers that may run its jobs at one time, or None for all.
+    """
+
+    name: str
+    capacity: int | None | ellipsis = ...
+    max_running: int | None = None
+
+
+@dataclass(frozen=True)
+class LaneStats:
+    """What one lane has done. Jobs are counted once; times are in seconds, and at most 19 % too large.
+
+    wait_time and run_time have the keys "p50", "p90", "p99" and "max". Of very short jobs they are samples.
+    """
+
+    submitted: int
+    rejected: int
+    waiting: int
+    capacity: int | None
+    done: int
+    failed: int
+    cancelled: int
+    expired: int
+    timed_out: int
+    lost: int
+    wait_time: dict[str, float]
+    run_time: dict[str, float]
+
+
+@dataclass(frozen=True)
+class PoolStats:
+    """A snapshot of a pool.
+
+    workers: threads that take jobs; busy: of them, those that are not asleep. unfinished: jobs that wait or run.
+    busy_time: seconds that workers have spent in jobs. lanes: LaneStats by name.
+    """
+
+    max_workers: int
+    workers: int
+    busy: int
+    unfinished: int
+    busy_time: float
+    lanes: dict[str, LaneStats]
+
+
+# ---- Checking arguments ----
+
+
+def _whole_number(value: SupportsIndex, name: str, least: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, not {type(value).__name__}") from None
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, not {number}")
+    return number
+
+
+def _max_workers(value: SupportsIndex | None, default: int) -> int:
+    if value is None:
+        return default
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"max_workers must be a whole number or None, not {type(value).__name__}") from None
+    if number <= 0:
+        raise ValueError("max_workers must be greater than 0")
+    return min(number, 2**31 - 1)
+
+
+def _capacity(value: SupportsIndex | None, name: str) -> int | None:
+    return None if value is None else min(_whole_number(value, name, 0), LARGEST_CAPACITY)
+
+
+def _lane_settings(lane: str | Lane, queue_size: int | None) -> tuple[str, int | None, int]:
+    if isinstance(lane, str):
+        return lane, queue_size, 0
+    if not isinstance(lane, Lane):
+        raise TypeError(f"lanes must be names or workerpool.Lane objects, not {type(lane).__name__}")
+    capacity = queue_size if lane.capacity is ... else _capacity(lane.capacity, f"capacity of lane {lane.name!r}")
+    most = 0 if lane.max_running is None else _whole_number(lane.max_running, f"max_running of lane {lane.name!r}", 1)
+    return lane.name, capacity, most
+
+
+def _lanes(lanes: Iterable[str | Lane], queue_size: int | None) -> tuple[tuple[str, int | None, int], ...]:
+    if isinstance(lanes, str):
+        raise TypeError("lanes must be a sequence of names, not one name")
+    settings = tuple(_lane_settings(lane, queue_size) for lane in lanes)
+    names = [name for name, _, _ in settings]
+    if not names:
+        raise ValueError("a pool needs at least one lane")
+    if len(set(names)) != len(names):
+        raise ValueError(f"lanes must have different names, not {names!r}")
+    return settings
+
+
+def _default_lane(names: Sequence[str]) -> int:
+    """Where plain submit goes: to "normal" if there is one, else to the middle one."""
+    return names.index(DEFAULT_LANE) if DEFAULT_LANE in names else len(names) // 2
+
+
+def _check_initializer(initializer: Callable[..., object] | None) -> None:
+    if initializer is not None and not callable(initializer):
+        raise TypeError("initializer must be a callable")
+
+
+# ---- What pools and views share ----
+
+
+class _Submitter(concurrent.futures.Executor):
+    """map(), results() and views: the same for a pool and for a view of it."""
+
+    def map(
+        self,
+        fn: Callable[..., T] | NativeFunction,
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        in_order: bool = True,
+    ) -> _core.Map[T]:
+        """Call fn with one item of each iterable, for all of them, and yield the results lazily.
+
+        timeout: seconds from now after which asking for the next result raises TimeoutError.
+        chunksize: calls that a worker takes at a time; left out, it is found by measuring how long they take.
+        buffersize: calls that are under way or whose results were not yielded yet, at most; left out, it follows the
+            queue's size. No more input than that is taken ahead.
+        in_order: yield in the order of the input; else as calls end.
+
+        An exception in a call, or in an iterable, is raised where its result would have come; the calls that have not
+        begun then are cancelled. So are they when the iterator is dropped or closed.
+        """
+        if not iterables:
+            raise TypeError("map() must have at least one iterable")
+        chunk = 0 if chunksize is None else _whole_number(chunksize, "chunksize", 1)
+        return _core.Map(self, fn, iterables, timeout, chunk, self._buffersize(buffersize), in_order)
+
+    def _buffersize(self, buffersize: int | None) -> int:
+        if buffersize is not None:
+            return _whole_number(buffersize, "buffersize", 1)
+        return self._default_buffersize
+
+    _default_buffersize: int = DEFAULT_BUFFERSIZE
+
+    def results(self, maxsize: int | None = DEFAULT_QUEUE_SIZE) -> Results:
+        """Return a bounded queue of results: submit jobs to it, and read their outcomes in the order they come.
+
+        maxsize: jobs under way plus results not read, at most; None for any number. A submit beyond it waits for a
+            reader.
+        """
+        return Results(self, 0 if maxsize is None else _whole_number(maxsize, "maxsize", 1))
+
+    def lane(self, name: str) -> View:
+        """Return a view of this pool that submits to the lane of that name."""
+        return View(self, lane=name)
+
+    def options(
+        self,
+        *,
+        lane: str | None = None,
+        token: CancelToken | None = None,
+        submit_timeout: float | None = None,
+        queue_timeout: float | None = None,
+        run_timeout: float | None = None,
+        label: str | None = None,
+        on_full: str | None = None,
+    ) -> View:
+        """Return a view of this pool that submits with these options; those left out stay as they are.
+
+        lane: name of the lane. token: a CancelToken for the jobs and for a submit that waits.
+        submit_timeout: seconds that submit waits for room, at most; then it raises SubmitTimeout, a QueueFull.
+        queue_timeout: seconds that a job waits to begin, at most; then it ends with JobExpired.
+        run_timeout: seconds after which a running job is asked to stop; it then ends with JobTimeout.
+        label: a name for the jobs, for people. on_full: as for WorkerPool.
+        """
+        return View(
+            self,
+            lane=lane,
+            token=token,
+            submit_timeout=submit_timeout,
+            queue_timeout=queue_timeout,
+            run_timeout=run_timeout,
+            label=label,
+            on_full=on_full,
+        )
+
+
+class View(_core.View, _Submitter):
+    """A pool seen through options: an Executor of its own, on the pool's workers. Made by lane() and options()."""
+
+    @property
+    def pool(self) -> WorkerPool:
+        """The pool whose workers run the jobs."""
+        pool: WorkerPool = self._pool
+        return pool
+
+    @property
+    def _default_buffersize(self) -> int:  # type: ignore[override]
+        return self.pool._default_buffersize
+
+    def __repr__(self) -> str:
+        label = f", label {self.label!r}" if self.label is not None else ""
+        return f"<View of {self.pool!r}: lane {self.lane_name!r}{label}>"
+
+
+class WorkerPool(_core.Pool, _Submitter):
+    """A bounded pool of native threads. A concurrent.futures.Executor.
+
+    max_workers: threads at most; None for as many as this process may use processors. They start as jobs come.
+    queue_size: jobs that may wait in each lane. 0: none may, submit hands over to a free worker. None: any number.
+    on_full: what submit does when they do: "block" (wait), "raise" (QueueFull), "caller_runs" (run it here), "discard"
+        (its future ends cancelled) or "discard_oldest" (the longest waiting one's does).
+    lanes: names or Lane objects, the most urgent first. Plain submit goes to "normal" if there is one, else to the
+        middle one. Within a lane jobs begin in the order in which they came.
+    fairness: a lane in which jobs wait is served at least once in so many jobs; 0: only when nothing more urgent waits.
+    thread_name_prefix: threads are called prefix_0, prefix_1 and so on.
+    initializer, initargs: called on each worker before its first job. If it raises, the pool is broken.
+    idle_timeout: seconds after which a worker without work ends; None: never.
+    stack_size: bytes of stack for each worker; None: 8 MiB.
+
+    Use it as a context manager, or call shutdown(). All methods may be called from any thread.
+    """
+
+    _counter = itertools.count().__next__
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        queue_size: int | None = DEFAULT_QUEUE_SIZE,
+        on_full: str = "block",
+        lanes: Iterable[str | Lane] = DEFAULT_LANES,
+        fairness: int = 64,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        idle_timeout: float | None = None,
+        stack_size: int | None = None,
+    ) -> None:
+        _check_initializer(initializer)
+        bound = _capacity(queue_size, "queue_size")
+        settings = _lanes(lanes, bound)
+        workers = _max_workers(max_workers, _core.processors())
+        self._thread_name_prefix = thread_name_prefix or f"WorkerPool-{WorkerPool._counter()}"
+        super().__init__(
+            max_workers=workers,
+            lanes=settings,
+            lane=_default_lane([name for name, _, _ in settings]),
+            on_full=on_full,
+            fairness=min(_whole_number(fairness, "fairness", 0), 2**32 - 1),
+            thread_name=self._thread_name_prefix,
+            initializer=initializer,
+            initargs=tuple(initargs),
+            idle_timeout=idle_timeout,
+            stack_size=0 if stack_size is None else _whole_number(stack_size, "stack_size", 16384),
+        )
+        if bound is not None:
+            self._default_buffersize = max(bound, 2 * workers)
+
+    def stats(self) -> PoolStats:
+        """Return a snapshot of what the pool has done and does."""
+        raw = self._stats()
+        raw["lanes"] = {name: LaneStats(**lane) for name, lane in raw["lanes"].items()}
+        return PoolStats(**raw)
+
+    # What users and libraries read of the standard library's pool.
+
+    @property
+    def _threads(self) -> frozenset[int]:
+        return frozenset(range(self._stats()["workers"]))
+
+    @property
+    def _work_queue(self) -> _WorkQueue:
+        return _WorkQueue(self)
+
+    def __repr__(self) -> str:
+        state = "shut down" if self._shutdown else "open"
+        return f"<{type(self).__name__} {self._thread_name_prefix!r}, max_workers={self._max_workers}, {state}>"
+
+
+class _WorkQueue:
+    """The one thing that is asked of a pool's queue from outside: how many jobs wait."""
+
+    def __init__(self, pool: WorkerPool) -> None:
+        self._pool = pool
+
+    def qsize(self) -> int:
+        return sum(lane.waiting for lane in self._pool.stats().lanes.values())
+
+
+def _standard_max_workers() -> int:
+    count = getattr(os, "process_cpu_count", os.cpu_count)()
+    return min(32, (count or 1) + 4)
+
+
+class ThreadPoolExecutor(WorkerPool, concurrent.futures.ThreadPoolExecutor):
+    """A drop-in for concurrent.futures.ThreadPoolExecutor: the same arguments and defaults, on a WorkerPool.
+
+    submit never waits (the queue has no bound), and map takes its whole input at once unless it is given a buffersize.
+    All that a WorkerPool can do is there too: lanes, options, tokens, native functions.
+    """
+
+    _number = itertools.count().__next__
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+    ) -> None:
+        super().__init__(
+            _max_workers(max_workers, _standard_max_workers()),
+            queue_size=None,
+            thread_name_prefix=thread_name_prefix or f"ThreadPoolExecutor-{ThreadPoolExecutor._number()}",
+            initializer=initializer,
+            initargs=initargs,
+        )
+
+    def map(  # type: ignore[override]
+        self,
+        fn: Callable[..., T] | NativeFunction,
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+        in_order: bool = True,
+    ) -> _core.Map[T]:
+        """As concurrent.futures.Executor.map: all input is taken now, unless buffersize says how much.
+
+        chunksize is accepted and has no meaning for threads. in_order=False yields results as they come.
+        """
+        return super().map(fn, *iterables, timeout=timeout, buffersize=buffersize, in_order=in_order)
+
+    def _buffersize(self, buffersize: int | None) -> int:
+        if buffersize is None:
+            return UNLIMITED_BUFFERSIZE
+        if not isinstance(buffersize, int):
+            raise TypeError("buffersize must be an integer or None")
+        if buffersize < 1:
+            raise ValueError("buffersize must be None or > 0")
+        return buffersize
