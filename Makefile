@@ -103,8 +103,10 @@ $(VENV)/.made-extension: $(VENV)/.made-venv $(FLAGS_FILE) $(SOURCES) $(if $(wild
 	$(call run,BUILD workerpool._core,$(PIP) --no-build-isolation --editable '.[demo]')
 	@touch $@
 
+# Where the newest hypothesis has no wheel for the interpreter (free-threaded 3.13), an older one does; without this pip
+# would want a Rust compiler.
 $(VENV)/.made-%: pyproject.toml $(VENV)/.made-venv
-	$(call run,PIP --group $*,$(PIP) --group $*)
+	$(call run,PIP --group $*,$(PIP) --only-binary hypothesis --group $*)
 	@touch $@
 
 # ---- The C tests ----------------------------------------------------------------------------------------------------

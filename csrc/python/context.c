@@ -7,17 +7,54 @@
 
 /* ---- Attaching ---- */
 
+/* The threading module makes an object for a thread that it did not start, called "Dummy-1"; log lines should show the
+ * pool's name instead. Failing is no reason not to run the job. */
+static void
+introduce_thread(const wpy_context *context, const wp_worker *worker)
+{
+    PyObject *threading = PyImport_ImportModule("threading");
+    PyObject *thread = threading != NULL ? PyObject_CallMethod(threading, "current_thread", NULL) : NULL;
+    PyObject *name =
+        thread != NULL ? PyUnicode_FromFormat("%U_%u", context->thread_name, wp_worker_index(worker)) : NULL;
+    if (name == NULL || PyObject_SetAttrString(thread, "name", name) < 0) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(name);
+    Py_XDECREF(thread);
+    Py_XDECREF(threading);
+}
+
+/* Before 3.13 that object stays in the module's table for good, and a later thread with the same number would get it. */
+static void
+forget_thread(void)
+{
+#if PY_VERSION_HEX < 0x030d0000
+    PyObject *threading = PyImport_ImportModule("threading");
+    PyObject *active = threading != NULL ? PyObject_GetAttrString(threading, "_active") : NULL;
+    PyObject *ident = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+    if (active == NULL || ident == NULL || PyDict_DelItem(active, ident) < 0) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(ident);
+    Py_XDECREF(active);
+    Py_XDECREF(threading);
+#endif
+}
+
 bool
 wpy_attach(wpy_home *home, wp_worker *worker)
 {
     void **pinned = wp_worker_local(worker);
+    if (*pinned != NULL) {
+        PyEval_RestoreThread(*pinned);
+        return true;
+    }
+    *pinned = PyThreadState_New(home->interpreter);
     if (*pinned == NULL) {
-        *pinned = PyThreadState_New(home->interpreter);
-        if (*pinned == NULL) {
-            return false;
-        }
+        return false;
     }
     PyEval_RestoreThread(*pinned);
+    introduce_thread(wp_pool_hook_context(wp_worker_pool(worker)), worker);
     return true;
 }
 
@@ -32,6 +69,7 @@ drop_thread_state(PyThreadState *state)
 {
     if (state != NULL) {
         PyEval_RestoreThread(state);
+        forget_thread();
         PyThreadState_Clear(state);
         PyThreadState_DeleteCurrent();
     }
@@ -48,13 +86,7 @@ initialize(const wpy_context *context)
         Py_DECREF(result);
         return 0;
     }
-    PyObject *exception = wpy_take_exception();
-    PyObject *logged = PyObject_CallMethod(context->home->logger, "critical", "s", "Exception in initializer:");
-    PyErr_Clear();
-    Py_XDECREF(logged);
-    wpy_raise(exception);
-    Py_DECREF(exception);
-    PyErr_WriteUnraisable(context->initializer);
+    wpy_log_exception(context->home, "critical", "Exception in initializer:", NULL, context->initializer);
     return -1;
 }
 
@@ -170,6 +202,7 @@ release_context(wpy_trash *trash)
 {
     wpy_context *context = (wpy_context *)(void *)trash;
     Py_XDECREF(context->lane_names);
+    Py_XDECREF(context->thread_name);
     Py_XDECREF(context->initializer);
     Py_XDECREF(context->initargs);
     wpy_home_unref(context->home);
@@ -242,8 +275,8 @@ wpy_lane_names(wp_pool *pool)
 }
 
 wpy_context *
-wpy_context_new(wpy_home *home, const wp_pool_config *config, PyObject *lane_names, PyObject *initializer,
-                PyObject *initargs)
+wpy_context_new(wpy_home *home, const wp_pool_config *config, PyObject *lane_names, PyObject *thread_name,
+                PyObject *initializer, PyObject *initargs)
 {
     wpy_context *context = calloc(1, sizeof *context);
     if (context == NULL) {
@@ -265,6 +298,7 @@ wpy_context_new(wpy_home *home, const wp_pool_config *config, PyObject *lane_nam
     wpy_home_ref(home);
     context->home = home;
     context->lane_names = Py_NewRef(lane_names);
+    context->thread_name = Py_NewRef(thread_name);
     context->initializer = Py_XNewRef(initializer);
     context->initargs = Py_XNewRef(initargs);
     context->pool = wp_pool_new(&complete);

@@ -1,6 +1,7 @@
 /* A pool's context: what its threads need of Python. Lives as long as the core's pool.
  *
- * THREAD STATES. A worker that first runs Python makes a thread state for itself and keeps it (pinned): entering Python
+ * THREAD STATES. A worker that first runs Python makes a thread state for itself, tells the threading module its name,
+ * and keeps the state (pinned): entering Python
  * is then 40 ns rather than several microseconds, and nested users of PyGILState find it too. Workers that run only
  * native functions never have one. The state is destroyed by the worker when it leaves, which is before the interpreter
  * ends, because the exit hook (lifecycle.c) joins all workers.
@@ -16,6 +17,7 @@ typedef struct wpy_context {
     wp_pool *pool;    /* The pool that holds this context; no reference. NULL until the pool is made. */
     PyThreadState *keeper_state; /* Keeper's thread only. */
     PyObject *lane_names;        /* Constant: a tuple of str. */
+    PyObject *thread_name;       /* Constant: a str, what workers' names begin with. */
     PyObject *initializer;       /* Constant; or NULL. */
     PyObject *initargs;          /* Constant; a tuple, or NULL. */
     struct wpy_context *next;    /* Home's lock: the list of all. */
@@ -24,8 +26,8 @@ typedef struct wpy_context {
 
 /* Makes a context and the pool that belongs to it; NULL with an exception set. Takes no references over. `initializer`
  * and `initargs` may be NULL. */
-wpy_context *wpy_context_new(wpy_home *home, const wp_pool_config *config, PyObject *lane_names, PyObject *initializer,
-                             PyObject *initargs);
+wpy_context *wpy_context_new(wpy_home *home, const wp_pool_config *config, PyObject *lane_names,
+                             PyObject *thread_name, PyObject *initializer, PyObject *initargs);
 
 /* The names of a pool's lanes: a borrowed tuple. */
 PyObject *wpy_lane_names(wp_pool *pool);

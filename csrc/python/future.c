@@ -463,7 +463,7 @@ static PyMethodDef condition_methods[] = {
     {"release", (PyCFunction)condition_release, METH_NOARGS, "Give the future's lock back."},
     {"__enter__", (PyCFunction)(void (*)(void))condition_acquire, METH_VARARGS | METH_KEYWORDS, NULL},
     {"__exit__", (PyCFunction)condition_release, METH_VARARGS, NULL},
-    {NULL},
+    {0},
 };
 
 static PyType_Slot condition_slots[] = {
@@ -632,7 +632,7 @@ static PyMethodDef future_methods[] = {
     {"set_exception", future_set_exception, METH_O, "Only for futures that no pool runs."},
     {"set_running_or_notify_cancel", future_set_running, METH_NOARGS, "Only for futures that no pool runs."},
     {"_get_snapshot", future_get_snapshot, METH_NOARGS, NULL},
-    {NULL},
+    {0},
 };
 
 static PyGetSetDef future_getset[] = {
@@ -646,7 +646,7 @@ static PyGetSetDef future_getset[] = {
     {"_done_callbacks", future_get_callbacks, NULL, NULL, NULL},
     {"_result", future_get_result, NULL, NULL, NULL},
     {"_exception", future_get_exception, NULL, NULL, NULL},
-    {NULL},
+    {0},
 };
 
 PyDoc_STRVAR(future_doc, "The outcome of a job, now or later. A concurrent.futures.Future.\n\n"

@@ -106,7 +106,7 @@ static PyMethodDef job_methods[] = {
     {"raise_if_cancelled", (PyCFunction)job_raise_if_cancelled, METH_NOARGS,
      "raise_if_cancelled($self, /)\n--\n\n"
      "Raise concurrent.futures.CancelledError if the job should stop; it then ends as cancelled."},
-    {NULL},
+    {0},
 };
 
 static PyGetSetDef job_getset[] = {
@@ -117,7 +117,7 @@ static PyGetSetDef job_getset[] = {
     {"label", (getter)job_get_label, NULL, "The job's label, or None.", NULL},
     {"token", (getter)job_get_token, NULL, "The job's CancelToken, or None.", NULL},
     {"time_left", (getter)job_get_time_left, NULL, "Seconds until its run_timeout, or None.", NULL},
-    {NULL},
+    {0},
 };
 
 static PyType_Slot job_slots[] = {

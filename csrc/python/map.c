@@ -649,7 +649,7 @@ map_clear(map_object *self)
 
 static PyMethodDef map_methods[] = {
     {"close", (PyCFunction)map_close, METH_NOARGS, close_doc},
-    {NULL},
+    {0},
 };
 
 static PyType_Slot map_slots[] = {

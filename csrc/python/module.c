@@ -146,7 +146,7 @@ static PyMethodDef module_methods[] = {
     {"processors", processors, METH_NOARGS,
      "processors()\n--\n\nHow many processors this process may use, by its affinity and its cgroup's quota."},
     {"_at_exit", wpy_at_exit, METH_NOARGS, NULL},
-    {NULL},
+    {0},
 };
 
 static int

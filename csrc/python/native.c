@@ -398,7 +398,7 @@ native_reduce(native_object *self, PyObject *Py_UNUSED(ignored))
 
 static PyMethodDef native_methods[] = {
     {"__reduce__", (PyCFunction)native_reduce, METH_NOARGS, NULL},
-    {NULL},
+    {0},
 };
 
 static PyGetSetDef native_getset[] = {
@@ -409,13 +409,13 @@ static PyGetSetDef native_getset[] = {
     {"mean_time", (getter)native_get_mean_time, NULL,
      "How long a call takes, in seconds, as pools have measured lately; None before the first.", NULL},
     {"_target", (getter)native_get_target, NULL, NULL, NULL},
-    {NULL},
+    {0},
 };
 
 static PyMemberDef native_members[] = {
-    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(native_object, weakrefs), Py_READONLY},
-    {"__vectorcalloffset__", Py_T_PYSSIZET, offsetof(native_object, vectorcall), Py_READONLY},
-    {NULL},
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(native_object, weakrefs), Py_READONLY, NULL},
+    {"__vectorcalloffset__", Py_T_PYSSIZET, offsetof(native_object, vectorcall), Py_READONLY, NULL},
+    {0},
 };
 
 PyDoc_STRVAR(native_doc, "A C function that a pool can run without the interpreter. Made by native().\n\n"

@@ -272,7 +272,8 @@ start_pool(wpy_gate *gate, const pool_args *given)
         return -1;
     }
     bool initialized = given->initializer != Py_None;
-    wpy_context *context = wpy_context_new(gate->home, &config, names, initialized ? given->initializer : NULL,
+    wpy_context *context = wpy_context_new(gate->home, &config, names, given->thread_name,
+                                           initialized ? given->initializer : NULL,
                                            initialized ? given->initargs : NULL);
     if (context != NULL) {
         gate->core = context->pool;
@@ -769,14 +770,14 @@ static PyMethodDef pool_methods[] = {
     {"shutdown", WITH_KEYWORDS(pool_shutdown), METH_VARARGS | METH_KEYWORDS, shutdown_doc},
     {"resize", pool_resize, METH_O, resize_doc},
     {"_stats", pool_stats, METH_NOARGS, NULL},
-    {NULL},
+    {0},
 };
 
 static PyGetSetDef pool_getset[] = {
     {"_max_workers", pool_get_max_workers, NULL, NULL, NULL},
     {"_shutdown", pool_get_closed, NULL, NULL, NULL},
     {"lanes", pool_get_lanes, NULL, "The names of the lanes, the most urgent first.", NULL},
-    {NULL},
+    {0},
 };
 
 static PyType_Slot pool_slots[] = {
@@ -797,7 +798,7 @@ static PyMethodDef view_methods[] = {
     {"shutdown", WITH_KEYWORDS(view_shutdown), METH_VARARGS | METH_KEYWORDS,
      "shutdown($self, /, wait=True, *, cancel_futures=False)\n--\n\n"
      "Take no more jobs through this view; the pool goes on. wait: return when the pool's jobs have ended."},
-    {NULL},
+    {0},
 };
 
 static PyGetSetDef view_getset[] = {
@@ -806,12 +807,12 @@ static PyGetSetDef view_getset[] = {
     {"lane_name", view_get_lane, NULL, "The name of the lane that this view submits to.", NULL},
     {"label", view_get_label, NULL, "The label that this view gives to its jobs, or None.", NULL},
     {"token", view_get_token, NULL, "The token that this view gives to its jobs, or None.", NULL},
-    {NULL},
+    {0},
 };
 
 static PyMemberDef view_members[] = {
-    {"_pool", Py_T_OBJECT_EX, offsetof(view_object, pool), Py_READONLY},
-    {NULL},
+    {"_pool", Py_T_OBJECT_EX, offsetof(view_object, pool), Py_READONLY, NULL},
+    {0},
 };
 
 static PyType_Slot view_slots[] = {

@@ -79,12 +79,12 @@ result_repr(result_object *self)
 static PyMethodDef result_methods[] = {
     {"unwrap", (PyCFunction)result_unwrap, METH_NOARGS,
      "unwrap($self, /)\n--\n\nReturn the value, or raise the error."},
-    {NULL},
+    {0},
 };
 
 static PyGetSetDef result_getset[] = {
     {"ok", (getter)result_get_ok, NULL, "True if the job returned a value.", NULL},
-    {NULL},
+    {0},
 };
 
 static PyMemberDef result_members[] = {
@@ -96,7 +96,7 @@ static PyMemberDef result_members[] = {
     {"label", Py_T_OBJECT_EX, offsetof(result_object, label), Py_READONLY, "The job's label, or None."},
     {"waited", Py_T_DOUBLE, offsetof(result_object, waited), Py_READONLY, "Seconds from submit to begin."},
     {"ran", Py_T_DOUBLE, offsetof(result_object, ran), Py_READONLY, "Seconds from begin to end."},
-    {NULL},
+    {0},
 };
 
 static PyType_Slot result_slots[] = {
@@ -435,13 +435,13 @@ static PyMethodDef results_methods[] = {
      "close($self, /)\n--\n\nTake no more jobs; iteration ends after the results of those that were submitted."},
     {"__enter__", results_enter, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)results_close, METH_VARARGS, NULL},
-    {NULL},
+    {0},
 };
 
 static PyGetSetDef results_getset[] = {
     {"unread", (getter)results_get_unread, NULL, "Results that wait for a reader.", NULL},
     {"pending", (getter)results_get_pending, NULL, "Jobs that have not ended.", NULL},
-    {NULL},
+    {0},
 };
 
 PyDoc_STRVAR(results_doc, "A bounded queue of results, made by a pool's results(). Iterate over it to read.");

@@ -85,31 +85,34 @@ wpy_watchers_give(wpy_watchers *watchers)
 /* ---- Telling ---- */
 
 void
-wpy_call_back(wpy_home *home, PyObject *callback, PyObject *future)
+wpy_log_exception(wpy_home *home, const char *level, const char *text, PyObject *object, PyObject *source)
 {
-    PyObject *result = PyObject_CallOneArg(callback, future);
-    if (result != NULL) {
-        Py_DECREF(result);
-        return;
-    }
-    /* What the standard library logs too: exceptions. Anything else is for the interpreter. */
-    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
-        PyErr_WriteUnraisable(callback);
-        return;
-    }
     PyObject *exception = wpy_take_exception();
-    PyObject *method = PyObject_GetAttrString(home->logger, "error");
-    PyObject *args = Py_BuildValue("(sO)", "exception calling callback for %r", future);
+    PyObject *method = PyObject_GetAttrString(home->logger, level);
+    PyObject *args = object != NULL ? Py_BuildValue("(sO)", text, object) : Py_BuildValue("(s)", text);
     PyObject *kwargs = Py_BuildValue("{sO}", "exc_info", exception);
     PyObject *logged = method != NULL && args != NULL && kwargs != NULL ? PyObject_Call(method, args, kwargs) : NULL;
     if (logged == NULL) {
-        PyErr_WriteUnraisable(callback);
+        PyErr_WriteUnraisable(source);
     }
     Py_XDECREF(logged);
     Py_XDECREF(kwargs);
     Py_XDECREF(args);
     Py_XDECREF(method);
     Py_DECREF(exception);
+}
+
+void
+wpy_call_back(wpy_home *home, PyObject *callback, PyObject *future)
+{
+    PyObject *result = PyObject_CallOneArg(callback, future);
+    if (result != NULL) {
+        Py_DECREF(result);
+    } else if (PyErr_ExceptionMatches(PyExc_Exception)) {
+        wpy_log_exception(home, "error", "exception calling callback for %r", future, callback);
+    } else {
+        PyErr_WriteUnraisable(callback); /* The standard library would let it end its thread. */
+    }
 }
 
 static PyObject *

@@ -123,6 +123,10 @@ void wpy_watchers_take(wpy_watchers *watchers);
 /* -1 and RuntimeError if the calling thread does not hold it. */
 int wpy_watchers_give(wpy_watchers *watchers);
 
+/* Takes the exception that is set and reports it to concurrent.futures' logger, at a level ("error", "critical") and
+ * with a text that may name one object. If that fails, as unraisable in `source`. */
+void wpy_log_exception(wpy_home *home, const char *level, const char *text, PyObject *object, PyObject *source);
+
 /* Calls a future's callback and logs what it raises. */
 void wpy_call_back(wpy_home *home, PyObject *callback, PyObject *future);
 

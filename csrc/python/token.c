@@ -130,7 +130,7 @@ token_repr(token_object *self)
 static PyMethodDef token_methods[] = {
     {"cancel", (PyCFunction)token_cancel, METH_NOARGS, cancel_doc},
     {"raise_if_cancelled", (PyCFunction)token_raise_if_cancelled, METH_NOARGS, raise_doc},
-    {NULL},
+    {0},
 };
 
 static PyGetSetDef token_getset[] = {
@@ -138,12 +138,12 @@ static PyGetSetDef token_getset[] = {
     {"parent", (getter)token_get_parent, NULL, "The token whose cancellation cancels this one, or None.", NULL},
     {"time_left", (getter)token_get_time_left, NULL,
      "Seconds until it cancels itself (0.0 once the time is over), or None if it has no time limit.", NULL},
-    {NULL},
+    {0},
 };
 
 static PyMemberDef token_members[] = {
-    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(token_object, weakrefs), Py_READONLY},
-    {NULL},
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(token_object, weakrefs), Py_READONLY, NULL},
+    {0},
 };
 
 PyDoc_STRVAR(token_doc,
