@@ -6,6 +6,8 @@
     with wp.WorkerPool(max_workers=8, queue_size=1000) as pool:
         future = pool.submit(crc32, 0, data, len(data))
         print(future.result())
+
+See WorkerPool for the pool, native for C functions, and ThreadPoolExecutor for the drop-in.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def _ctypes_spelling(ctype: Any, where: str) -> str:
         return "void"
     if isinstance(ctype, type):
         if issubclass(ctype, _ctypes._SimpleCData):
-            spelling = _CTYPES_CODES.get(ctype._type_)
+            spelling = _CTYPES_CODES.get(getattr(ctype, "_type_", ""))
             if spelling is not None:
                 return spelling
         if issubclass(ctype, (_ctypes._Pointer, _ctypes.CFuncPtr, _ctypes.Array)):
@@ -208,6 +208,8 @@ def native(
     )
 
 
-def _native_again(target: str, signature: str, name: str | None, raises: str | None, force_libffi: bool) -> NativeFunction:
+def _native_again(
+    target: str, signature: str, name: str | None, raises: str | None, force_libffi: bool
+) -> NativeFunction:
     """What a pickled NativeFunction is made by in another process."""
     return native(target, signature, name=name, raises=raises, force_libffi=force_libffi)

@@ -11,6 +11,7 @@ import operator
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import Any, SupportsIndex, TypeVar
 
 from . import _core
@@ -37,7 +38,7 @@ class Lane:
     """
 
     name: str
-    capacity: int | None | ellipsis = ...
+    capacity: int | EllipsisType | None = ...
     max_running: int | None = None
 
 
@@ -112,7 +113,11 @@ def _lane_settings(lane: str | Lane, queue_size: int | None) -> tuple[str, int |
         return lane, queue_size, 0
     if not isinstance(lane, Lane):
         raise TypeError(f"lanes must be names or workerpool.Lane objects, not {type(lane).__name__}")
-    capacity = queue_size if lane.capacity is ... else _capacity(lane.capacity, f"capacity of lane {lane.name!r}")
+    capacity = (
+        queue_size
+        if isinstance(lane.capacity, EllipsisType)
+        else _capacity(lane.capacity, f"capacity of lane {lane.name!r}")
+    )
     most = 0 if lane.max_running is None else _whole_number(lane.max_running, f"max_running of lane {lane.name!r}", 1)
     return lane.name, capacity, most
 
@@ -329,7 +334,7 @@ def _standard_max_workers() -> int:
     return min(32, (count or 1) + 4)
 
 
-class ThreadPoolExecutor(WorkerPool, concurrent.futures.ThreadPoolExecutor):
+class ThreadPoolExecutor(WorkerPool, concurrent.futures.ThreadPoolExecutor):  # type: ignore[misc, override]
     """A drop-in for concurrent.futures.ThreadPoolExecutor: the same arguments and defaults, on a WorkerPool.
 
     submit never waits (the queue has no bound), and map takes its whole input at once unless it is given a buffersize.
@@ -359,7 +364,7 @@ class ThreadPoolExecutor(WorkerPool, concurrent.futures.ThreadPoolExecutor):
         /,
         *iterables: Iterable[Any],
         timeout: float | None = None,
-        chunksize: int = 1,
+        chunksize: int = 1,  # noqa: ARG002
         buffersize: int | None = None,
         in_order: bool = True,
     ) -> _core.Map[T]:

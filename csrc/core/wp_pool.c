@@ -197,6 +197,12 @@ wp_pool_is_closed(wp_pool *pool)
     return wp_load_acquire(&pool->phase) != WP_OPEN;
 }
 
+bool
+wp_pool_is_broken(wp_pool *pool)
+{
+    return wp_load_acquire(&pool->phase) == WP_WRECKED;
+}
+
 /* The first waiting job of any lane that is not `past`, with a reference; NULL when there is none. */
 static wp_job *
 first_waiting(wp_pool *pool)

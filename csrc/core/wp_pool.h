@@ -143,6 +143,7 @@ void wp_pool_break(wp_pool *pool);
 enum wp_result wp_pool_join(wp_pool *pool, uint64_t deadline);
 
 bool wp_pool_is_closed(wp_pool *pool);
+bool wp_pool_is_broken(wp_pool *pool);
 
 /* Asks for the `attend` hook. Cheap when it was asked for already. False: there is no thread to do it. */
 bool wp_pool_ask_keeper(wp_pool *pool);

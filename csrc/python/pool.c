@@ -720,6 +720,19 @@ pool_get_closed(PyObject *self, void *Py_UNUSED(closure))
     return gate != NULL ? PyBool_FromLong(wp_pool_is_closed(gate->core)) : NULL;
 }
 
+/* As in the standard library: False, or what is wrong. */
+static PyObject *
+pool_get_broken(PyObject *self, void *Py_UNUSED(closure))
+{
+    const wpy_gate *gate = gate_of_pool(self);
+    if (gate == NULL) {
+        return NULL;
+    }
+    return wp_pool_is_broken(gate->core)
+               ? PyUnicode_FromString("A thread initializer failed, the thread pool is not usable anymore")
+               : Py_NewRef(Py_False);
+}
+
 static PyObject *
 view_get_closed(PyObject *self, void *Py_UNUSED(closure))
 {
@@ -776,6 +789,7 @@ static PyMethodDef pool_methods[] = {
 static PyGetSetDef pool_getset[] = {
     {"_max_workers", pool_get_max_workers, NULL, NULL, NULL},
     {"_shutdown", pool_get_closed, NULL, NULL, NULL},
+    {"_broken", pool_get_broken, NULL, NULL, NULL},
     {"lanes", pool_get_lanes, NULL, "The names of the lanes, the most urgent first.", NULL},
     {0},
 };
