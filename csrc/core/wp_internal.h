@@ -108,8 +108,8 @@ struct wp_pool {
 typedef struct wp_errands {
     wp_worker *call;          /* A worker to be woken. */
     bool start;               /* A worker to be started; it is counted already. */
-    wp_word *room;            /* Sleepers for room to be woken, */
-    uint32_t room_count;      /* so many. */
+    uint32_t rooms;           /* Lanes, by bit, whose sleepers for room are to be woken, */
+    uint32_t room_count;      /* so many in each. */
     bool drained;             /* Waiters in wp_pool_drain to be woken. */
 } wp_errands;
 
@@ -127,10 +127,11 @@ typedef enum wp_result wp_room_sleep(void *context, uint64_t deadline);
 enum wp_result wp_wait_for_room(wp_word *room, wp_token *token, uint64_t deadline, wp_room_sleep *sleep, void *context);
 
 /* All under the lock: whether the lane has work to give; one more worker, if there is work for one; sleepers for room,
- * if there is enough; jobs that ended. */
+ * if there is enough to be worth a wake-up, or if there is any; jobs that ended. */
 void wp_lane_refresh(wp_pool *pool, unsigned lane);
 void wp_call_help(wp_pool *pool, wp_errands *errands);
 void wp_offer_room(wp_pool *pool, unsigned lane, wp_errands *errands);
+void wp_offer_any_room(wp_pool *pool, unsigned lane, wp_errands *errands);
 void wp_report_ended(wp_pool *pool, uint64_t count, wp_errands *errands);
 void wp_leave_idle_list(wp_pool *pool, wp_worker *worker);
 

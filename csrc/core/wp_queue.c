@@ -12,13 +12,16 @@
 #define ALWAYS_MEASURED_NS 1000u
 #define SAMPLED_ONE_IN 16u
 
+/* Room for jobs that take so long together (ns) is worth waking a submitter for: a wake-up costs a few microseconds. */
+#define WORTH_WAKING_NS 1000000u
+
 /* ---- Errands ---- */
 
 void
 wp_errands_run(wp_pool *pool, const wp_errands *errands)
 {
-    if (errands->room != NULL) {
-        wp_word_wake(errands->room, errands->room_count);
+    for (uint32_t rooms = errands->rooms; rooms != 0; rooms &= rooms - 1) {
+        wp_word_wake(&pool->lanes[__builtin_ctz(rooms)].room, errands->room_count);
     }
     if (errands->drained) {
         wp_word_wake(&pool->drained, WP_WAKE_ALL);
@@ -57,10 +60,12 @@ wp_leave_idle_list(wp_pool *pool, wp_worker *worker)
     pool->n_idle--;
 }
 
+/* Without any worker there is no choice but to try: jobs would wait for ever. */
 static bool
 may_start_worker(const wp_pool *pool)
 {
-    return pool->n_workers < pool->max_workers && (pool->start_again == 0 || wp_clock() >= pool->start_again);
+    return pool->n_workers < pool->max_workers &&
+           (pool->n_workers == 0 || pool->start_again == 0 || wp_clock() >= pool->start_again);
 }
 
 void
@@ -93,36 +98,85 @@ wp_report_ended(wp_pool *pool, uint64_t count, wp_errands *errands)
 
 /* ---- Room ---- */
 
-/* How many more jobs the lane takes. Without a waiting line, as many as there are workers to hand them to: asleep, on
- * their way, or not started yet, less the jobs that are on their way to those. */
+static uint64_t
+difference(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : 0;
+}
+
+/* Workers to whom a job can be handed: asleep, on their way, or not started yet, less the jobs that are on their way to
+ * those, from whichever lane. */
+static uint64_t
+free_workers(const wp_pool *pool)
+{
+    uint64_t workers = pool->n_idle + (pool->waking ? 1u : 0u) + difference(pool->max_workers, pool->n_workers);
+    uint64_t handed = 0;
+    for (unsigned i = 0; i < pool->config.n_lanes; i++) {
+        handed += pool->lanes[i].capacity == 0 ? pool->lanes[i].waiting : 0;
+    }
+    return difference(workers, handed);
+}
+
+/* How many more jobs the lane takes; without a waiting line, as many as can be handed over. */
 static uint64_t
 room_in(const wp_pool *pool, const wp_lane *lane)
 {
-    uint64_t limit = lane->capacity;
-    if (limit == 0) {
-        limit = pool->n_idle + (pool->waking ? 1u : 0u);
-        if (pool->max_workers > pool->n_workers) {
-            limit += pool->max_workers - pool->n_workers;
-        }
+    if (lane->capacity > 0) {
+        return difference(lane->capacity, lane->waiting);
     }
-    return limit > lane->waiting ? limit - lane->waiting : 0;
+    uint64_t workers = free_workers(pool);
+    uint64_t allowed = difference(lane->max_running - lane->running, lane->waiting);
+    return workers < allowed ? workers : allowed;
 }
 
-/* Sleepers are woken when half of the line is free, not for each free place: so a producer that was held up comes back
- * to room for many jobs. Not latched: as long as somebody sleeps, each claim below the mark wakes again. */
+/* Sleepers are woken when half of the line is free, or fewer places that are worth a wake-up by the time that the jobs
+ * take: so a producer that was held up by short jobs comes back to room for many. Not latched: as long as somebody
+ * sleeps, each claim below the mark wakes again. */
+static bool
+is_enough(const wp_lane *lane, uint64_t room)
+{
+    uint32_t mean = wp_load_relaxed(&lane->pace.mean_ns);
+    return lane->waiting <= lane->capacity / 2 || mean == WP_PACE_UNKNOWN || room >= WORTH_WAKING_NS / mean;
+}
+
+static void
+offer_in_lane(wp_pool *pool, unsigned lane, bool any, wp_errands *errands)
+{
+    wp_lane *l = &pool->lanes[lane];
+    uint64_t room = l->blocked > 0 ? room_in(pool, l) : 0;
+    if (room > 0 && (any || is_enough(l, room))) {
+        uint32_t count = room < WP_WAKE_ALL ? (uint32_t)room : WP_WAKE_ALL;
+        wp_add_acq_rel(&l->room, 1);
+        errands->rooms |= 1u << lane;
+        errands->room_count = count > errands->room_count ? count : errands->room_count;
+    }
+}
+
+/* Lanes without a waiting line share the free workers: what is room for one of them is room for all. */
+static void
+offer(wp_pool *pool, unsigned lane, bool any, wp_errands *errands)
+{
+    if (pool->lanes[lane].capacity > 0) {
+        offer_in_lane(pool, lane, any, errands);
+        return;
+    }
+    for (unsigned i = 0; i < pool->config.n_lanes; i++) {
+        if (pool->lanes[i].capacity == 0) {
+            offer_in_lane(pool, i, true, errands);
+        }
+    }
+}
+
 void
 wp_offer_room(wp_pool *pool, unsigned lane, wp_errands *errands)
 {
-    wp_lane *l = &pool->lanes[lane];
-    if (l->blocked == 0 || l->waiting > l->capacity / 2) {
-        return;
-    }
-    uint64_t room = room_in(pool, l);
-    if (room > 0) {
-        wp_add_acq_rel(&l->room, 1);
-        errands->room = &l->room;
-        errands->room_count = room < WP_WAKE_ALL ? (uint32_t)room : WP_WAKE_ALL;
-    }
+    offer(pool, lane, false, errands);
+}
+
+void
+wp_offer_any_room(wp_pool *pool, unsigned lane, wp_errands *errands)
+{
+    offer(pool, lane, true, errands);
 }
 
 static enum wp_result
@@ -175,8 +229,9 @@ sleep_for_room(void *context, uint64_t deadline)
     enum wp_result slept = wp_result_of_wait(wp_word_wait(&l->room, seen, deadline));
     wp_lock_take(&pool->lock);
     l->blocked--;
+    result = look_for_room(pool, lane); /* There may be some, though not enough for a wake-up. */
     wp_lock_give(&pool->lock);
-    return slept == WP_OK ? WP_FULL : slept;
+    return result == WP_FULL && slept != WP_OK ? slept : result;
 }
 
 void
@@ -184,7 +239,7 @@ wp_pool_pass_room(wp_pool *pool, unsigned lane)
 {
     wp_errands errands = {0};
     wp_lock_take(&pool->lock);
-    wp_offer_room(pool, lane, &errands);
+    wp_offer_any_room(pool, lane, &errands);
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
 }
@@ -278,7 +333,7 @@ enqueue(wp_pool *pool, unsigned lane, wp_job *job, bool over)
 
 /* A job that no worker will ever come for, because the first one could not be started: takes it off again. */
 static bool
-dequeue_unserved(wp_pool *pool, unsigned lane, wp_job *job)
+dequeue_unserved(wp_pool *pool, unsigned lane, wp_job *job, wp_errands *errands)
 {
     wp_lane *l = &pool->lanes[lane];
     wp_lock_take(&pool->lock);
@@ -290,6 +345,7 @@ dequeue_unserved(wp_pool *pool, unsigned lane, wp_job *job)
         l->submitted -= units;
         pool->unfinished -= units;
         wp_lane_refresh(pool, lane);
+        wp_offer_any_room(pool, lane, errands);
     }
     wp_lock_give(&pool->lock);
     return unserved;
@@ -373,7 +429,7 @@ wp_pool_submit(wp_pool *pool, unsigned lane, wp_job *job, bool over)
 
     if (result == WP_OK && first_worker) {
         errands.start = false;
-        if (wp_worker_start(pool) != 0 && dequeue_unserved(pool, lane, job)) {
+        if (wp_worker_start(pool) != 0 && dequeue_unserved(pool, lane, job, &errands)) {
             result = WP_NO_THREAD;
         }
     }
@@ -536,6 +592,15 @@ wp_claim(wp_pool *pool, wp_worker *worker)
     return true;
 }
 
+/* A plain job that was cancelled after it was claimed is none of the lane's any more: the worker keeps it and drops it.
+ * One that is cancelled after this finds its place in the lane and leaves it. */
+static bool
+may_give_back(wp_job *job)
+{
+    return (job->flags & WP_JOB_IS_RANGE) || wp_job_state(job) == WP_PENDING;
+}
+
+/* What cannot be given back, for that or for want of memory, stays in the claim: the worker does it. */
 void
 wp_claim_give_back(wp_worker *worker, size_t first)
 {
@@ -543,14 +608,17 @@ wp_claim_give_back(wp_worker *worker, size_t first)
     wp_lane *lane = &pool->lanes[worker->lane];
     wp_errands errands = {0};
     wp_lock_take(&pool->lock);
-    while (worker->n_claimed > first) {
-        const wp_span *span = &worker->claimed[worker->n_claimed - 1];
-        if (wp_ring_push_front(&lane->ring, *span) < 0) {
-            break; /* No memory: the worker keeps them and does them itself. */
+    size_t n_kept = 0;
+    for (size_t i = worker->n_claimed; i > first; i--) {
+        const wp_span span = worker->claimed[i - 1];
+        if (may_give_back(span.job) && wp_ring_push_front(&lane->ring, span) == 0) {
+            lane->waiting += span.end - span.begin;
+        } else {
+            worker->claimed[worker->n_claimed - ++n_kept] = span;
         }
-        lane->waiting += span->end - span->begin;
-        worker->n_claimed--;
     }
+    memmove(&worker->claimed[first], &worker->claimed[worker->n_claimed - n_kept], n_kept * sizeof(wp_span));
+    worker->n_claimed = first + n_kept;
     wp_lane_refresh(pool, worker->lane);
     wp_call_help(pool, &errands);
     wp_lock_give(&pool->lock);
@@ -620,7 +688,7 @@ count_outside(wp_pool *pool, const wp_job *job, wp_state outcome, uint64_t count
 
 /* Takes a job that will not be claimed out of its lane, lock held; false if it was claimed already. */
 static bool
-leave_ring(wp_pool *pool, wp_job *job, wp_errands *errands)
+leave_ring(wp_pool *pool, wp_job *job)
 {
     wp_lane *lane = &pool->lanes[job->lane];
     if (job->ticket == WP_NO_TICKET) {
@@ -629,7 +697,6 @@ leave_ring(wp_pool *pool, wp_job *job, wp_errands *errands)
     wp_ring_remove(&lane->ring, job->ticket);
     lane->waiting--;
     wp_lane_refresh(pool, job->lane);
-    wp_offer_room(pool, job->lane, errands);
     return true;
 }
 
@@ -639,7 +706,8 @@ wp_job_withdraw(wp_job *job, wp_state outcome)
     wp_pool *pool = job->pool;
     wp_errands errands = {0};
     wp_lock_take(&pool->lock);
-    bool was_waiting = leave_ring(pool, job, &errands);
+    bool was_waiting = leave_ring(pool, job);
+    wp_offer_any_room(pool, job->lane, &errands);
     count_outside(pool, job, outcome, 1);
     wp_report_ended(pool, 1, &errands);
     wp_lock_give(&pool->lock);
@@ -744,7 +812,8 @@ run_on_caller(wp_job *job, wp_worker *self, uint64_t now, bool counted)
 
     /* Out of the ring before it runs, which may take long: its place is free, and nobody finds it waiting there. */
     wp_lock_take(&pool->lock);
-    bool was_waiting = leave_ring(pool, job, &errands);
+    bool was_waiting = leave_ring(pool, job);
+    wp_offer_room(pool, job->lane, &errands);
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
     errands = (wp_errands){0};

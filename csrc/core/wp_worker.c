@@ -261,6 +261,9 @@ report(wp_pool *pool, wp_worker *self, wp_errands *errands)
         self->has_claim = false;
         pool->lanes[self->lane].running--;
         wp_lane_refresh(pool, self->lane);
+        if (pool->lanes[self->lane].capacity == 0) {
+            wp_offer_room(pool, self->lane, errands); /* The lane may limit how many run. */
+        }
     }
     if (self->ended > 0) {
         wp_report_ended(pool, self->ended, errands);
@@ -294,8 +297,8 @@ static void
 offer_self(wp_pool *pool, wp_errands *errands)
 {
     for (unsigned lane = 0; lane < pool->config.n_lanes; lane++) {
-        if (pool->lanes[lane].capacity == 0 && pool->lanes[lane].blocked > 0) {
-            wp_offer_room(pool, lane, errands);
+        if (pool->lanes[lane].capacity == 0) {
+            wp_offer_room(pool, lane, errands); /* And with it to all others of this kind. */
             return;
         }
     }

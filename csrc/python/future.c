@@ -360,9 +360,14 @@ append_to(PyObject **list, PyObject *object)
 }
 
 static PyObject *
-future_add_done_callback(PyObject *self, PyObject *callback)
+future_add_done_callback(PyObject *self, PyObject *args, PyObject *kwargs)
 {
+    static char *keywords[] = {"fn", NULL};
+    PyObject *callback;
     wpy_task *task = part_of(self)->task;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:add_done_callback", keywords, &callback)) {
+        return NULL;
+    }
     int error = 0;
     bool now = is_done(task);
     if (!now) {
@@ -625,8 +630,8 @@ static PyMethodDef future_methods[] = {
     {"done", future_done, METH_NOARGS, "done($self, /)\n--\n\nTrue once the job has ended or was cancelled."},
     {"result", (PyCFunction)(void (*)(void))future_result, METH_FASTCALL | METH_KEYWORDS, result_doc},
     {"exception", (PyCFunction)(void (*)(void))future_exception, METH_FASTCALL | METH_KEYWORDS, exception_doc},
-    {"add_done_callback", future_add_done_callback, METH_O,
-     "add_done_callback($self, fn, /)\n--\n\n"
+    {"add_done_callback", (PyCFunction)(void (*)(void))future_add_done_callback, METH_VARARGS | METH_KEYWORDS,
+     "add_done_callback($self, /, fn)\n--\n\n"
      "Call fn(future) when the job has ended, on the thread that ended it; at once if it has."},
     {"set_result", future_set_result, METH_O, "Only for futures that no pool runs."},
     {"set_exception", future_set_exception, METH_O, "Only for futures that no pool runs."},
