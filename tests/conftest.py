@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from support import Helpers
 
 MARKERS = {
     "build": "needs a C compiler and setuptools",
@@ -118,3 +122,25 @@ def run_scenario(tmp_path: Path) -> RunScenario:
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     return run
+
+
+# ---- C functions to call ----
+
+
+@pytest.fixture(scope="session")
+def helpers_path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """tests/native/helpers.c as a shared library."""
+    root = Path(__file__).parent.parent
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    if shutil.which(compiler[0]) is None:
+        pytest.skip("there is no C compiler")
+    library = tmp_path_factory.mktemp("native") / "helpers.so"
+    source = root / "tests" / "native" / "helpers.c"
+    flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", f"-I{root / 'csrc' / 'include'}"]
+    subprocess.run([*compiler, *flags, str(source), "-o", str(library)], check=True, timeout=60)
+    return str(library)
+
+
+@pytest.fixture(scope="session")
+def helpers(helpers_path: str) -> Helpers:
+    return Helpers(helpers_path)

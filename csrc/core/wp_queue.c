@@ -461,9 +461,10 @@ wp_pool_submit_wait(wp_pool *pool, unsigned lane, wp_job *job, uint64_t deadline
 
 /* ---- Claim ---- */
 
-/* The lane whose turn it is: the most urgent that has work, unless another has been passed over for as long as fairness
- * allows. `most` is lowered to what may be claimed before the next one's turn. Each of the other waiting lanes may have
- * its turn first, hence their number is taken off the allowance. */
+/* The lane whose turn it is: the most urgent that has work, unless one has been passed over for as long as fairness
+ * allows; that may be the most urgent itself, while others have their turns. `most` is lowered to what may be claimed
+ * before the next one's turn. Each of the other waiting lanes may have its turn first, hence their number is taken off
+ * the allowance. */
 static unsigned
 next_lane(wp_pool *pool, uint32_t *most)
 {
@@ -478,7 +479,7 @@ next_lane(wp_pool *pool, uint32_t *most)
     uint64_t allowance = fairness > n_others ? fairness - n_others : 1;
     unsigned starved = urgent;
     uint64_t longest = 0;
-    for (uint32_t rest = others; rest != 0; rest &= rest - 1) {
+    for (uint32_t rest = ready; rest != 0; rest &= rest - 1) {
         unsigned lane = (unsigned)__builtin_ctz(rest);
         if (pool->lanes[lane].passed >= longest) {
             longest = pool->lanes[lane].passed;

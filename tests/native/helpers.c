@@ -1,0 +1,207 @@
+/* C functions that the tests call as native jobs. Compiled once a session by the fixture `helpers_path`. */
+#include <workerpool.h>
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <time.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+static int64_t
+now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void
+nap(int64_t ns)
+{
+    struct timespec rest = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+    while (nanosleep(&rest, &rest) != 0 && errno == EINTR) {
+    }
+}
+
+/* ---- Every type as parameter and result ---- */
+
+#define IDENTITY(name, type)                                                                                           \
+    EXPORT type name(type x);                                                                                          \
+    type name(type x) { return x; }
+
+IDENTITY(id_char, char)
+IDENTITY(id_schar, signed char)
+IDENTITY(id_uchar, unsigned char)
+IDENTITY(id_short, short)
+IDENTITY(id_ushort, unsigned short)
+IDENTITY(id_int, int)
+IDENTITY(id_uint, unsigned int)
+IDENTITY(id_long, long)
+IDENTITY(id_ulong, unsigned long)
+IDENTITY(id_llong, long long)
+IDENTITY(id_ullong, unsigned long long)
+IDENTITY(id_size, size_t)
+IDENTITY(id_float, float)
+IDENTITY(id_double, double)
+IDENTITY(id_bool, bool)
+IDENTITY(id_pointer, void *)
+
+static atomic_int calls_of_nothing;
+
+EXPORT void nothing(void);
+void nothing(void) { atomic_fetch_add(&calls_of_nothing, 1); }
+
+EXPORT int nothing_calls(void);
+int nothing_calls(void) { return atomic_load(&calls_of_nothing); }
+
+/* More integers than go in registers, and more floating numbers, mixed. */
+EXPORT double mixed(int8_t a, float b, uint16_t c, double d, int32_t e, float f, uint64_t g, double h, int64_t i,
+                    const unsigned char *j, bool k, double l);
+double
+mixed(int8_t a, float b, uint16_t c, double d, int32_t e, float f, uint64_t g, double h, int64_t i,
+      const unsigned char *j, bool k, double l)
+{
+    return a + 2.0 * b + 3.0 * c + 4.0 * d + 5.0 * e + 6.0 * f + 7.0 * (double)g + 8.0 * h + 9.0 * (double)i +
+           10.0 * j[0] + 11.0 * k + 12.0 * l;
+}
+
+EXPORT double sum_doubles(double a, double b, double c, double d);
+double sum_doubles(double a, double b, double c, double d) { return a + b + c + d; }
+
+/* ---- Memory ---- */
+
+EXPORT uint64_t sum_bytes(const unsigned char *data, size_t size);
+uint64_t
+sum_bytes(const unsigned char *data, size_t size)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < size; i++) {
+        sum += data[i];
+    }
+    return sum;
+}
+
+EXPORT void fill_bytes(unsigned char *data, int value, size_t size);
+void
+fill_bytes(unsigned char *data, int value, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        data[i] = (unsigned char)value;
+    }
+}
+
+EXPORT int64_t add_to(int64_t *sum, int64_t value);
+int64_t
+add_to(int64_t *sum, int64_t value)
+{
+    return __atomic_add_fetch(sum, value, __ATOMIC_SEQ_CST);
+}
+
+/* Writes `value` behind what other calls wrote; log[0] counts. */
+EXPORT void write_log(int64_t *log, int64_t value);
+void
+write_log(int64_t *log, int64_t value)
+{
+    log[__atomic_add_fetch(log, 1, __ATOMIC_SEQ_CST)] = value;
+}
+
+/* ---- Errors ---- */
+
+EXPORT int fail_with(int code, int error_number);
+int
+fail_with(int code, int error_number)
+{
+    errno = error_number;
+    return code;
+}
+
+EXPORT signed char fail_narrow(int code);
+signed char fail_narrow(int code) { return (signed char)code; }
+
+EXPORT void *null_with(int is_null, int error_number);
+void *
+null_with(int is_null, int error_number)
+{
+    errno = error_number;
+    return is_null ? NULL : &calls_of_nothing;
+}
+
+/* ---- Time ---- */
+
+EXPORT int64_t clock_ns(void);
+int64_t clock_ns(void) { return now_ns(); }
+
+EXPORT int64_t sleep_ns(int64_t ns);
+int64_t
+sleep_ns(int64_t ns)
+{
+    nap(ns);
+    return ns;
+}
+
+/* Sleeps, and says in times[0] and times[1] when it began and ended. */
+EXPORT void sleep_stamped(int64_t *times, int64_t ns);
+void
+sleep_stamped(int64_t *times, int64_t ns)
+{
+    times[0] = now_ns();
+    nap(ns);
+    times[1] = now_ns();
+}
+
+/* Uses the processor for so long. */
+EXPORT int64_t spin_ns(int64_t ns);
+int64_t
+spin_ns(int64_t ns)
+{
+    int64_t end = now_ns() + ns;
+    while (now_ns() < end) {
+    }
+    return ns;
+}
+
+/* ---- Jobs that others hold up, or stop ---- */
+
+/* Counts itself in at gate[0], then waits until gate[1] is not 0. */
+EXPORT int wait_at(int64_t *gate);
+int
+wait_at(int64_t *gate)
+{
+    __atomic_add_fetch(&gate[0], 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&gate[1], __ATOMIC_ACQUIRE) == 0) {
+        nap(100000);
+    }
+    return 0;
+}
+
+/* Polls its job for at most max_ns. Counts itself in at begun[0]. 1 if it was asked to stop, 0 if the time was over. */
+EXPORT int poll_job(int64_t *begun, int64_t max_ns, wp_job *job);
+int
+poll_job(int64_t *begun, int64_t max_ns, wp_job *job)
+{
+    int64_t end = now_ns() + max_ns;
+    __atomic_add_fetch(begun, 1, __ATOMIC_SEQ_CST);
+    while (now_ns() < end) {
+        if (wp_job_should_stop(job)) {
+            return 1;
+        }
+        nap(100000);
+    }
+    return 0;
+}
+
+EXPORT int should_stop_now(wp_job *job, int value);
+int should_stop_now(wp_job *job, int value) { return wp_job_should_stop(job) ? -1 : value; }
+
+EXPORT uint32_t worker_of(const wp_job *job);
+uint32_t worker_of(const wp_job *job) { return wp_job_worker(job); }
+
+EXPORT uint64_t time_left_of(wp_job *job);
+uint64_t
+time_left_of(wp_job *job)
+{
+    uint64_t deadline = wp_job_deadline(job);
+    return deadline == UINT64_MAX ? deadline : deadline - (uint64_t)now_ns();
+}
