@@ -304,6 +304,18 @@ offer_self(wp_pool *pool, wp_errands *errands)
     }
 }
 
+/* It was called just as its time was over: whoever called it is about to set its signal, so it must stay until that is
+ * done, and not take the signal for a later call. Lock held before and after. */
+static void
+await_signal(wp_pool *pool, wp_worker *self)
+{
+    wp_lock_give(&pool->lock);
+    while (wp_load_acquire(&self->signal) == 0) {
+        wp_word_wait(&self->signal, 0, WP_FOREVER);
+    }
+    wp_lock_take(&pool->lock);
+}
+
 /* Sleeps until called. Takes and returns with the lock held; false if nobody called for idle_timeout. */
 static bool
 sleep_until_called(wp_pool *pool, wp_worker *self, wp_errands *errands)
@@ -321,12 +333,15 @@ sleep_until_called(wp_pool *pool, wp_worker *self, wp_errands *errands)
         waited = wp_word_wait(&self->signal, 0, deadline);
     }
     wp_lock_take(&pool->lock);
-    if (!self->is_idle) {
-        pool->waking = false; /* It was called, whatever the clock says. */
-        return true;
+    if (self->is_idle) {
+        wp_leave_idle_list(pool, self);
+        return false;
     }
-    wp_leave_idle_list(pool, self);
-    return false;
+    if (waited == WP_WAIT_TIMED_OUT) {
+        await_signal(pool, self);
+    }
+    pool->waking = false;
+    return true;
 }
 
 /* Gives the host a moment before this worker sleeps; true if work came meanwhile. Lock held before and after. */

@@ -2,7 +2,7 @@
  *
  * The hook runs where concurrent.futures' own does: at the start of threading's shutdown, before the interpreter joins
  * its threads and long before it ends. What was submitted is done first, as with the standard library; Ctrl-C ends the
- * wait, and asks what runs to stop.
+ * wait.
  */
 #include "lifecycle.h"
 
