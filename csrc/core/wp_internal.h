@@ -65,6 +65,7 @@ struct wp_worker {
     wp_worker *previous_idle;
     bool is_idle;           /* Pool's lock: it is on the list. */
     wp_worker *next_worker; /* Pool's lock: all workers, or all retired ones. */
+    bool is_orphan;         /* Worker only: it forked, and this is the child. */
 };
 
 struct wp_pool {
@@ -73,7 +74,8 @@ struct wp_pool {
     wp_hooks hooks;
     struct wp_fork_slot *slot; /* Where a forked child finds this pool. */
 
-    wp_word references;
+    wp_word references; /* Of holders and of the pool's own threads. */
+    wp_word holders;    /* With the last the pool is closed. */
 
     alignas(WP_CACHE_LINE) wp_lock lock;
 
@@ -84,6 +86,7 @@ struct wp_pool {
     uint32_t n_workers; /* Workers that take jobs, or are being started to. */
     uint32_t n_threads; /* Those, and the ones that leave but have not left. */
     uint32_t n_idle;
+    uint32_t n_starting; /* Workers that are being initialised by the host. */
     bool waking;           /* A worker was called or started and has not come to the lock yet. */
     uint64_t start_again;  /* After a failed thread start: not before this time. */
     uint64_t unfinished;   /* Accepted and not reported as ended. */
@@ -166,10 +169,21 @@ void wp_worker_free(wp_worker *worker);
 /* Takes the worker off the list of all, lock held. */
 void wp_worker_unlink(wp_pool *pool, wp_worker *worker);
 
+/* In a forked child, where the calling thread may have been a worker. */
+void wp_worker_after_fork(const wp_pool *pool);
+
 /* ---- wp_pool.c ---- */
 
-/* A worker leaves: what it leaves behind, and whether it was the last. */
-void wp_pool_worker_left(wp_pool *pool, wp_worker *worker);
+/* The reference of one of the pool's own threads. */
+void wp_pool_hold(wp_pool *pool);
+void wp_pool_let_go(wp_pool *pool);
+
+/* A worker's thread leaves, or (NULL) could not be started: what it leaves behind, and whether it was the last. Lets go
+ * of the pool. */
+void wp_pool_thread_left(wp_pool *pool, wp_worker *worker);
+
+/* Ends the jobs that were accepted while the only worker was being started, which failed: nobody would come for them. */
+void wp_pool_lose_unserved(wp_pool *pool);
 
 /* In a forked child: the pool as if it were new. Jobs of before are lost. */
 void wp_pool_after_fork(wp_pool *pool);

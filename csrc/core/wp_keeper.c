@@ -219,7 +219,7 @@ keeper_main(void *argument)
     wp_add_acq_rel(&pool->left, 1);
     wp_lock_give(&pool->lock);
     wp_word_wake(&pool->left, WP_WAKE_ALL);
-    wp_pool_unref(pool);
+    wp_pool_let_go(pool);
     return NULL;
 }
 
@@ -229,7 +229,7 @@ start(wp_pool *pool)
 {
     wp_keeper *keeper = &pool->keeper;
     if (!keeper->started && !keeper->leaving) {
-        wp_pool_ref(pool);
+        wp_pool_hold(pool);
         keeper->started = wp_thread_start(&keeper->thread, keeper_main, pool, pool->config.stack_size) == 0;
         if (!keeper->started) {
             wp_sub_acq_rel(&pool->references, 1); /* The caller's stands. */

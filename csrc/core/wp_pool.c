@@ -32,6 +32,7 @@ wp_pool_new(const wp_pool_config *config)
     pool->hooks = config->hooks;
     pool->max_workers = config->max_workers;
     wp_store_relaxed(&pool->references, 1);
+    wp_store_relaxed(&pool->holders, 1);
     init_lanes(pool);
     wp_keeper_init(&pool->keeper);
 
@@ -105,9 +106,24 @@ pool_free(wp_pool *pool)
 }
 
 void
-wp_pool_ref(wp_pool *pool)
+wp_pool_hold(wp_pool *pool)
 {
     wp_add_relaxed(&pool->references, 1);
+}
+
+void
+wp_pool_let_go(wp_pool *pool)
+{
+    if (wp_sub_acq_rel(&pool->references, 1) == 1) {
+        pool_free(pool);
+    }
+}
+
+void
+wp_pool_ref(wp_pool *pool)
+{
+    wp_pool_hold(pool);
+    wp_add_relaxed(&pool->holders, 1);
 }
 
 bool
@@ -116,6 +132,7 @@ wp_pool_try_ref(wp_pool *pool)
     uint32_t references = wp_load_relaxed(&pool->references);
     while (references != 0) {
         if (wp_cas_weak_acq_rel(&pool->references, &references, references + 1)) {
+            wp_add_relaxed(&pool->holders, 1);
             return true;
         }
     }
@@ -137,9 +154,10 @@ wp_pool_has_work(wp_pool *pool)
 void
 wp_pool_unref(wp_pool *pool)
 {
-    if (wp_sub_acq_rel(&pool->references, 1) == 1) {
-        pool_free(pool);
+    if (wp_sub_acq_rel(&pool->holders, 1) == 1) {
+        wp_pool_close(pool);
     }
+    wp_pool_let_go(pool);
 }
 
 /* ---- Closing ---- */
@@ -203,13 +221,14 @@ wp_pool_is_broken(wp_pool *pool)
     return wp_load_acquire(&pool->phase) == WP_WRECKED;
 }
 
-/* The first waiting job of any lane that is not `past`, with a reference; NULL when there is none. */
+/* The first waiting job of any lane, with a reference; NULL when there is none, or none without a worker to serve it. */
 static wp_job *
-first_waiting(wp_pool *pool)
+first_waiting(wp_pool *pool, bool only_unserved)
 {
     wp_job *job = NULL;
     wp_lock_take(&pool->lock);
-    for (unsigned i = 0; i < pool->config.n_lanes && job == NULL; i++) {
+    unsigned n_lanes = only_unserved && pool->n_workers > 0 ? 0 : pool->config.n_lanes;
+    for (unsigned i = 0; i < n_lanes && job == NULL; i++) {
         const wp_span *first = wp_ring_front(&pool->lanes[i].ring);
         if (first != NULL) {
             job = first->job;
@@ -223,11 +242,11 @@ first_waiting(wp_pool *pool)
 /* Ends every waiting job with one outcome. A job that another moves out of PENDING meanwhile leaves the ring soon
  * after; until then this looks at it again. */
 static uint64_t
-end_waiting(wp_pool *pool, wp_state outcome)
+end_waiting(wp_pool *pool, wp_state outcome, bool only_unserved)
 {
     uint64_t ended = 0;
     wp_job *job;
-    while ((job = first_waiting(pool)) != NULL) {
+    while ((job = first_waiting(pool, only_unserved)) != NULL) {
         if (job->flags & WP_JOB_IS_RANGE) {
             wp_range_cancel((wp_range *)(void *)job);
             ended++;
@@ -245,24 +264,32 @@ end_waiting(wp_pool *pool, wp_state outcome)
 uint64_t
 wp_pool_cancel_waiting(wp_pool *pool)
 {
-    return end_waiting(pool, WP_CANCELLED);
+    return end_waiting(pool, WP_CANCELLED, false);
 }
 
 void
 wp_pool_break(wp_pool *pool)
 {
     enter_phase(pool, WP_WRECKED);
-    end_waiting(pool, WP_LOST);
+    end_waiting(pool, WP_LOST, false);
 }
 
 void
-wp_pool_worker_left(wp_pool *pool, wp_worker *worker)
+wp_pool_lose_unserved(wp_pool *pool)
+{
+    end_waiting(pool, WP_LOST, true);
+}
+
+void
+wp_pool_thread_left(wp_pool *pool, wp_worker *worker)
 {
     wp_lock_take(&pool->lock);
-    wp_worker_unlink(pool, worker);
-    wp_tally_merge(pool->gone, worker->tally, pool->config.n_lanes);
-    worker->next_worker = pool->retired;
-    pool->retired = worker;
+    if (worker != NULL) {
+        wp_worker_unlink(pool, worker);
+        wp_tally_merge(pool->gone, worker->tally, pool->config.n_lanes);
+        worker->next_worker = pool->retired;
+        pool->retired = worker;
+    }
     bool last = --pool->n_threads == 0 && wp_load_relaxed(&pool->phase) != WP_OPEN;
     wp_add_acq_rel(&pool->left, 1);
     wp_lock_give(&pool->lock);
@@ -270,7 +297,7 @@ wp_pool_worker_left(wp_pool *pool, wp_worker *worker)
     if (last) {
         wp_keeper_leave(pool);
     }
-    wp_pool_unref(pool);
+    wp_pool_let_go(pool);
 }
 
 /* ---- Waiting for the pool ---- */
@@ -404,6 +431,7 @@ wp_pool_after_fork(wp_pool *pool)
     pool->n_workers = 0;
     pool->n_threads = 0;
     pool->n_idle = 0;
+    pool->n_starting = 0;
     pool->waking = false;
     pool->unfinished = 0;
     pool->idle = NULL;
@@ -416,10 +444,15 @@ wp_pool_after_fork(wp_pool *pool)
         wp_ring_init(&lane->ring);
         lane->running = 0;
         lane->waiting = 0;
+        lane->submitted = 0;
+        lane->rejected = 0;
         lane->passed = 0;
         lane->blocked = 0;
     }
+    wp_tally_clear(pool->outside, pool->config.n_lanes);
+    wp_tally_clear(pool->gone, pool->config.n_lanes);
     wp_keeper_init(&pool->keeper);
+    wp_worker_after_fork(pool);
     if (pool->hooks.forked != NULL) {
         pool->hooks.forked(pool->hooks.context);
     }

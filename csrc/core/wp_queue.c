@@ -30,8 +30,8 @@ wp_errands_run(wp_pool *pool, const wp_errands *errands)
         wp_store_release(&errands->call->signal, 1);
         wp_word_wake(&errands->call->signal, 1);
     }
-    if (errands->start) {
-        wp_worker_start(pool);
+    if (errands->start && wp_worker_start(pool) != 0) {
+        wp_pool_lose_unserved(pool);
     }
 }
 
@@ -68,6 +68,17 @@ may_start_worker(const wp_pool *pool)
            (pool->n_workers == 0 || pool->start_again == 0 || wp_clock() >= pool->start_again);
 }
 
+/* Whether there is more to do than the workers that are being initialised will take. */
+static bool
+is_one_wanted(const wp_pool *pool)
+{
+    uint64_t jobs = 0;
+    for (uint32_t ready = wp_load_relaxed(&pool->ready); ready != 0 && jobs <= pool->n_starting; ready &= ready - 1) {
+        jobs += pool->lanes[__builtin_ctz(ready)].waiting;
+    }
+    return jobs > pool->n_starting;
+}
+
 void
 wp_call_help(wp_pool *pool, wp_errands *errands)
 {
@@ -78,7 +89,7 @@ wp_call_help(wp_pool *pool, wp_errands *errands)
         errands->call = pool->idle;
         wp_leave_idle_list(pool, pool->idle);
         pool->waking = true;
-    } else if (may_start_worker(pool)) {
+    } else if (may_start_worker(pool) && is_one_wanted(pool)) {
         pool->n_workers++;
         pool->n_threads++;
         errands->start = true;
@@ -109,7 +120,8 @@ difference(uint64_t a, uint64_t b)
 static uint64_t
 free_workers(const wp_pool *pool)
 {
-    uint64_t workers = pool->n_idle + (pool->waking ? 1u : 0u) + difference(pool->max_workers, pool->n_workers);
+    uint64_t workers = pool->n_idle + (pool->waking ? 1u : 0u) + pool->n_starting;
+    workers += difference(pool->max_workers, pool->n_workers);
     uint64_t handed = 0;
     for (unsigned i = 0; i < pool->config.n_lanes; i++) {
         handed += pool->lanes[i].capacity == 0 ? pool->lanes[i].waiting : 0;
@@ -429,8 +441,9 @@ wp_pool_submit(wp_pool *pool, unsigned lane, wp_job *job, bool over)
 
     if (result == WP_OK && first_worker) {
         errands.start = false;
-        if (wp_worker_start(pool) != 0 && dequeue_unserved(pool, lane, job, &errands)) {
-            result = WP_NO_THREAD;
+        if (wp_worker_start(pool) != 0) {
+            result = dequeue_unserved(pool, lane, job, &errands) ? WP_NO_THREAD : WP_OK;
+            wp_pool_lose_unserved(pool);
         }
     }
     wp_errands_run(pool, &errands);
@@ -660,10 +673,20 @@ wp_tally_started(wp_tally *tally, wp_job *job, uint64_t now)
     }
 }
 
+/* This process is a fork, and the job was submitted before: it is in no lane and under no watch here. For a job that is
+ * not NEW. */
+static bool
+is_of_parent(const wp_job *job)
+{
+    return job->epoch != job->pool->epoch;
+}
+
 void
 wp_job_ended(wp_job *job, wp_state outcome)
 {
-    clear_limits(job->pool, job);
+    if (!is_of_parent(job)) {
+        clear_limits(job->pool, job);
+    }
     if (wp_job_conclude(job, outcome)) {
         job->class->notify(job);
     }
@@ -706,6 +729,11 @@ wp_job_withdraw(wp_job *job, wp_state outcome)
 {
     wp_pool *pool = job->pool;
     wp_errands errands = {0};
+    if (is_of_parent(job)) {
+        wp_job_ended(job, outcome);
+        wp_job_unref(job);
+        return;
+    }
     wp_lock_take(&pool->lock);
     bool was_waiting = leave_ring(pool, job);
     wp_offer_any_room(pool, job->lane, &errands);
@@ -851,7 +879,8 @@ bool
 wp_job_run_here(wp_job *job)
 {
     wp_worker *self = self_in(job->pool);
-    if ((job->flags & WP_JOB_IS_RANGE) || !may_run_here(job, self)) {
+    if ((job->flags & WP_JOB_IS_RANGE) || wp_job_state(job) != WP_PENDING || is_of_parent(job) ||
+        !may_run_here(job, self)) {
         return false;
     }
     uint64_t now = wp_clock();

@@ -7,6 +7,15 @@
 #define FIRST_OCTAVE 4
 #define STEPS 4 /* Buckets to a doubling. */
 
+void
+wp_tally_clear(wp_tally *tally, unsigned lanes)
+{
+    wp_store_relaxed(&tally->busy_ns, 0);
+    for (unsigned i = 0; i < lanes; i++) {
+        tally->lanes[i] = (wp_lane_tally){0};
+    }
+}
+
 wp_tally *
 wp_tally_new(unsigned lanes)
 {
@@ -17,10 +26,7 @@ wp_tally_new(unsigned lanes)
         return NULL;
     }
     wp_tally *tally = memory;
-    wp_store_relaxed(&tally->busy_ns, 0);
-    for (unsigned i = 0; i < lanes; i++) {
-        tally->lanes[i] = (wp_lane_tally){0};
-    }
+    wp_tally_clear(tally, lanes);
     return tally;
 }
 

@@ -35,6 +35,7 @@ typedef struct wp_tally {
 
 /* A tally of zeros for so many lanes; NULL without memory. To be given to free(). */
 wp_tally *wp_tally_new(unsigned lanes);
+void wp_tally_clear(wp_tally *tally, unsigned lanes);
 
 /* Adds one tally to another, which the caller may write. */
 void wp_tally_merge(wp_tally *into, const wp_tally *from, unsigned lanes);

@@ -316,7 +316,8 @@ await_signal(wp_pool *pool, wp_worker *self)
     wp_lock_take(&pool->lock);
 }
 
-/* Sleeps until called. Takes and returns with the lock held; false if nobody called for idle_timeout. */
+/* Sleeps until called. Takes and returns with the lock held; false if nobody called for idle_timeout and
+ * there is nothing to do. */
 static bool
 sleep_until_called(wp_pool *pool, wp_worker *self, wp_errands *errands)
 {
@@ -335,7 +336,7 @@ sleep_until_called(wp_pool *pool, wp_worker *self, wp_errands *errands)
     wp_lock_take(&pool->lock);
     if (self->is_idle) {
         wp_leave_idle_list(pool, self);
-        return false;
+        return wp_load_relaxed(&pool->ready) != 0; /* Work that another was called for: better do it than leave. */
     }
     if (waited == WP_WAIT_TIMED_OUT) {
         await_signal(pool, self);
@@ -359,14 +360,47 @@ idle_moment(wp_pool *pool, wp_worker *self, wp_errands *errands)
     return wp_load_relaxed(&pool->ready) != 0 || should_leave(pool);
 }
 
+/* Whether the host could initialise the worker. That may take long: meanwhile others are called, and started if there
+ * is more to do than those that are being initialised will take. */
+static bool
+initialise(wp_pool *pool, wp_worker *self)
+{
+    if (pool->hooks.worker_start == NULL) {
+        return true;
+    }
+    wp_errands errands = {0};
+    wp_lock_take(&pool->lock);
+    pool->waking = false;
+    pool->n_starting++;
+    wp_call_help(pool, &errands);
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
+    return pool->hooks.worker_start(pool->hooks.context, self) == 0;
+}
+
+/* The worker is there, lock held. */
+static void
+arrive(wp_pool *pool)
+{
+    if (pool->hooks.worker_start != NULL) {
+        pool->n_starting--;
+    } else {
+        pool->waking = false;
+    }
+}
+
 static void
 work_until_leaving(wp_pool *pool, wp_worker *self)
 {
     wp_errands errands = {0};
     bool rested = false;
     wp_lock_take(&pool->lock);
-    pool->waking = false;
+    arrive(pool);
     for (;;) {
+        if (self->is_orphan) {
+            wp_lock_give(&pool->lock);
+            return;
+        }
         report(pool, self, &errands);
         if (should_leave(pool)) {
             break;
@@ -411,17 +445,35 @@ worker_main(void *argument)
     self_worker = self;
     self->thread = pthread_self();
     name_thread(self);
-    bool usable = pool->hooks.worker_start == NULL || pool->hooks.worker_start(pool->hooks.context, self) == 0;
-    if (!usable) {
+    if (!initialise(pool, self)) {
         wp_pool_break(pool);
     }
-    work_until_leaving(pool, self);
-    if (pool->hooks.worker_stop != NULL) {
+    if (!self->is_orphan) {
+        work_until_leaving(pool, self);
+    }
+    if (!self->is_orphan && pool->hooks.worker_stop != NULL) {
         pool->hooks.worker_stop(pool->hooks.context, self);
     }
-    self_worker = NULL;
-    wp_pool_worker_left(pool, self);
+    if (!self->is_orphan) {
+        self_worker = NULL;
+        wp_pool_thread_left(pool, self);
+    }
     return NULL;
+}
+
+/* ---- After a fork ---- */
+
+/* What forked, a job or a hook, goes on in the child, as its only thread; but there this thread is no worker any more,
+ * and ends after it. */
+void
+wp_worker_after_fork(const wp_pool *pool)
+{
+    wp_worker *self = self_worker;
+    if (self != NULL && self->pool == pool) {
+        self->is_orphan = true;
+        self->n_claimed = 0;
+        wp_store_relaxed(&self->current, wp_worker_job(self)); /* Nobody looks at it here. */
+    }
 }
 
 /* ---- Start ---- */
@@ -484,28 +536,33 @@ wp_worker_unlink(wp_pool *pool, wp_worker *worker)
     *link = worker->next_worker;
 }
 
+/* What came meanwhile called nobody, because this worker was on its way: that is made up for. */
 static void
 start_failed(wp_pool *pool, wp_worker *worker)
 {
+    wp_errands errands = {0};
     wp_lock_take(&pool->lock);
     if (worker != NULL) {
         wp_worker_unlink(pool, worker);
     }
     pool->n_workers--;
-    pool->n_threads--;
     pool->waking = false;
     pool->start_again = wp_clock() + START_AGAIN_NS;
+    if (pool->idle != NULL) {
+        wp_call_help(pool, &errands);
+    }
     wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
     if (worker != NULL) {
         wp_worker_free(worker);
     }
-    wp_pool_unref(pool);
+    wp_pool_thread_left(pool, NULL);
 }
 
 int
 wp_worker_start(wp_pool *pool)
 {
-    wp_pool_ref(pool); /* The worker's. */
+    wp_pool_hold(pool); /* The worker's. */
     wp_worker *worker = worker_new(pool);
     if (worker == NULL) {
         start_failed(pool, NULL);

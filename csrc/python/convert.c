@@ -202,18 +202,33 @@ is_of_ctypes(PyObject *object)
     return false;
 }
 
-/* ctypes.byref(x) is no buffer, but has the object that it points to, and where in it is only told by its address. */
+/* The address that a ctypes.byref(x, offset) stands for; only ctypes itself can tell it. */
+static int
+address_of_byref(PyObject *object, uint64_t *slot)
+{
+    PyObject *ctypes = PyImport_ImportModule("ctypes");
+    PyObject *type = ctypes != NULL ? PyObject_GetAttrString(ctypes, "c_void_p") : NULL;
+    PyObject *pointer = type != NULL ? PyObject_CallMethod(ctypes, "cast", "OO", object, type) : NULL;
+    PyObject *address = pointer != NULL ? PyObject_GetAttrString(pointer, "value") : NULL;
+    if (address != NULL) {
+        *slot = address == Py_None ? 0 : (uint64_t)(uintptr_t)PyLong_AsVoidPtr(address);
+    }
+    Py_XDECREF(address);
+    Py_XDECREF(pointer);
+    Py_XDECREF(type);
+    Py_XDECREF(ctypes);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* ctypes.byref(x) is no buffer, but has the object that it points to or into. */
 static int
 convert_byref(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot, wpy_hold *hold)
 {
     PyObject *target = PyObject_GetAttrString(object, "_obj");
-    Py_buffer buffer;
-    if (target == NULL || PyObject_GetBuffer(target, &buffer, PyBUF_SIMPLE) < 0) {
+    if (target == NULL || address_of_byref(object, slot) < 0) {
         Py_XDECREF(target);
         return fail_type(function, at, object, "a buffer, a ctypes object, an address or None");
     }
-    *slot = (uint64_t)(uintptr_t)buffer.buf;
-    PyBuffer_Release(&buffer);
     hold_object(hold, target);
     Py_DECREF(target);
     return 0;

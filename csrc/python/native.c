@@ -121,9 +121,14 @@ wpy_native_error(const wpy_function *function, uint64_t slot, int error_number)
 static int
 parse_signature(const wpy_home *home, PyObject *text, wpy_function *function)
 {
-    const char *utf8 = PyUnicode_AsUTF8(text);
+    Py_ssize_t length;
+    const char *utf8 = PyUnicode_AsUTF8AndSize(text, &length);
     wp_signature_error error;
     if (utf8 == NULL) {
+        return -1;
+    }
+    if (strlen(utf8) != (size_t)length) {
+        PyErr_Format(home->signature_error, "unexpected character, at position %zu of %R", strlen(utf8), text);
         return -1;
     }
     switch (wp_signature_parse(utf8, &function->signature, &error)) {

@@ -64,8 +64,8 @@ class Sums:
 
     def hashers(self, contents: Iterable[Content]) -> list[Any]:
         """Return one hash object for each part, that of the file's earlier parts if there were any."""
-        found = {content.part.file: content.part.file for content in contents}
-        self._hashers = {file: self._hashers.get(file) or hashlib.sha256() for file in found}
+        files = [content.part.file for content in contents]
+        self._hashers = {file: self._hashers.get(file) or hashlib.sha256() for file in files}
         return list(self._hashers.values())
 
     def add(self, contents: Iterable[Content], crcs: Iterable[int], digests: Iterable[bytes]) -> None:

@@ -1,0 +1,140 @@
+"""Each example runs, and shows what its first lines promise."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from conftest import scenario_environment
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SECONDS = 30
+
+
+def run(name: str, *arguments: str) -> list[str]:
+    """Runs an example with all warnings as errors, and returns the lines that it wrote."""
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", str(EXAMPLES / name), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+        env=scenario_environment({}),
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    return done.stdout.splitlines()
+
+
+def milliseconds(lines: Sequence[str]) -> list[int]:
+    return [int(re.search(r"(\d+) ms", line)[1]) for line in lines]
+
+
+def test_every_example_is_tested() -> None:
+    names = {path.name for path in EXAMPLES.glob("*.py")}
+    tested = set(re.findall(r'run\(\s*"(\w+\.py)"', Path(__file__).read_text(encoding="utf-8")))
+    assert names == tested
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_example_is_short_and_names_its_pattern(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith('"""Go pattern: ')
+    assert len(text.splitlines()) <= 50
+
+
+def test_jobs_and_results() -> None:
+    *jobs, total = run("01_jobs_and_results.py")
+    assert sorted(jobs) == [f"job {number}: {number + 1} squared is {(number + 1) ** 2}" for number in range(9)]
+    assert total == "sum of 9 results: 285"
+
+
+def test_number_of_workers() -> None:
+    lines = run("02_number_of_workers.py", "1", "5")
+    assert [line.split(" in ")[0].strip() for line in lines] == ["1 workers: 20 jobs", "5 workers: 20 jobs"]
+    one, five = milliseconds(lines)
+    assert one >= 200
+    assert five >= 40
+    assert five < one
+
+
+def test_which_worker() -> None:
+    lines = run("03_which_worker.py")
+    found = [re.fullmatch(r"worker (\d) did (\d+) jobs: \[(.*)\]", line) for line in lines]
+    assert [match[1] for match in found] == ["0", "1", "2"]
+    assert [match[2] for match in found] == ["4", "4", "4"], "three at a time, and no worker twice at one time"
+    assert sorted(int(job) for match in found for job in match[3].split(",")) == list(range(12))
+
+
+def test_thousand_jobs() -> None:
+    assert run("04_thousand_jobs.py") == [
+        "1000 results in order; each job done exactly once: True",
+        "at most 5 threads: True; at most 5 jobs at a time: True",
+    ]
+
+
+def test_errors() -> None:
+    assert run("05_errors.py") == [
+        "'10': 10",
+        "'twenty': ValueError(\"invalid literal for int() with base 10: 'twenty'\")",
+        "'30': 30",
+        "'': ValueError(\"invalid literal for int() with base 10: ''\")",
+        "'50': 50",
+        "raised here, failed in parse(): return int(text)",
+    ]
+
+
+def test_cancel_on_first_error() -> None:
+    assert run("06_cancel_on_first_error.py") == [
+        "first error: job 3 is broken; all others are cancelled",
+        "1 failed, 0 done, 99 cancelled, of 100",
+    ]
+
+
+def test_time_limit() -> None:
+    assert run("07_time_limit.py") == [
+        "quick: 1 steps done",
+        "waiting: JobExpired, it never began",
+        "slow: JobTimeout, stopped itself early: True",
+    ]
+
+
+def test_priority() -> None:
+    assert run("08_priority.py") == [
+        "order: high 1, high 2, normal 1, normal 2, normal 3, low 1, low 2, low 3",
+    ]
+
+
+def test_back_pressure() -> None:
+    same = ["  caller_runs: it ran in MainThread", "  discard: cancelled is True", "  block: SubmitTimeout after 10 ms"]
+    assert run("09_back_pressure.py") == [
+        "queue_size=2: 2 jobs wait, then QueueFull",
+        *same,
+        "queue_size=0: 0 jobs wait, then QueueFull",
+        *same,
+    ]
+
+
+def test_graceful_shutdown() -> None:
+    lines = run("10_graceful_shutdown.py")
+    assert lines[:2] == ["drained: True, 10 jobs done", "Ctrl-C: the wait ended, the job still runs: True"]
+    assert re.fullmatch(r"shutdown: .*\bstill run\b.*: worker 0: .*", lines[2])
+    assert lines[3:] == ["5 of 5 waiting jobs were cancelled", "ended: True"]
+
+
+def test_native_function() -> None:
+    assert run("11_native_function.py") == [
+        "79 chunks of 5120000 bytes: crc32 a134919c",
+        "the same as zlib.crc32(): True",
+    ]
+
+
+def test_asyncio() -> None:
+    assert run("12_asyncio.py") == [
+        *(f"job {number} on pool" for number in range(4)),
+        "meanwhile the event loop went on: True",
+        "job 4 on default",
+    ]
