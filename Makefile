@@ -9,7 +9,7 @@ VENV ?= .venv
 # Arguments for pytest, the demo's folder, and the benchmarks to run.
 ARGS ?=
 FOLDER ?=
-BENCH ?= $(sort $(wildcard benchmarks/bench_*.py))
+BENCH ?= $(wildcard benchmarks/first.py) $(sort $(wildcard benchmarks/bench_*.py))
 # SANITIZE=address,undefined or thread; PORTABLE=1 only the portable wait, PORTABLE=0 only the futex; else both.
 SANITIZE ?=
 PORTABLE ?=
@@ -220,7 +220,7 @@ demo: build
 	$(VENV_PYTHON) -m workerpool demo$(if $(FOLDER), "$(FOLDER)")
 
 bench: build
-	@[ -n '$(BENCH)' ] || echo 'There is no benchmarks/bench_*.py.'
+	@[ -n '$(BENCH)' ] || echo 'There are no benchmarks.'
 	@set -e; for bench in $(BENCH); do echo "== $$bench"; $(VENV_PYTHON) $$bench; done
 
 # Runs every step, also after one failed, and names those that failed. $(call step,NAME,COMMAND)

@@ -1,4 +1,4 @@
-"""Go pattern: a buffered channel, make(chan job, 2), and an unbuffered one, make(chan job). A full one holds the sender.
+"""Go pattern: a buffered channel, make(chan job, 2), and an unbuffered one, make(chan job). A full one blocks.
 
 See: what submit does when the worker is busy and no more jobs may wait, by `queue_size` and `on_full`.
 """

@@ -13,6 +13,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from support import Helpers
@@ -62,8 +63,10 @@ def stop_with_stacks(process: subprocess.Popen[str]) -> tuple[str, str]:
         return process.communicate()
 
 
-def describe(problem: str, code: str, stdout: str, stderr: str) -> str:
-    return f"{problem}\n--- scenario\n{code}\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
+def fail(problem: str, code: str, stdout: str, stderr: str) -> NoReturn:
+    """Fails the test in one line; pytest shows beside it what was printed."""
+    print(f"--- scenario\n{code}--- stdout\n{stdout}\n--- stderr\n{stderr}")
+    pytest.fail(problem, pytrace=False)
 
 
 @pytest.fixture
@@ -105,20 +108,21 @@ def run_scenario(tmp_path: Path) -> RunScenario:
             env=scenario_environment(env or {}),
             start_new_session=True,
         )
+        problem = None
         try:
             stdout, stderr = process.communicate(stdin, timeout=timeout)
         except subprocess.TimeoutExpired:
             ended = "ended, and left a process behind" if process.poll() is not None else "did not end"
-            stdout, stderr = stop_with_stacks(process)
             problem = f"the scenario {ended} within {timeout} s"
-            pytest.fail(describe(problem, code, stdout, stderr), pytrace=False)
+            stdout, stderr = stop_with_stacks(process)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             raise
-        if check and process.returncode != 0:
+        if problem is None and check and process.returncode != 0:
             problem = f"the scenario ended with status {process.returncode}"
-            pytest.fail(describe(problem, code, stdout, stderr), pytrace=False)
+        if problem is not None:
+            fail(problem, code, stdout, stderr)
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     return run

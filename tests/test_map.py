@@ -370,10 +370,13 @@ def test_giving_up_cancels_the_rest(how: str, helpers: Helpers) -> None:
     gate = NativeGate(helpers)
     ran: list[int] = []
 
+    leave = threading.Event()
+
     def job(i: int) -> None:
         ran.append(i)
         if how == "error" and i == 0:
             raise ValueError
+        assert how != "error" or leave.wait(LONG)
 
     with wp.WorkerPool(1) as pool:
         results = pool.map(job, range(1000), chunksize=1)
@@ -389,6 +392,7 @@ def test_giving_up_cancels_the_rest(how: str, helpers: Helpers) -> None:
             results.close()
         del results
         gate.open()
+        leave.set()
         pool.drain()
         stats = pool.stats()
         assert stats.unfinished == 0

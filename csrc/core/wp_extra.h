@@ -23,6 +23,7 @@ struct wp_extra {
     uint64_t run_timeout;   /* Constant: how long it may run, ns, or WP_FOREVER. */
     uint64_t limit;         /* Keeper's lock: when its timer fires. */
     uint32_t timer;         /* Keeper's lock: its place in the keeper's heap, see above. */
+    bool limits_run;        /* Keeper's lock: the limit is one of its run, no more of its waiting. */
 
     wp_results *results; /* Constant: where it is reported, or NULL. A reference. */
     uint64_t index;      /* Constant: its number in that results queue. */

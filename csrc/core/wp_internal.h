@@ -157,6 +157,9 @@ void wp_tally_started(wp_tally *tally, wp_job *job, uint64_t now);
 /* A job that left PENDING without running: takes it from its lane, counts it and tells its end. */
 void wp_job_withdraw(wp_job *job, wp_state outcome);
 
+/* The time that the job may wait is over: it ends as WP_EXPIRED unless it has begun. A range is cancelled. */
+void wp_job_expire(wp_job *job);
+
 /* ---- wp_worker.c ---- */
 
 /* Starts a worker that is counted already (n_workers, waking); gives the count back if that fails. 0 or errno. */

@@ -113,9 +113,9 @@ look_up(wp_keeper *keeper)
     wp_word_wake(&keeper->signal, 1);
 }
 
-/* The earliest job whose limit has come, with a reference, or NULL and the time of the next limit. */
+/* The earliest job whose limit has come, with a reference, and which limit; or NULL and the time of the next limit. */
 static wp_job *
-take_due(wp_keeper *keeper, uint64_t now, uint64_t *next)
+take_due(wp_keeper *keeper, uint64_t now, uint64_t *next, bool *limits_run)
 {
     wp_job *due = NULL;
     wp_lock_take(&keeper->lock);
@@ -124,6 +124,7 @@ take_due(wp_keeper *keeper, uint64_t now, uint64_t *next)
         wp_job *first = keeper->heap[0];
         if (first->extra->limit <= now) {
             due = first;
+            *limits_run = first->extra->limits_run;
             take_out(keeper, first);
             first->extra->timer = WP_TIMER_FIRED;
             wp_job_ref(first); /* It is watched, so it has not ended and the pool's reference stands. */
@@ -135,17 +136,18 @@ take_due(wp_keeper *keeper, uint64_t now, uint64_t *next)
     return due;
 }
 
-/* A limit has come: the token's, the waiting time's or the running time's. */
+/* A limit has come: the token's, or the running or waiting time's. That of the waiting time means nothing to a job that
+ * began just before. */
 static void
-fire(wp_job *job)
+fire(wp_job *job, bool limits_run)
 {
     wp_token *token = job->extra->token;
     if (token != NULL && wp_token_is_cancelled(token)) {
         wp_token_cancel(token);
-    } else if (wp_job_take(job, WP_EXPIRED)) {
-        wp_job_withdraw(job, WP_EXPIRED);
-    } else {
+    } else if (limits_run) {
         wp_job_ask_to_stop(job);
+    } else {
+        wp_job_expire(job);
     }
 }
 
@@ -154,8 +156,9 @@ fire_due(wp_keeper *keeper)
 {
     uint64_t next;
     wp_job *due;
-    while ((due = take_due(keeper, wp_clock(), &next)) != NULL) {
-        fire(due);
+    bool limits_run;
+    while ((due = take_due(keeper, wp_clock(), &next, &limits_run)) != NULL) {
+        fire(due, limits_run);
         wp_job_unref(due);
     }
     return next;
@@ -209,6 +212,7 @@ keeper_main(void *argument)
         }
         wp_word_wait(&keeper->signal, seen, again < next ? again : next);
     }
+    wp_exchange_acq_rel(&keeper->request, NOT_ASKED); /* Who asks from now on is told that nobody is there. */
     while (pool->hooks.attend != NULL && pool->hooks.attend(pool->hooks.context)) {
     }
     if (pool->hooks.keeper_stop != NULL) {
@@ -260,13 +264,19 @@ enum wp_result
 wp_keeper_watch(wp_pool *pool, wp_job *job, uint64_t limit)
 {
     wp_keeper *keeper = &pool->keeper;
+    bool limits_run = wp_job_state(job) == WP_RUNNING;
     wp_lock_take(&keeper->lock);
+    if (job->extra->timer == WP_TIMER_NONE && limits_run && limit == WP_FOREVER) {
+        wp_lock_give(&keeper->lock);
+        return WP_OK; /* It was not submitted, and its run has no limit. */
+    }
     enum wp_result result = job->extra->timer == WP_TIMER_NONE ? admit(pool, job) : WP_OK;
     if (result == WP_OK) {
         if (job->extra->timer >= WP_TIMER_FIRST) {
             take_out(keeper, job);
         }
         job->extra->limit = limit;
+        job->extra->limits_run = limits_run;
         insert(keeper, job);
     }
     bool earliest = result == WP_OK && keeper->heap[0] == job;

@@ -363,16 +363,16 @@ dequeue_unserved(wp_pool *pool, unsigned lane, wp_job *job, wp_errands *errands)
     return unserved;
 }
 
-/* Hangs the job on its token and its queue time limit, before it is queued: then neither can be missed. They cannot end
- * a job that is NEW, so catch_up looks again afterwards. */
+/* Hangs the job on its token and its queue time limit (`expires`), before it is queued: then neither can be missed. They
+ * cannot end a job that is NEW, so catch_up looks again afterwards. */
 static enum wp_result
-set_limits(wp_pool *pool, wp_job *job)
+set_limits(wp_pool *pool, wp_job *job, uint64_t *expires)
 {
     wp_extra *extra = job->extra;
-    uint64_t limit = WP_FOREVER;
     if (extra->queue_timeout != WP_FOREVER) {
-        limit = wp_clock() + extra->queue_timeout;
+        *expires = wp_clock() + extra->queue_timeout;
     }
+    uint64_t limit = *expires;
     if (extra->token != NULL) {
         if (wp_token_is_cancelled(extra->token)) {
             return WP_STOPPED;
@@ -408,13 +408,13 @@ clear_limits(wp_pool *pool, wp_job *job)
 
 /* Acts on a cancellation or a time limit that came while the job was NEW. */
 static void
-catch_up(wp_job *job)
+catch_up(wp_job *job, uint64_t expires)
 {
     const wp_extra *extra = job->extra;
     if (extra->token != NULL && wp_token_is_cancelled(extra->token)) {
         wp_job_stop(job);
-    } else if (extra->queue_timeout == 0 && wp_job_take(job, WP_EXPIRED)) {
-        wp_job_withdraw(job, WP_EXPIRED);
+    } else if (expires != WP_FOREVER && wp_clock() >= expires) {
+        wp_job_expire(job);
     }
 }
 
@@ -422,10 +422,11 @@ enum wp_result
 wp_pool_submit(wp_pool *pool, unsigned lane, wp_job *job, bool over)
 {
     wp_errands errands = {0};
+    uint64_t expires = WP_FOREVER;
     job->pool = pool;
     job->lane = (uint8_t)lane;
     if (job->extra != NULL && !wp_pool_is_closed(pool)) {
-        enum wp_result limits = set_limits(pool, job);
+        enum wp_result limits = set_limits(pool, job, &expires);
         if (limits != WP_OK) {
             return limits;
         }
@@ -451,7 +452,7 @@ wp_pool_submit(wp_pool *pool, unsigned lane, wp_job *job, bool over)
         clear_limits(pool, job);
         wp_sub_acq_rel(&job->references, 1); /* The caller's stands, so it is not the last. */
     } else if (job->extra != NULL) {
-        catch_up(job);
+        catch_up(job, expires);
     }
     return result;
 }
@@ -654,6 +655,8 @@ wp_job_begin(wp_job *job, uint32_t worker, uint64_t now)
         extra->ran = now; /* The beginning, until wp_job_finish makes it the duration. */
         if (extra->run_timeout != WP_FOREVER) {
             job->deadline = now + extra->run_timeout;
+        }
+        if (extra->run_timeout != WP_FOREVER || extra->queue_timeout != WP_FOREVER) {
             uint64_t limit = job->deadline;
             if (extra->token != NULL && wp_token_deadline(extra->token) < limit) {
                 limit = wp_token_deadline(extra->token);
@@ -744,6 +747,18 @@ wp_job_withdraw(wp_job *job, wp_state outcome)
     wp_job_ended(job, outcome);
     if (was_waiting) {
         wp_job_unref(job); /* The pool's; a worker that has claimed it drops it instead. */
+    }
+}
+
+void
+wp_job_expire(wp_job *job)
+{
+    if (job->flags & WP_JOB_IS_RANGE) {
+        if (wp_job_state(job) == WP_PENDING) {
+            wp_range_cancel((wp_range *)(void *)job);
+        }
+    } else if (wp_job_take(job, WP_EXPIRED)) {
+        wp_job_withdraw(job, WP_EXPIRED);
     }
 }
 
@@ -891,6 +906,22 @@ wp_job_run_here(wp_job *job)
     return true;
 }
 
+/* Hangs a running job that was not submitted on its token. One without time limits has no timer yet. */
+static void
+watch_token(wp_job *job)
+{
+    wp_extra *extra = job->extra;
+    if (extra == NULL || extra->token == NULL) {
+        return;
+    }
+    extra->watch.job = job;
+    if (!wp_watch_start(&extra->watch, extra->token)) {
+        wp_job_ask_to_stop(job);
+    } else if (extra->run_timeout == WP_FOREVER && extra->queue_timeout == WP_FOREVER) {
+        wp_keeper_watch(job->pool, job, wp_token_deadline(extra->token));
+    }
+}
+
 void
 wp_pool_run_here(wp_pool *pool, unsigned lane, wp_job *job)
 {
@@ -902,6 +933,7 @@ wp_pool_run_here(wp_pool *pool, unsigned lane, wp_job *job)
     wp_or_acq_rel(&job->word, (uint32_t)WP_PENDING << WP_JOB_STATE_SHIFT);
     wp_worker *self = self_in(pool);
     if (wp_job_begin(job, self != NULL ? self->index : WP_NO_WORKER, now)) {
+        watch_token(job);
         run_on_caller(job, self, now, false);
     }
 }

@@ -1,8 +1,8 @@
 /* See wp_token.h.
  *
- * A cancellation walks the tree under the lock, takes off all watches, and takes a reference on each job among them;
- * then it gives the lock back and stops the jobs one by one. A job that has a watch hung has not ended, so the pool's
- * reference still stands while the lock is held, and one more can be taken.
+ * A cancellation walks the tree under the lock, takes off all watches, and takes references on each job among them and
+ * on its pool; then it gives the lock back and stops the jobs one by one. A job that has a watch hung has not ended, so
+ * the pool is there and its reference to the job stands while the lock is held, and one more of each can be taken.
  */
 #include "wp_token.h"
 
@@ -156,6 +156,7 @@ fire(wp_watch *watch, wp_watch **stopping)
         return;
     }
     wp_job_ref(watch->job);
+    wp_pool_ref(watch->job->pool);
     watch->next = *stopping;
     *stopping = watch;
 }
@@ -192,9 +193,11 @@ wp_token_cancel(wp_token *top)
 
     while (stopping != NULL) {
         wp_job *job = stopping->job;
+        wp_pool *pool = job->pool;
         stopping = stopping->next; /* Read before the job may go, and the watch with it. */
         wp_job_stop(job);
         wp_job_unref(job);
+        wp_pool_unref(pool);
     }
     return first;
 }

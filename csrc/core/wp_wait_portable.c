@@ -60,7 +60,8 @@ wp_word_wait(wp_word *word, uint32_t expected, uint64_t deadline)
 
     pthread_mutex_lock(&home->mutex);
     if (wp_load_acquire(word) == expected && pthread_cond_timedwait(&home->changed, &home->mutex, &until) == ETIMEDOUT) {
-        result = deadline < slice_end ? WP_WAIT_TIMED_OUT : WP_WAIT_INTERRUPTED;
+        /* By our own clock: the wall clock may be set, and then the slice ends before its time. */
+        result = wp_clock() >= deadline ? WP_WAIT_TIMED_OUT : WP_WAIT_INTERRUPTED;
     }
     pthread_mutex_unlock(&home->mutex);
     return result;

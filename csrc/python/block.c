@@ -347,16 +347,40 @@ wpy_block_help(wpy_block *block)
 
 /* ---- Taking units ---- */
 
+/* Nothing of it will run any more. */
+static bool
+is_over(wpy_block *block)
+{
+    wp_job *job = wpy_block_job(block);
+    return wp_job_is_settled(job) || wp_job_is_lost(job);
+}
+
 bool
 wpy_block_unit_ended(wpy_block *block, uint32_t unit)
 {
-    if (block->is_plain) {
-        return wp_job_is_settled(wpy_block_job(block));
+    if (!block->is_plain && wp_load_acquire(&block->status[unit]) != WPY_UNIT_OPEN) {
+        return true;
     }
-    return wp_load_acquire(&block->status[unit]) != WPY_UNIT_OPEN;
+    return is_over(block);
 }
 
-/* A plain block may have ended otherwise than by its function: its job's state tells. */
+bool
+wpy_block_next_ended(wpy_block *block, uint32_t *unit)
+{
+    bool over = is_over(block); /* Looked at first: what ended before that is in the order. */
+    uint32_t ended = block->is_plain ? 0 : wp_load_acquire(&block->order[block->yielded]);
+    if (ended != 0) {
+        *unit = ended - 1;
+        return true;
+    }
+    *unit = 0;
+    while (over && *unit + 1 < block->units && wp_load_relaxed(&block->status[*unit]) != WPY_UNIT_OPEN) {
+        ++*unit;
+    }
+    return over;
+}
+
+/* A block may have ended otherwise than by its function: its job's state tells. */
 static PyObject *
 exception_of_job(wpy_block *block, wp_state state)
 {
@@ -366,10 +390,28 @@ exception_of_job(wpy_block *block, wp_state state)
     return wpy_limit_exception(block->home, wpy_block_job(block), state, NULL);
 }
 
+/* The job's state for a unit that did not end by itself: of a range, units that had not begun are cancelled or lost
+ * together, whatever became of the others. */
+static wp_state
+state_of_unit(wpy_block *block, uint32_t unit)
+{
+    wp_job *job = wpy_block_job(block);
+    if (wp_job_is_lost(job)) {
+        return WP_LOST;
+    }
+    if (block->is_plain) {
+        return wp_job_state(job);
+    }
+    if (wp_load_relaxed(&block->status[unit]) != WPY_UNIT_OPEN) {
+        return WP_FAILED;
+    }
+    return wp_pool_is_broken(job->pool) ? WP_LOST : WP_CANCELLED;
+}
+
 static PyObject *
 exception_of_unit(wpy_block *block, uint32_t unit)
 {
-    wp_state state = block->is_plain ? wp_job_state(wpy_block_job(block)) : WP_FAILED;
+    wp_state state = state_of_unit(block, unit);
     if (state != WP_FAILED) {
         return exception_of_job(block, state);
     }
@@ -400,4 +442,21 @@ wpy_block_take(wpy_block *block, uint32_t unit)
         Py_DECREF(exception);
     }
     return NULL;
+}
+
+int
+wpy_block_traverse(wpy_block *block, visitproc visit, void *arg)
+{
+    if (block->function != NULL || wp_load_relaxed(&wpy_block_job(block)->references) != 1) {
+        return 0;
+    }
+    Py_VISIT(block->callable);
+    Py_VISIT(block->context);
+    for (uint32_t unit = 0; unit < block->units; unit++) {
+        for (uint32_t i = 0; i < block->width; i++) {
+            Py_VISIT(block->arguments[(size_t)unit * block->width + i]);
+        }
+        Py_VISIT(block->values[unit]);
+    }
+    return 0;
 }

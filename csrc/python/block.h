@@ -67,10 +67,16 @@ wpy_block_job(wpy_block *block)
 /* Does a part of the block's units that nobody has begun, on the calling thread; false if there are none. */
 bool wpy_block_help(wpy_block *block);
 
-/* Whether a unit has ended (for a plain block also by never having begun). */
+/* Whether a unit has ended, also by never having begun: its job was cancelled or lost. */
 bool wpy_block_unit_ended(wpy_block *block, uint32_t unit);
+
+/* The unit that ended next after those that were yielded, for a block with an order; false if none has. */
+bool wpy_block_next_ended(wpy_block *block, uint32_t *unit);
 
 /* What an ended unit returned: a new reference, or NULL with its exception raised. Once for each unit. */
 PyObject *wpy_block_take(wpy_block *block, uint32_t unit);
+
+/* What a block holds that nobody but its map has any more. */
+int wpy_block_traverse(wpy_block *block, visitproc visit, void *arg);
 
 #endif

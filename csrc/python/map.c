@@ -15,6 +15,7 @@
 #include "convert.h"
 #include "native_call.h"
 #include "pool.h"
+#include "token.h"
 #include "wait.h"
 
 #include <stddef.h>
@@ -39,6 +40,7 @@ typedef struct map_object {
     PyObject *context;
     PyObject *iterators;  /* A tuple. */
     bool input_is_quick;  /* All iterators are over lists, tuples or ranges. */
+    bool input_is_slow;   /* The last input came so slowly that results should not wait for more. */
     bool exhausted;       /* No more input will be taken. */
     PyObject *last_error; /* What ended the input: raised after everything before it. */
     uint64_t buffersize;
@@ -135,7 +137,8 @@ take_block(map_object *self, uint32_t room, int *error)
             end_of_input(self);
             break;
         }
-        if (is_slow(self, begin)) {
+        self->input_is_slow = is_slow(self, begin);
+        if (self->input_is_slow) {
             break;
         }
     }
@@ -170,13 +173,14 @@ append(map_object *self, wpy_block *block)
 typedef struct room {
     wp_pool *pool;
     unsigned lane;
+    wp_token *token;
 } room;
 
 static enum wp_result
 sleep_for_room(void *context, uint64_t deadline)
 {
     const room *r = context;
-    return wp_pool_wait_room(r->pool, r->lane, NULL, deadline);
+    return wp_pool_wait_room(r->pool, r->lane, r->token, deadline);
 }
 
 /* 0: submitted. 1: no room, and the caller has other blocks to go on with, so it is kept for later. -1: an exception is
@@ -184,7 +188,8 @@ sleep_for_room(void *context, uint64_t deadline)
 static int
 submit_block(map_object *self, wpy_block *block)
 {
-    room r = {self->core, self->options.lane};
+    wp_token *token = self->options.token != NULL ? wpy_token_core(self->options.token) : NULL;
+    room r = {self->core, self->options.lane, token};
     for (;;) {
         enum wp_result result = wpy_check_not_exiting(self->home)
                                     ? wp_pool_submit(self->core, r.lane, wpy_block_job(block), on_own_worker(self))
@@ -236,11 +241,28 @@ grow_next_block(map_object *self)
     self->next_block = self->next_block * 2 < most ? self->next_block * 2 : (uint32_t)most;
 }
 
+/* The first block of which a unit is ready, by the order that is wanted; and which unit. NULL if there is none yet. */
+static wpy_block *
+find_ready(map_object *self, uint32_t *unit)
+{
+    if (self->kind.in_order) {
+        *unit = self->first->yielded;
+        return wpy_block_unit_ended(self->first, *unit) ? self->first : NULL;
+    }
+    for (wpy_block *block = self->first; block != NULL; block = block->next) {
+        if (wpy_block_next_ended(block, unit)) {
+            return block;
+        }
+    }
+    return NULL;
+}
+
 /* Whether the item that comes next is there already. */
 static bool
-has_next(const map_object *self)
+has_next(map_object *self)
 {
-    return self->first != NULL && wpy_block_unit_ended(self->first, self->first->yielded);
+    uint32_t unit;
+    return self->first != NULL && find_ready(self, &unit) != NULL;
 }
 
 /* Takes input and submits it until the buffer is full. -1 for an exception that must be raised at once. */
@@ -281,31 +303,6 @@ fill(map_object *self)
 }
 
 /* ---- Waiting ---- */
-
-/* The first block of which a unit is ready, by the order that is wanted; and which unit. NULL if there is none yet. */
-static wpy_block *
-find_ready(map_object *self, uint32_t *unit)
-{
-    if (self->kind.in_order) {
-        *unit = self->first->yielded;
-        return wpy_block_unit_ended(self->first, *unit) ? self->first : NULL;
-    }
-    for (wpy_block *block = self->first; block != NULL; block = block->next) {
-        if (block->is_plain) {
-            *unit = 0;
-            if (wpy_block_unit_ended(block, 0)) {
-                return block;
-            }
-        } else {
-            uint32_t ended = wp_load_acquire(&block->order[block->yielded]);
-            if (ended != 0) {
-                *unit = ended - 1;
-                return block;
-            }
-        }
-    }
-    return NULL;
-}
 
 /* Does a part of the first block that has any left. The units of a Python range need this thread attached, which it is;
  * a plain job attaches by itself. */
@@ -416,7 +413,8 @@ hide_stop_iteration(void)
 static PyObject *
 take_next(map_object *self)
 {
-    if (fill(self) < 0) {
+    bool rather_yield = self->input_is_slow && has_next(self);
+    if (!rather_yield && fill(self) < 0) {
         stop(self);
         return NULL;
     }
@@ -620,6 +618,12 @@ map_traverse(map_object *self, visitproc visit, void *arg)
     Py_VISIT(self->context);
     Py_VISIT(self->iterators);
     Py_VISIT(self->last_error);
+    for (wpy_block *block = self->first; block != NULL; block = block->next) {
+        int result = wpy_block_traverse(block, visit, arg);
+        if (result != 0) {
+            return result;
+        }
+    }
     return wpy_options_traverse(&self->options, visit, arg);
 }
 

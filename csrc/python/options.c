@@ -150,12 +150,14 @@ wait_for_room(wpy_home *home, wp_pool *pool, const wpy_options *options, uint64_
     return result < 0 ? -1 : wpy_set_error(home, pool, (enum wp_result)result);
 }
 
-/* The caller runs the job. Detached: entering Python, if the job wants that, is the class's business, and needs a worker
- * or this thread's own state. */
+/* The caller runs the job. A native one runs detached; a Python one on a worker of this pool too, because its class
+ * attaches there with the worker's own state. Any other caller is attached already, and stays so. */
 static int
 run_here(wp_pool *pool, const wpy_options *options, wpy_task *task)
 {
-    if (wpy_task_class_of(task)->is_native) {
+    const wp_worker *self = wp_worker_self();
+    bool on_own_worker = self != NULL && wp_worker_pool(self) == pool;
+    if (on_own_worker || wpy_task_class_of(task)->is_native) {
         Py_BEGIN_ALLOW_THREADS
         wp_pool_run_here(pool, options->lane, &task->job);
         Py_END_ALLOW_THREADS

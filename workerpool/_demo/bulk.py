@@ -8,7 +8,7 @@ from itertools import chain
 from time import perf_counter
 from typing import Any
 
-from .. import CancelToken, NativeFunction, WorkerPool
+from .. import CancelToken, NativeFunction, Results, WorkerPool
 from .checksums import Sums, sha256
 from .files import Content, Folder, Part, read
 
@@ -28,8 +28,8 @@ class _Submitted:
 
     contents: list[Content]
     blocks: list[bytes]
-    results: Any
-    urgent: Any
+    results: Results
+    urgent: Results
 
 
 class Bulk:
@@ -51,11 +51,12 @@ class Bulk:
 
     def run(self, plan: Sequence[Sequence[Part]], advance: Callable[[int], None]) -> None:
         before: _Submitted | None = None
-        first, last = (int(len(plan) * part) for part in MIDDLE)
+        first, end = (int(len(plan) * part) for part in MIDDLE)
+        middle = range(first, max(end, first + 1))
         for number, batch in enumerate(plan):
             contents = read(self._folder, batch)
             self._collect(before)
-            before = self._submit(contents, with_urgent=first <= number <= last)
+            before = self._submit(contents, with_urgent=number in middle)
             advance(sum(part.length for part in batch))
         self._collect(before)
 
@@ -70,7 +71,7 @@ class Bulk:
         results.close()
         return _Submitted(contents, blocks, results, urgent)
 
-    def _submit_urgent(self, blocks: Sequence[bytes]) -> Any:
+    def _submit_urgent(self, blocks: Sequence[bytes]) -> Results:
         """Checksums the last blocks once more, which wait in the other lane behind all the others."""
         urgent = self._pool.lane("high").results(maxsize=None)
         for block in blocks[-URGENT_JOBS:]:
