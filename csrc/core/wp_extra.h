@@ -25,7 +25,7 @@ struct wp_extra {
     uint32_t timer;         /* Keeper's lock: its place in the keeper's heap, see above. */
     bool limits_run;        /* Keeper's lock: the limit is one of its run, no more of its waiting. */
 
-    wp_results *results; /* Constant: where it is reported, or NULL. A reference. */
+    wp_results *results; /* Where it is reported, or NULL. A reference, which wp_results_deliver takes. */
     uint64_t index;      /* Constant: its number in that results queue. */
     uint64_t waited;     /* How long it waited and ran, ns; written by who begins and ends it. */
     uint64_t ran;

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #define FIRST_SIZE 16
+/* Submitters are not kept asleep while jobs run for so long (ns) and workers may be without any. */
+#define LONG_RUN_NS 50000u
 
 struct wp_results {
     wp_word references;
@@ -92,13 +94,13 @@ wp_results_reserve(wp_results *results, uint64_t *index)
     return result;
 }
 
-/* A place is free again. Sleeping submitters are woken when half of the places are, and then as many as there are
- * places. Lock held; returns how many to wake. */
+/* A place is free again. Sleeping submitters are woken when half of the places are, or at once where a wake-up is cheap
+ * beside the job that had the place; and then as many as there are places. Lock held; returns how many to wake. */
 static uint32_t
-free_place(wp_results *results)
+free_place(wp_results *results, bool at_once)
 {
     results->reserved--;
-    if (results->blocked == 0 || results->reserved > results->capacity / 2) {
+    if (results->blocked == 0 || (results->reserved > results->capacity / 2 && !at_once)) {
         return 0;
     }
     wp_add_acq_rel(&results->room, 1);
@@ -132,10 +134,17 @@ wp_results_unreserve(wp_results *results, uint64_t index)
     if (index + 1 == results->next_index) {
         results->next_index = index; /* Numbers have no gap unless another submitter took one meanwhile. */
     }
-    uint32_t places = free_place(results);
+    uint32_t places = free_place(results, true);
     bool finished = has_finished(results);
     wp_lock_give(&results->lock);
     wake_after(results, places, finished);
+}
+
+/* Lock held. */
+static enum wp_result
+look_for_place(const wp_results *results)
+{
+    return results->closed ? WP_CLOSED : results->reserved >= results->capacity ? WP_FULL : WP_OK;
 }
 
 static enum wp_result
@@ -143,7 +152,7 @@ sleep_for_room(void *context, uint64_t deadline)
 {
     wp_results *results = context;
     wp_lock_take(&results->lock);
-    enum wp_result result = results->closed ? WP_CLOSED : results->reserved >= results->capacity ? WP_FULL : WP_OK;
+    enum wp_result result = look_for_place(results);
     uint32_t seen = wp_load_relaxed(&results->room);
     results->blocked += result == WP_FULL;
     wp_lock_give(&results->lock);
@@ -153,8 +162,9 @@ sleep_for_room(void *context, uint64_t deadline)
     enum wp_result slept = wp_result_of_wait(wp_word_wait(&results->room, seen, deadline));
     wp_lock_take(&results->lock);
     results->blocked--;
+    result = look_for_place(results); /* There may be one, though not enough for a wake-up. */
     wp_lock_give(&results->lock);
-    return slept == WP_OK ? WP_FULL : slept;
+    return result == WP_FULL && slept != WP_OK ? slept : result;
 }
 
 /* Hands a wake-up on that this thread got and does not use. */
@@ -175,11 +185,13 @@ wp_results_wait_room(wp_results *results, wp_token *token, uint64_t deadline)
     return result;
 }
 
+/* The job gives its reference to the queue up here: else the two would keep each other, when nobody reads any more. */
 void
 wp_results_deliver(wp_results *results, wp_job *job)
 {
     wp_job_ref(job);
     wp_lock_take(&results->lock);
+    job->extra->results = NULL;
     results->unread[results->tail++ & (results->size - 1)] = job;
     bool wake = results->readers > 0;
     if (wake) {
@@ -189,6 +201,7 @@ wp_results_deliver(wp_results *results, wp_job *job)
     if (wake) {
         wp_word_wake(&results->arrived, 1);
     }
+    wp_results_unref(results);
 }
 
 /* Takes the next result if there is one, lock held. */
@@ -199,7 +212,7 @@ take_next(wp_results *results, wp_job **job, uint32_t *places)
         return has_finished(results) ? WP_FINISHED : WP_FULL;
     }
     *job = results->unread[results->head++ & (results->size - 1)];
-    *places = free_place(results);
+    *places = free_place(results, (*job)->extra->ran >= LONG_RUN_NS);
     return WP_OK;
 }
 

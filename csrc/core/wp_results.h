@@ -24,7 +24,8 @@ void wp_results_unreserve(wp_results *results, uint64_t index);
 /* Sleeps until there may be a place: WP_OK, WP_CLOSED, WP_STOPPED (token; may be NULL), WP_LATE, WP_INTERRUPTED. */
 enum wp_result wp_results_wait_room(wp_results *results, wp_token *token, uint64_t deadline);
 
-/* The job has ended: takes a reference and shows it to the readers. Needs its reservation; cannot fail. */
+/* The job has ended: takes a reference and shows it to the readers. Needs its reservation; cannot fail. Takes over the
+ * reference to the queue that the job has in its extra, which is NULL from then on. */
 void wp_results_deliver(wp_results *results, wp_job *job);
 
 /* The next result, waiting for it until the deadline: WP_OK and a reference to the job, WP_FINISHED (closed, and all

@@ -213,14 +213,19 @@ results_dealloc(results_object *self)
 /* ---- Submitting ---- */
 
 typedef struct room {
+    wp_pool *pool;
     wp_results *results;
     wp_token *token;
 } room;
 
+/* The pool's shutdown wakes nobody here; it is seen when the slice is over. */
 static enum wp_result
 sleep_for_room(void *context, uint64_t deadline)
 {
     const room *r = context;
+    if (wp_pool_is_closed(r->pool)) {
+        return wp_pool_is_broken(r->pool) ? WP_BROKEN : WP_CLOSED;
+    }
     return wp_results_wait_room(r->results, r->token, deadline);
 }
 
@@ -229,6 +234,9 @@ set_reserve_error(results_object *self, const wpy_gate *gate, int result)
 {
     switch (result) {
     case WP_CLOSED:
+        if (wp_pool_is_closed(gate->core)) {
+            return wpy_set_error(self->home, gate->core, WP_CLOSED);
+        }
         PyErr_SetString(PyExc_RuntimeError, "cannot submit to a results queue after its close()");
         return -1;
     case WP_FULL:
@@ -248,7 +256,7 @@ static int
 reserve(results_object *self, const wpy_gate *gate, uint64_t *index)
 {
     const wpy_options *options = &gate->options;
-    room r = {self->core, options->token != NULL ? wpy_token_core(options->token) : NULL};
+    room r = {gate->core, self->core, options->token != NULL ? wpy_token_core(options->token) : NULL};
     uint64_t deadline = WP_FOREVER;
     for (bool first = true;; first = false) {
         int result = (int)wp_results_reserve(self->core, index);
