@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+
 from support import Helpers
 
 MARKERS = {

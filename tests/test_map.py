@@ -366,17 +366,15 @@ def test_limits_of_a_view_hold_for_each_call(helpers: Helpers) -> None:
 
 
 @pytest.mark.parametrize("how", ["close", "drop", "error"])
-def test_giving_up_cancels_the_rest(how: str, helpers: Helpers) -> None:
-    gate = NativeGate(helpers)
-    ran: list[int] = []
-
+def test_giving_up_cancels_the_rest(how: str) -> None:
     leave = threading.Event()
+    ran: list[int] = []
 
     def job(i: int) -> None:
         ran.append(i)
-        if how == "error" and i == 0:
+        assert i == 0 or leave.wait(LONG)
+        if how == "error":
             raise ValueError
-        assert how != "error" or leave.wait(LONG)
 
     with wp.WorkerPool(1) as pool:
         results = pool.map(job, range(1000), chunksize=1)
@@ -385,20 +383,19 @@ def test_giving_up_cancels_the_rest(how: str, helpers: Helpers) -> None:
                 next(results)
         else:
             next(results)
-            gate.close_worker(pool.lane("high"))
         if how == "close":
             results.close()
-            assert list(results) == []
             results.close()
+        if how != "drop":
+            assert list(results) == []
         del results
-        gate.open()
         leave.set()
         pool.drain()
         stats = pool.stats()
         assert stats.unfinished == 0
-        assert len(ran) < 1000
+        assert len(ran) <= 2
         lane = stats.lanes["normal"]
-        assert lane.cancelled > 0
+        assert lane.cancelled >= 998
         assert lane.submitted == lane.done + lane.failed + lane.cancelled
 
 

@@ -24,6 +24,7 @@
 #include "wp_pool.h"
 #include "wp_range.h"
 #include "wp_results.h"
+#include "wp_stretch.h"
 
 #include <stdalign.h>
 
@@ -55,11 +56,13 @@ struct wp_worker {
     wp_tally *tally;                       /* Written by the worker, read by snapshots. */
     void *local;                           /* Worker only: the host's. */
     _Atomic(wp_job *) current;             /* The job it runs; bit 0 set while somebody else looks at it. */
-    unsigned lane;                         /* Worker only: of its claim. */
+    unsigned lane;                         /* Written under the pool's lock: of its claim. */
     bool has_claim;                        /* Worker only: to be reported. */
+    bool claims_range;                     /* Written under the pool's lock: its claim is of the range claimed[0]. */
     uint64_t ended;                        /* Worker only: jobs ended and not yet reported. */
-    size_t n_claimed;                      /* Worker only. */
-    wp_span claimed[WP_MOST_CLAIMED];      /* Worker only. */
+    wp_stretch stretch;                    /* What it claimed and has not begun: numbers of `claimed`, or units of the
+                                              range that is claimed[0]. */
+    wp_span claimed[WP_MOST_CLAIMED];      /* Written by the worker under the pool's lock, read by others under it. */
 
     wp_worker *next_idle; /* Pool's lock: the idle list, latest first. */
     wp_worker *previous_idle;
@@ -105,7 +108,7 @@ struct wp_pool {
     wp_lane lanes[]; /* config.n_lanes of them. */
 };
 
-/* ---- wp_queue.c: between submit and claim ---- */
+/* ---- wp_queue.c: between submit and claim, and wp_claim.c ---- */
 
 /* What to do after the lock was given back: system calls have no place under it. */
 typedef struct wp_errands {
@@ -129,10 +132,10 @@ wp_result_of_wait(enum wp_wait_result waited)
 typedef enum wp_result wp_room_sleep(void *context, uint64_t deadline);
 enum wp_result wp_wait_for_room(wp_word *room, wp_token *token, uint64_t deadline, wp_room_sleep *sleep, void *context);
 
-/* All under the lock: whether the lane has work to give; one more worker, if there is work for one; sleepers for room,
- * if there is enough to be worth a wake-up, or if there is any; jobs that ended. */
+/* All under the lock: whether the lane has work to give; one more worker, if there is work for one in a lane or (`more`)
+ * in a claim; sleepers for room, if there is enough to be worth a wake-up, or if there is any; jobs that ended. */
 void wp_lane_refresh(wp_pool *pool, unsigned lane);
-void wp_call_help(wp_pool *pool, wp_errands *errands);
+void wp_call_help(wp_pool *pool, bool more, wp_errands *errands);
 void wp_offer_room(wp_pool *pool, unsigned lane, wp_errands *errands);
 void wp_offer_any_room(wp_pool *pool, unsigned lane, wp_errands *errands);
 void wp_report_ended(wp_pool *pool, uint64_t count, wp_errands *errands);
@@ -144,8 +147,18 @@ bool wp_claim(wp_pool *pool, wp_worker *worker);
 /* Under the lock: cuts up to `count` units off the span at a ticket, which is of a range. */
 wp_span wp_claim_units(wp_lane *lane, uint64_t ticket, uint32_t count);
 
-/* Puts what the worker claimed and did not begin, from `first` on, back to the front of its lane. */
-void wp_claim_give_back(wp_worker *worker, size_t first);
+/* Under the lock: claims half of what another worker has claimed and not begun; false if there is no such thing. */
+bool wp_claim_from_others(wp_pool *pool, wp_worker *self);
+
+/* Under the lock: jobs of a lane that are claimed and not begun. */
+uint64_t wp_claims_hidden(const wp_pool *pool, unsigned lane);
+
+/* Under the lock: takes the units of a range out of all claims; returns how many. */
+uint32_t wp_claims_take_units(const wp_pool *pool, const wp_job *range);
+
+/* Puts what the worker, or every worker, claimed and has not begun back to the front of its lane. */
+void wp_claim_give_back(wp_worker *worker);
+void wp_claims_recall(wp_pool *pool);
 
 /* Steps of a job's run, shared by workers and waiters. Begin: false if the job was taken by another. */
 bool wp_job_begin(wp_job *job, uint32_t worker, uint64_t now);

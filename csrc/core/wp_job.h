@@ -25,6 +25,7 @@
 
 #include "../include/workerpool.h"
 #include "wp_ring.h"
+#include "wp_stretch.h"
 
 typedef struct wp_pool wp_pool;
 typedef struct wp_worker wp_worker;
@@ -65,9 +66,10 @@ typedef struct wp_job_class {
      * Called with no lock held, on a worker or on a thread that waits for the job. `self` is NULL on the latter. */
     wp_state (*run)(wp_job *job, wp_worker *self);
 
-    /* For a range instead of `run`: does units [begin, end) and returns how many it did; fewer only after
-     * wp_worker_is_wanted() said that more urgent work waits. */
-    uint32_t (*run_range)(wp_job *job, uint32_t begin, uint32_t end, wp_worker *self);
+    /* For a range instead of `run`: takes units from the front of the stretch, one or a few at a time, and does them,
+     * until none is left, or wp_worker_is_wanted() says that more urgent work waits. Returns how many it did. Others may
+     * take units from the end meanwhile. */
+    uint32_t (*run_range)(wp_job *job, wp_stretch *units, wp_worker *self);
 
     /* Before the first and after the last of several consecutive jobs of this class on one worker; may be NULL. */
     void (*enter)(wp_worker *self);

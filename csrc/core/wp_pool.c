@@ -246,6 +246,7 @@ end_waiting(wp_pool *pool, wp_state outcome, bool only_unserved)
 {
     uint64_t ended = 0;
     wp_job *job;
+    wp_claims_recall(pool);
     while ((job = first_waiting(pool, only_unserved)) != NULL) {
         if (job->flags & WP_JOB_IS_RANGE) {
             wp_range_cancel((wp_range *)(void *)job);
@@ -346,7 +347,7 @@ wp_pool_resize(wp_pool *pool, uint32_t max_workers)
     wp_lock_take(&pool->lock);
     bool fewer = max_workers < pool->n_workers;
     pool->max_workers = max_workers;
-    wp_call_help(pool, &errands);
+    wp_call_help(pool, false, &errands);
     wp_worker *retired = pool->retired;
     pool->retired = NULL;
     wp_lock_give(&pool->lock);
@@ -386,7 +387,7 @@ lane_stats(const wp_pool *pool, unsigned index, wp_lane_stats *stats)
     wp_lane_tally sum = {0};
     stats->submitted = lane->submitted;
     stats->rejected = lane->rejected;
-    stats->waiting = lane->waiting;
+    stats->waiting = lane->waiting + wp_claims_hidden(pool, index);
     stats->capacity = lane->capacity;
     add_tally(stats, &sum, &pool->outside->lanes[index]);
     add_tally(stats, &sum, &pool->gone->lanes[index]);

@@ -70,9 +70,9 @@ may_start_worker(const wp_pool *pool)
 
 /* Whether there is more to do than the workers that are being initialised will take. */
 static bool
-is_one_wanted(const wp_pool *pool)
+is_one_wanted(const wp_pool *pool, bool more)
 {
-    uint64_t jobs = 0;
+    uint64_t jobs = more;
     for (uint32_t ready = wp_load_relaxed(&pool->ready); ready != 0 && jobs <= pool->n_starting; ready &= ready - 1) {
         jobs += pool->lanes[__builtin_ctz(ready)].waiting;
     }
@@ -80,16 +80,16 @@ is_one_wanted(const wp_pool *pool)
 }
 
 void
-wp_call_help(wp_pool *pool, wp_errands *errands)
+wp_call_help(wp_pool *pool, bool more, wp_errands *errands)
 {
-    if (pool->waking || wp_load_relaxed(&pool->ready) == 0) {
+    if (pool->waking || (!more && wp_load_relaxed(&pool->ready) == 0)) {
         return;
     }
     if (pool->idle != NULL) {
         errands->call = pool->idle;
         wp_leave_idle_list(pool, pool->idle);
         pool->waking = true;
-    } else if (may_start_worker(pool) && is_one_wanted(pool)) {
+    } else if (may_start_worker(pool) && is_one_wanted(pool, more)) {
         pool->n_workers++;
         pool->n_threads++;
         errands->start = true;
@@ -435,7 +435,7 @@ wp_pool_submit(wp_pool *pool, unsigned lane, wp_job *job, bool over)
     wp_lock_take(&pool->lock);
     enum wp_result result = enqueue(pool, lane, job, over);
     if (result == WP_OK) {
-        wp_call_help(pool, &errands);
+        wp_call_help(pool, false, &errands);
     }
     bool first_worker = errands.start && pool->n_workers == 1;
     wp_lock_give(&pool->lock);
@@ -471,173 +471,6 @@ wp_pool_submit_wait(wp_pool *pool, unsigned lane, wp_job *job, uint64_t deadline
             return result;
         }
     }
-}
-
-/* ---- Claim ---- */
-
-/* The lane whose turn it is: the most urgent that has work, unless one has been passed over for as long as fairness
- * allows; that may be the most urgent itself, while others have their turns. `most` is lowered to what may be claimed
- * before the next one's turn. Each of the other waiting lanes may have its turn first, hence their number is taken off
- * the allowance. */
-static unsigned
-next_lane(wp_pool *pool, uint32_t *most)
-{
-    uint32_t ready = wp_load_relaxed(&pool->ready);
-    unsigned urgent = (unsigned)__builtin_ctz(ready);
-    uint32_t others = ready & (ready - 1);
-    uint64_t fairness = pool->config.fairness;
-    if (others == 0 || fairness == 0) {
-        return urgent;
-    }
-    uint64_t n_others = (uint64_t)__builtin_popcount(others);
-    uint64_t allowance = fairness > n_others ? fairness - n_others : 1;
-    unsigned starved = urgent;
-    uint64_t longest = 0;
-    for (uint32_t rest = ready; rest != 0; rest &= rest - 1) {
-        unsigned lane = (unsigned)__builtin_ctz(rest);
-        if (pool->lanes[lane].passed >= longest) {
-            longest = pool->lanes[lane].passed;
-            starved = lane;
-        }
-    }
-    if (longest >= allowance) {
-        *most = 1;
-        return starved;
-    }
-    *most = allowance - longest < *most ? (uint32_t)(allowance - longest) : *most;
-    return urgent;
-}
-
-static void
-note_passed(wp_pool *pool, unsigned served, uint64_t jobs)
-{
-    pool->lanes[served].passed = 0;
-    uint32_t ready = wp_load_relaxed(&pool->ready) & ~(1u << served);
-    for (; ready != 0; ready &= ready - 1) {
-        pool->lanes[__builtin_ctz(ready)].passed += jobs;
-    }
-}
-
-/* A fair part of what waits, so that the last jobs are spread over all workers. */
-static uint32_t
-fair_part(const wp_pool *pool, const wp_lane *lane)
-{
-    uint64_t part = (lane->waiting + pool->n_workers - 1) / pool->n_workers;
-    return part < UINT32_MAX ? (uint32_t)part : UINT32_MAX;
-}
-
-static uint32_t
-smaller(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
-/* The range is RUNNING from the first claim on. One that was cancelled has no spans, because both happen under the
- * lock. */
-wp_span
-wp_claim_units(wp_lane *lane, uint64_t ticket, uint32_t count)
-{
-    wp_span *span = wp_ring_at(&lane->ring, ticket);
-    wp_span part = *span;
-    part.end = part.begin + smaller(count, part.end - part.begin);
-    if (part.end == span->end) {
-        wp_ring_remove(&lane->ring, ticket);
-    } else {
-        span->begin = part.end;
-    }
-    lane->waiting -= part.end - part.begin;
-    wp_job_take(part.job, WP_RUNNING);
-    return part;
-}
-
-static uint32_t
-units_to_claim(const wp_pool *pool, const wp_lane *lane, const wp_span *span, uint32_t most)
-{
-    const wp_group *group = ((const wp_range *)(const void *)span->job)->group;
-    if (group->always_most) {
-        return smaller(group->most_claimed, most);
-    }
-    uint32_t by_pace = wp_pace_claim(group->pace, span->job->class->claim_ns, group->most_claimed);
-    return smaller(smaller(by_pace, fair_part(pool, lane)), most);
-}
-
-static size_t
-claim_jobs(wp_pool *pool, wp_worker *worker, wp_lane *lane, uint32_t most)
-{
-    size_t n = 0;
-    uint32_t limit = 1;
-    for (wp_span *first = wp_ring_front(&lane->ring); first != NULL; first = wp_ring_front(&lane->ring)) {
-        if (first->job->flags & WP_JOB_IS_RANGE) {
-            if (n == 0) {
-                uint32_t count = units_to_claim(pool, lane, first, most);
-                worker->claimed[n++] = wp_claim_units(lane, lane->ring.head, count);
-            }
-            break;
-        }
-        if (n == 0) {
-            uint32_t by_pace = wp_pace_claim(&lane->pace, first->job->class->claim_ns, WP_MOST_CLAIMED);
-            limit = lane->capacity == 0 ? 1 : smaller(smaller(by_pace, fair_part(pool, lane)), most);
-        }
-        worker->claimed[n++] = *first;
-        wp_ring_pop_front(&lane->ring);
-        lane->waiting--;
-        if (n == limit) {
-            break;
-        }
-    }
-    return n;
-}
-
-bool
-wp_claim(wp_pool *pool, wp_worker *worker)
-{
-    if (wp_load_relaxed(&pool->ready) == 0) {
-        return false;
-    }
-    uint32_t most = UINT32_MAX;
-    unsigned index = next_lane(pool, &most);
-    wp_lane *lane = &pool->lanes[index];
-    uint64_t before = lane->waiting;
-    worker->n_claimed = claim_jobs(pool, worker, lane, most);
-    worker->lane = index;
-    worker->has_claim = true;
-    lane->running++;
-    note_passed(pool, index, before - lane->waiting);
-    wp_lane_refresh(pool, index);
-    return true;
-}
-
-/* A plain job that was cancelled after it was claimed is none of the lane's any more: the worker keeps it and drops it.
- * One that is cancelled after this finds its place in the lane and leaves it. */
-static bool
-may_give_back(wp_job *job)
-{
-    return (job->flags & WP_JOB_IS_RANGE) || wp_job_state(job) == WP_PENDING;
-}
-
-/* What cannot be given back, for that or for want of memory, stays in the claim: the worker does it. */
-void
-wp_claim_give_back(wp_worker *worker, size_t first)
-{
-    wp_pool *pool = worker->pool;
-    wp_lane *lane = &pool->lanes[worker->lane];
-    wp_errands errands = {0};
-    wp_lock_take(&pool->lock);
-    size_t n_kept = 0;
-    for (size_t i = worker->n_claimed; i > first; i--) {
-        const wp_span span = worker->claimed[i - 1];
-        if (may_give_back(span.job) && wp_ring_push_front(&lane->ring, span) == 0) {
-            lane->waiting += span.end - span.begin;
-        } else {
-            worker->claimed[worker->n_claimed - ++n_kept] = span;
-        }
-    }
-    memmove(&worker->claimed[first], &worker->claimed[worker->n_claimed - n_kept], n_kept * sizeof(wp_span));
-    worker->n_claimed = first + n_kept;
-    wp_lane_refresh(pool, worker->lane);
-    wp_call_help(pool, &errands);
-    wp_lock_give(&pool->lock);
-    wp_errands_run(pool, &errands);
 }
 
 /* ---- Begin and end ---- */

@@ -144,8 +144,10 @@ wp_range_run_here(wp_range *range, uint32_t most)
     if (part.begin == part.end) {
         return 0;
     }
+    wp_stretch units;
+    wp_stretch_set(&units, part.begin, part.end);
     uint64_t begin = wp_clock();
-    uint32_t done = range->job.class->run_range(&range->job, part.begin, part.end, NULL);
+    uint32_t done = range->job.class->run_range(&range->job, &units, NULL);
     count_here(range, begin, done);
     wp_range_done(range, done);
     return done;
@@ -161,6 +163,7 @@ wp_range_cancel(wp_range *range)
     wp_lane *lane = &pool->lanes[job->lane];
     uint32_t removed = (uint32_t)wp_ring_remove_all(&lane->ring, job);
     lane->waiting -= removed;
+    removed += wp_claims_take_units(pool, job);
     if (removed > 0) {
         wp_job_take(job, WP_CANCELLED);
         wp_count(&pool->outside->lanes[job->lane].ended[WP_CANCELLED], removed);

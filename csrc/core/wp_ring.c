@@ -85,23 +85,23 @@ grow(wp_ring *ring)
     return 0;
 }
 
-static int
-make_room(wp_ring *ring)
+int
+wp_ring_reserve(wp_ring *ring, uint64_t pushes)
 {
-    if (ring->tail - ring->head < ring->size) {
-        return 0;
+    while (ring->size - (ring->tail - ring->head) < pushes) {
+        if (ring->holes > 0 && ring->holes >= ring->size / 2) {
+            close_holes(ring);
+        } else if (grow(ring) < 0) {
+            return -1;
+        }
     }
-    if (ring->size > 0 && ring->holes >= ring->size / 2) {
-        close_holes(ring);
-        return 0;
-    }
-    return grow(ring);
+    return 0;
 }
 
 int
 wp_ring_push_back(wp_ring *ring, wp_span span)
 {
-    if (make_room(ring) < 0) {
+    if (wp_ring_reserve(ring, 1) < 0) {
         return -1;
     }
     renumber(span, WP_NO_TICKET, ring->tail);
@@ -112,7 +112,7 @@ wp_ring_push_back(wp_ring *ring, wp_span span)
 int
 wp_ring_push_front(wp_ring *ring, wp_span span)
 {
-    if (make_room(ring) < 0) {
+    if (wp_ring_reserve(ring, 1) < 0) {
         return -1;
     }
     ring->head--;
@@ -161,6 +161,17 @@ void
 wp_ring_remove(wp_ring *ring, uint64_t ticket)
 {
     make_hole(ring, ticket);
+}
+
+uint64_t
+wp_ring_find(wp_ring *ring, const struct wp_job *job)
+{
+    for (uint64_t at = ring->head; at != ring->tail; at++) {
+        if (slot(ring, at)->job == job) {
+            return at;
+        }
+    }
+    return WP_NO_TICKET;
 }
 
 uint64_t

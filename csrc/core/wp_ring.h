@@ -44,6 +44,9 @@ wp_ring_is_empty(const wp_ring *ring)
     return ring->tail - ring->head == ring->holes;
 }
 
+/* Makes room for so many pushes that cannot fail. 0, or -1 without memory. */
+int wp_ring_reserve(wp_ring *ring, uint64_t pushes);
+
 /* Adds a span at the end or the beginning; its job's ticket becomes the position unless it names another span already.
  * 0, or -1 without memory. */
 int wp_ring_push_back(wp_ring *ring, wp_span span);
@@ -60,6 +63,9 @@ wp_span *wp_ring_at(wp_ring *ring, uint64_t ticket);
 
 /* Makes a hole of the span at a ticket, and the ticket WP_NO_TICKET. */
 void wp_ring_remove(wp_ring *ring, uint64_t ticket);
+
+/* The position of the first span of a job, looking through the whole ring; WP_NO_TICKET if it has none. */
+uint64_t wp_ring_find(wp_ring *ring, const struct wp_job *job);
 
 /* Makes holes of all spans of a job, looking through the whole ring; returns how many units of work they held. */
 uint64_t wp_ring_remove_all(wp_ring *ring, const struct wp_job *job);

@@ -198,27 +198,43 @@ count_units(work *w, wp_job *job, uint32_t done)
     }
 }
 
-/* A range is always claimed alone. */
+/* A range is always claimed alone, with a reference to it. What it leaves because it is wanted elsewhere goes back; if
+ * that fails for want of memory it goes on here. */
 static void
 run_range(work *w)
 {
     wp_worker *self = w->self;
-    wp_span *span = &self->claimed[0];
-    wp_job *job = span->job;
+    wp_job *job = self->claimed[0].job;
     change_class(w, job->class);
     wp_tally_started(self->tally, job, w->now);
-    while (self->n_claimed > 0) {
+    while (wp_stretch_left(&self->stretch) > 0) {
         wp_worker_set_current(self, job);
-        uint32_t done = job->class->run_range(job, span->begin, span->end, self);
+        uint32_t done = job->class->run_range(job, &self->stretch, self);
         wp_worker_set_current(self, NULL);
         count_units(w, job, done);
-        span->begin += done;
-        if (span->begin == span->end) {
-            self->n_claimed = 0;
-        } else {
-            wp_claim_give_back(self, 0); /* If that fails for want of memory, the loop does them here. */
+        if (wp_stretch_left(&self->stretch) > 0) {
+            wp_claim_give_back(self);
         }
-        wp_range_done((wp_range *)(void *)job, done);
+        if (done > 0) {
+            wp_range_done((wp_range *)(void *)job, done);
+        }
+    }
+    wp_job_unref(job);
+}
+
+static void
+run_jobs(work *w)
+{
+    wp_worker *self = w->self;
+    uint32_t at;
+    uint32_t end;
+    while (wp_stretch_take(&self->stretch, 1, &at, &end)) {
+        wp_job *job = self->claimed[at].job;
+        run_plain(w, job);
+        wp_job_unref(job); /* While the class is entered: it may need that to let go of what the job holds. */
+        if (wp_worker_is_wanted(self) && wp_stretch_left(&self->stretch) > 0) {
+            wp_claim_give_back(self);
+        }
     }
 }
 
@@ -229,19 +245,10 @@ run_claim(wp_worker *self)
     read_clock(&w);
     uint64_t begin = w.now;
     w.since = w.now;
-    if (self->claimed[0].job->flags & WP_JOB_IS_RANGE) {
+    if (self->claims_range) {
         run_range(&w);
-    }
-    for (size_t i = 0; i < self->n_claimed; i++) {
-        if (i > 0 && wp_worker_is_wanted(self)) {
-            wp_claim_give_back(self, i);
-            if (i == self->n_claimed) {
-                break;
-            }
-        }
-        wp_job *job = self->claimed[i].job;
-        run_plain(&w, job);
-        wp_job_unref(job); /* While the class is entered: it may need that to let go of what the job holds. */
+    } else {
+        run_jobs(&w);
     }
     if (w.unmeasured > 0) {
         read_clock(&w);
@@ -372,7 +379,7 @@ initialise(wp_pool *pool, wp_worker *self)
     wp_lock_take(&pool->lock);
     pool->waking = false;
     pool->n_starting++;
-    wp_call_help(pool, &errands);
+    wp_call_help(pool, false, &errands);
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
     return pool->hooks.worker_start(pool->hooks.context, self) == 0;
@@ -405,9 +412,9 @@ work_until_leaving(wp_pool *pool, wp_worker *self)
         if (should_leave(pool)) {
             break;
         }
-        if (wp_claim(pool, self)) {
+        if (wp_claim(pool, self) || wp_claim_from_others(pool, self)) {
             wp_offer_room(pool, self->lane, &errands);
-            wp_call_help(pool, &errands);
+            wp_call_help(pool, wp_stretch_left(&self->stretch) > 1, &errands);
             wp_lock_give(&pool->lock);
             wp_errands_run(pool, &errands);
             errands = (wp_errands){0};
@@ -424,7 +431,7 @@ work_until_leaving(wp_pool *pool, wp_worker *self)
         }
     }
     pool->n_workers--;
-    wp_call_help(pool, &errands); /* Work that this worker leaves to others, who may now be started in its place. */
+    wp_call_help(pool, false, &errands); /* Work that this worker leaves to others, who may now be started in its place. */
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
 }
@@ -471,7 +478,7 @@ wp_worker_after_fork(const wp_pool *pool)
     wp_worker *self = self_worker;
     if (self != NULL && self->pool == pool) {
         self->is_orphan = true;
-        self->n_claimed = 0;
+        wp_stretch_set(&self->stretch, 0, 0);
         wp_store_relaxed(&self->current, wp_worker_job(self)); /* Nobody looks at it here. */
     }
 }
@@ -549,7 +556,7 @@ start_failed(wp_pool *pool, wp_worker *worker)
     pool->waking = false;
     pool->start_again = wp_clock() + START_AGAIN_NS;
     if (pool->idle != NULL) {
-        wp_call_help(pool, &errands);
+        wp_call_help(pool, false, &errands);
     }
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);

@@ -33,7 +33,7 @@ unit_ended(wpy_block *block, uint32_t unit, enum wpy_unit status)
 
 /* ---- Native units ---- */
 
-/* Calls units until one fails or `end`; returns after which unit it stands. */
+/* Calls units until one has failed, or `end`; returns where it stands. */
 static uint32_t
 call_units(wpy_block *block, uint32_t begin, uint32_t end)
 {
@@ -52,19 +52,24 @@ call_units(wpy_block *block, uint32_t begin, uint32_t end)
 }
 
 static uint32_t
-run_native_units(wp_job *job, uint32_t begin, uint32_t end, wp_worker *self)
+run_native_units(wp_job *job, wp_stretch *units, wp_worker *self)
 {
     wpy_block *block = block_of(job);
     uint32_t mean = wp_pace_mean(block->range.group->pace);
     uint32_t step = mean == WP_PACE_UNKNOWN || mean >= 1000 ? 1 : UNITS_BETWEEN_LOOKS;
-    uint32_t at = begin;
-    while (at < end) {
-        at = call_units(block, at, end - at < step ? end : at + step);
-        if (at < end && wp_worker_is_wanted(self)) {
+    uint32_t done = 0;
+    uint32_t at;
+    uint32_t end;
+    while (wp_stretch_take(units, step, &at, &end)) {
+        done += end - at;
+        while (at < end) {
+            at = call_units(block, at, end);
+        }
+        if (wp_worker_is_wanted(self)) {
             break;
         }
     }
-    return at - begin;
+    return done;
 }
 
 static wp_state
@@ -104,7 +109,7 @@ call_unit(wpy_block *block, uint32_t unit)
 
 /* Two threads cannot be in one context at a time, so each claim runs in a copy: it costs no more than a small object. */
 static uint32_t
-run_python_units(wp_job *job, uint32_t begin, uint32_t end, wp_worker *self)
+run_python_units(wp_job *job, wp_stretch *units, wp_worker *self)
 {
     wpy_block *block = block_of(job);
     PyObject *context = PyContext_Copy(block->context);
@@ -112,22 +117,30 @@ run_python_units(wp_job *job, uint32_t begin, uint32_t end, wp_worker *self)
         PyErr_Clear(); /* No memory: the units run in the thread's own context. */
         Py_CLEAR(context);
     }
-    uint32_t at = begin;
-    do {
-        call_unit(block, at++);
-    } while (at < end && !wp_worker_is_wanted(self));
+    uint32_t done = 0;
+    uint32_t at;
+    uint32_t end;
+    while (wp_stretch_take(units, 1, &at, &end)) {
+        call_unit(block, at);
+        done++;
+        if (wp_worker_is_wanted(self)) {
+            break;
+        }
+    }
     if (context != NULL) {
         PyContext_Exit(context);
         Py_DECREF(context);
     }
-    return at - begin;
+    return done;
 }
 
 static wp_state
 run_python_alone(wp_job *job, wp_worker *self)
 {
     wpy_block *block = block_of(job);
-    run_python_units(job, 0, 1, self);
+    wp_stretch alone;
+    wp_stretch_set(&alone, 0, 1);
+    run_python_units(job, &alone, self);
     if (wp_load_relaxed(&block->status[0]) == WPY_UNIT_DONE) {
         return WP_DONE;
     }
@@ -199,7 +212,11 @@ static void
 describe_block(const wp_job *job, char *text, size_t size)
 {
     const wpy_block *block = (const wpy_block *)(const void *)job;
-    PyOS_snprintf(text, size, "a map of a %s function", block->function != NULL ? "native" : "Python");
+    char what[128] = "a map of a Python callable";
+    if (block->function != NULL) {
+        PyOS_snprintf(what, sizeof what, "a map of the native function %.80s", block->function->name_text);
+    }
+    wpy_describe(job, what, text, size);
 }
 
 static const wp_job_class native_block_class = {

@@ -45,9 +45,10 @@ wpy_visit_dict(PyObject *self, visitproc visit, void *arg)
 #elif PY_VERSION_HEX >= 0x030c0000
     return _PyObject_VisitManagedDict(self, visit, arg);
 #else
-    (void)self;
-    (void)visit;
-    (void)arg;
+    PyObject **dict = _PyObject_GetDictPtr(self);
+    if (dict != NULL) {
+        Py_VISIT(*dict);
+    }
     return 0;
 #endif
 }
@@ -60,7 +61,10 @@ wpy_clear_dict(PyObject *self)
 #elif PY_VERSION_HEX >= 0x030c0000
     _PyObject_ClearManagedDict(self);
 #else
-    (void)self;
+    PyObject **dict = _PyObject_GetDictPtr(self);
+    if (dict != NULL) {
+        Py_CLEAR(*dict);
+    }
 #endif
 }
 

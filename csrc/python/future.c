@@ -49,12 +49,13 @@ static const wpy_task_class manual_class = {
     .result = stored_outcome,
     .exception = stored_outcome,
     .free = free_manual,
+    .is_manual = true,
 };
 
 static bool
 is_manual(const wpy_task *task)
 {
-    return wpy_task_class_of(task) == &manual_class;
+    return wpy_task_class_of(task)->is_manual;
 }
 
 /* ---- Life ---- */
@@ -101,19 +102,27 @@ future_init(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(args), PyObject *Py_U
     return 0; /* The base class's would make a Condition. */
 }
 
+/* What an unfinished task holds is the pool's too, so it is alive whatever the collector finds. A task that has ended, or
+ * that no pool will end, is its future's alone, if nobody else holds it. */
+static bool
+is_own(wpy_task *task)
+{
+    return task != NULL && wp_load_relaxed(&task->job.references) == 1 &&
+           (is_manual(task) || wp_job_is_settled(&task->job));
+}
+
 static int
 future_traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(part_of(self)->handle);
     wpy_task *task = part_of(self)->task;
-    wpy_watchers *watchers = task != NULL ? wp_load_acquire(&task->watchers) : NULL;
-    /* What an unfinished task holds is the pool's too, so it is alive whatever the collector finds. A task that has
-     * ended is this future's alone, if nobody else holds it. */
-    if (task != NULL && wp_load_relaxed(&task->job.references) == 1 && wp_job_is_settled(&task->job)) {
+    if (is_own(task)) {
         Py_VISIT(task->outcome);
+        wpy_watchers *watchers = wp_load_acquire(&task->watchers);
         if (watchers != NULL) {
             Py_VISIT(watchers->waiters);
+            Py_VISIT(watchers->callbacks);
         }
     }
     return wpy_visit_dict(self, visit, arg);
@@ -124,10 +133,11 @@ future_clear(PyObject *self)
 {
     wpy_clear_dict(self);
     wpy_task *task = part_of(self)->task;
-    if (task != NULL && wp_load_relaxed(&task->job.references) == 1 && wp_job_is_settled(&task->job)) {
+    if (is_own(task)) {
         wpy_watchers *watchers = wp_load_acquire(&task->watchers);
         if (watchers != NULL) {
             Py_CLEAR(watchers->waiters);
+            Py_CLEAR(watchers->callbacks);
         }
     }
     return 0;
@@ -502,10 +512,13 @@ static PyObject *
 end_manually(PyObject *self, PyObject *outcome, wp_state state)
 {
     wpy_task *task = part_of(self)->task;
+    if (!is_manual(task)) {
+        return invalid_state(self);
+    }
     wp_job_take(&task->job, WP_RUNNING);
     /* One thread alone may write the outcome: who finds the place empty. */
     PyObject *expected = NULL;
-    if (!is_manual(task) || wp_job_state(&task->job) != WP_RUNNING ||
+    if (wp_job_state(&task->job) != WP_RUNNING ||
         !__atomic_compare_exchange_n(&task->outcome, &expected, outcome, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
         return invalid_state(self);
     }

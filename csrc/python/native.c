@@ -233,8 +233,9 @@ function_new(wpy_home *home, const native_args *args)
     function->home = home;
     memcpy(&function->address, &address, sizeof address);
     function->name = Py_NewRef(args->name);
+    function->name_text = PyUnicode_AsUTF8(args->name);
     function->keep_alive = Py_NewRef(args->keep_alive);
-    if (parse_signature(home, args->signature, function) < 0 ||
+    if (function->name_text == NULL || parse_signature(home, args->signature, function) < 0 ||
         prepare_call(home, function, args->force_libffi != 0) < 0 || parse_raises(args->raises, function, home) < 0) {
         wpy_function_unref(function);
         return NULL;

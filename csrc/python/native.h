@@ -24,6 +24,7 @@ typedef struct wpy_function {
     bool has_pointers;    /* A parameter may hold a buffer. */
     size_t n_arguments;   /* Parameters that the caller gives. */
     PyObject *name;       /* str, for messages. */
+    const char *name_text; /* The same in UTF-8, kept by it, for threads that are not attached. */
     PyObject *keep_alive; /* What owns the code, or NULL. */
     wp_pace pace;         /* How long calls take, as measured by the pool. */
 } wpy_function;

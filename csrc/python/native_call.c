@@ -168,10 +168,9 @@ static void
 describe(const wp_job *job, char *text, size_t size)
 {
     const native_call *call = (const native_call *)(const void *)job;
-    /* The name is a Python object, which only an attached thread may read. */
-    char signature[128];
-    wp_signature_format(call->function->signature, signature, sizeof signature);
-    PyOS_snprintf(text, size, "a native function: %s", signature);
+    char what[128];
+    PyOS_snprintf(what, sizeof what, "the native function %.100s", call->function->name_text);
+    wpy_describe(job, what, text, size);
 }
 
 static const wpy_task_class native_class = {

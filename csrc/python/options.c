@@ -48,6 +48,7 @@ wpy_options_fill_extra(const wpy_options *options, wpy_extra *extra, wp_results 
     extra->core.queue_timeout = options->queue_timeout;
     extra->core.run_timeout = options->run_timeout;
     extra->label = Py_XNewRef(options->label);
+    extra->label_text = options->label_text;
     extra->token = Py_XNewRef(options->token);
     if (options->token != NULL) {
         extra->core.token = wpy_token_core(options->token);

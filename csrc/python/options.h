@@ -12,6 +12,7 @@ typedef struct wpy_options {
     enum wpy_on_full on_full;
     PyObject *token;         /* A CancelToken, or NULL. */
     PyObject *label;         /* A str, or NULL. */
+    const char *label_text;  /* The label in UTF-8, kept by it. */
     uint64_t submit_timeout; /* ns, or WP_FOREVER; likewise the next two. */
     uint64_t queue_timeout;
     uint64_t run_timeout;

@@ -371,7 +371,12 @@ override_label(PyObject *label, wpy_options *options)
         PyErr_Format(PyExc_TypeError, "label must be a str or None, not %.100s", Py_TYPE(label)->tp_name);
         return -1;
     }
+    const char *text = PyUnicode_AsUTF8(label);
+    if (text == NULL) {
+        return -1;
+    }
     Py_XSETREF(options->label, Py_NewRef(label));
+    options->label_text = text;
     return 0;
 }
 

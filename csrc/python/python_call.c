@@ -131,8 +131,7 @@ free_call(wpy_task *task)
 static void
 describe(const wp_job *job, char *text, size_t size)
 {
-    (void)job;
-    PyOS_snprintf(text, size, "a Python callable");
+    wpy_describe(job, "a Python callable", text, size);
 }
 
 static const wpy_task_class python_class = {

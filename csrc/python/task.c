@@ -13,6 +13,17 @@ wpy_task_init(wpy_task *task, wpy_home *home, const wpy_task_class *class, unsig
 }
 
 void
+wpy_describe(const wp_job *job, const char *what, char *text, size_t size)
+{
+    const wpy_extra *extra = wpy_extra_of(job);
+    if (extra != NULL && extra->label_text != NULL) {
+        PyOS_snprintf(text, size, "%s, label \"%.100s\"", what, extra->label_text);
+    } else {
+        PyOS_snprintf(text, size, "%s", what);
+    }
+}
+
+void
 wpy_extra_clear(wpy_extra *extra)
 {
     if (extra == NULL) {
@@ -153,6 +164,9 @@ wpy_task_tell(wpy_task *task)
     watchers->told = true;
     PyObject *callbacks = watchers->callbacks;
     PyObject *future = watchers->future;
+    if (wpy_task_class_of(task)->is_manual) {
+        Py_XINCREF(future); /* It was not kept, but whoever ends it has it. */
+    }
     watchers->callbacks = NULL;
     watchers->future = NULL;
     wpy_watchers_give(watchers);
@@ -252,11 +266,16 @@ wpy_task_watch(wpy_task *task, PyObject *future)
         free(made);
         return watchers;
     }
-    /* Kept alive before the notice is asked for: it may come at once, though only as far as the lock. */
-    made->future = Py_NewRef(future);
+    /* Kept alive before the notice is asked for: it may come at once, though only as far as the lock. One that no pool
+     * ends would keep itself. */
+    bool keep = !wpy_task_class_of(task)->is_manual;
+    made->future = keep ? Py_NewRef(future) : future;
     if (!wp_job_ask_for_notice(&task->job)) {
         made->told = true;
-        Py_CLEAR(made->future);
+        made->future = NULL;
+        if (keep) {
+            Py_DECREF(future);
+        }
     }
     wpy_watchers_give(made);
     return made;

@@ -25,7 +25,7 @@ typedef struct wpy_watchers {
     bool told;                    /* Under the lock: the end was told; what comes later is not. */
     PyObject *waiters;            /* Under the lock: a list, or NULL. */
     PyObject *callbacks;          /* Under the lock: a list, or NULL. */
-    PyObject *future;             /* Under the lock: kept alive until the end was told. */
+    PyObject *future;             /* Under the lock: kept alive until the end was told, if a pool will end it; else not. */
     struct wpy_task *task;        /* Constant: whose end. */
     struct wpy_watchers *next_notice; /* While on the home's stack of notices, which then holds a reference to the job. */
 } wpy_watchers;
@@ -50,6 +50,7 @@ typedef struct wpy_task_class {
     /* Lets go of everything and frees the memory. */
     void (*free)(wpy_task *task);
     bool is_native;
+    bool is_manual; /* No pool ends it: it lives in its future. */
 } wpy_task_class;
 
 static inline const wpy_task_class *
@@ -77,8 +78,12 @@ void wpy_task_init(wpy_task *task, wpy_home *home, const wpy_task_class *class, 
 typedef struct wpy_extra {
     wp_extra core;
     PyObject *label; /* Or NULL. */
+    const char *label_text; /* The label in UTF-8, kept by it: for reports by threads that are not attached. */
     PyObject *token; /* The CancelToken whose core the job watches, or NULL. */
 } wpy_extra;
+
+/* One line about a job: what it is, and its label. Any thread, attached or not. */
+void wpy_describe(const wp_job *job, const char *what, char *text, size_t size);
 
 /* Releases what an extra holds; NULL does nothing. Attached. */
 void wpy_extra_clear(wpy_extra *extra);

@@ -310,9 +310,12 @@ typedef struct job_with_extra {
 static gate in_unit;
 
 static uint32_t
-unit_at_gate(wp_job *job, uint32_t begin, uint32_t end, wp_worker *self)
+unit_at_gate(wp_job *job, wp_stretch *units, wp_worker *self)
 {
+    uint32_t begin = 0;
+    uint32_t end = 0;
     (void)self;
+    wp_stretch_take(units, UINT32_MAX, &begin, &end);
     stand_at_gate(job, &in_unit);
     return end - begin;
 }

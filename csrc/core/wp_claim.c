@@ -1,0 +1,299 @@
+/* What a worker takes, and what becomes of the part of it that it has not begun.
+ *
+ * A claim takes several short jobs under one lock. They stay within reach in the worker's stretch (wp_stretch.h): an
+ * idle worker takes over half of another's, more urgent work sends them back to their lane, and whoever cancels all
+ * that waits recalls them first. So a job that turns out long holds up nothing that was claimed with it.
+ */
+#include "wp_internal.h"
+
+#include <string.h>
+
+/* A claim takes at most this part of what may wait in its lane. */
+#define CLAIMS_IN_CAPACITY 16
+
+/* The lane whose turn it is: the most urgent that has work, unless one has been passed over for as long as fairness
+ * allows; that may be the most urgent itself, while others have their turns. `most` is lowered to what may be claimed
+ * before the next one's turn. Each of the other waiting lanes may have its turn first, hence their number is taken off
+ * the allowance. */
+static unsigned
+next_lane(wp_pool *pool, uint32_t *most)
+{
+    uint32_t ready = wp_load_relaxed(&pool->ready);
+    unsigned urgent = (unsigned)__builtin_ctz(ready);
+    uint32_t others = ready & (ready - 1);
+    uint64_t fairness = pool->config.fairness;
+    if (others == 0 || fairness == 0) {
+        return urgent;
+    }
+    uint64_t n_others = (uint64_t)__builtin_popcount(others);
+    uint64_t allowance = fairness > n_others ? fairness - n_others : 1;
+    unsigned starved = urgent;
+    uint64_t longest = 0;
+    for (uint32_t rest = ready; rest != 0; rest &= rest - 1) {
+        unsigned lane = (unsigned)__builtin_ctz(rest);
+        if (pool->lanes[lane].passed >= longest) {
+            longest = pool->lanes[lane].passed;
+            starved = lane;
+        }
+    }
+    if (longest >= allowance) {
+        *most = 1;
+        return starved;
+    }
+    *most = allowance - longest < *most ? (uint32_t)(allowance - longest) : *most;
+    return urgent;
+}
+
+static void
+note_passed(wp_pool *pool, unsigned served, uint64_t jobs)
+{
+    pool->lanes[served].passed = 0;
+    uint32_t ready = wp_load_relaxed(&pool->ready) & ~(1u << served);
+    for (; ready != 0; ready &= ready - 1) {
+        pool->lanes[__builtin_ctz(ready)].passed += jobs;
+    }
+}
+
+/* A fair part of what waits, so that the last jobs are spread over all workers; those that could be started are among
+ * them, so whenever a claim leaves jobs in its stretch there is work left to call another worker for. And only a small
+ * part of what may wait at all, since jobs in stretches have left the line that bounds them. */
+static uint32_t
+fair_part(const wp_pool *pool, const wp_lane *lane)
+{
+    uint64_t part = (lane->waiting + pool->max_workers - 1) / pool->max_workers;
+    uint64_t most = lane->capacity / CLAIMS_IN_CAPACITY > 0 ? lane->capacity / CLAIMS_IN_CAPACITY : 1;
+    part = part < most ? part : most;
+    return part < UINT32_MAX ? (uint32_t)part : UINT32_MAX;
+}
+
+static uint32_t
+smaller(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The range is RUNNING from the first claim on. One that was cancelled has no spans, because both happen under the
+ * lock. */
+wp_span
+wp_claim_units(wp_lane *lane, uint64_t ticket, uint32_t count)
+{
+    wp_span *span = wp_ring_at(&lane->ring, ticket);
+    wp_span part = *span;
+    part.end = part.begin + smaller(count, part.end - part.begin);
+    if (part.end == span->end) {
+        wp_ring_remove(&lane->ring, ticket);
+    } else {
+        span->begin = part.end;
+    }
+    lane->waiting -= part.end - part.begin;
+    wp_job_take(part.job, WP_RUNNING);
+    return part;
+}
+
+static uint32_t
+units_to_claim(const wp_pool *pool, const wp_lane *lane, const wp_span *span, uint32_t most)
+{
+    const wp_group *group = ((const wp_range *)(const void *)span->job)->group;
+    if (group->always_most) {
+        return smaller(group->most_claimed, most);
+    }
+    uint32_t by_pace = wp_pace_claim(group->pace, span->job->class->claim_ns, group->most_claimed);
+    return smaller(smaller(by_pace, fair_part(pool, lane)), most);
+}
+
+/* Takes plain jobs off the front of the lane, as many as one claim should have. */
+static uint32_t
+claim_jobs(wp_pool *pool, wp_worker *worker, wp_lane *lane, uint32_t most)
+{
+    wp_span *first = wp_ring_front(&lane->ring);
+    uint32_t by_pace = wp_pace_claim(&lane->pace, first->job->class->claim_ns, WP_MOST_CLAIMED);
+    uint32_t limit = smaller(smaller(by_pace, fair_part(pool, lane)), most);
+    uint32_t n = 0;
+    while (n < limit && first != NULL && !(first->job->flags & WP_JOB_IS_RANGE)) {
+        worker->claimed[n++] = *first;
+        wp_ring_pop_front(&lane->ring);
+        lane->waiting--;
+        first = wp_ring_front(&lane->ring);
+    }
+    return n;
+}
+
+/* The worker's claim is what stands in `claimed`. Of a range it holds a reference, because others may take all of its
+ * units and end it before the worker has looked at it. */
+static void
+begin_claim(wp_pool *pool, wp_worker *worker, unsigned lane, bool of_range, uint32_t begin, uint32_t end)
+{
+    if (of_range) {
+        wp_job_ref(worker->claimed[0].job);
+    }
+    wp_stretch_set(&worker->stretch, begin, end);
+    worker->lane = lane;
+    worker->has_claim = true;
+    worker->claims_range = of_range;
+    pool->lanes[lane].running++;
+    wp_lane_refresh(pool, lane);
+}
+
+bool
+wp_claim(wp_pool *pool, wp_worker *worker)
+{
+    if (wp_load_relaxed(&pool->ready) == 0) {
+        return false;
+    }
+    uint32_t most = UINT32_MAX;
+    unsigned index = next_lane(pool, &most);
+    wp_lane *lane = &pool->lanes[index];
+    const wp_span *first = wp_ring_front(&lane->ring);
+    if (first->job->flags & WP_JOB_IS_RANGE) {
+        wp_span part = wp_claim_units(lane, lane->ring.head, units_to_claim(pool, lane, first, most));
+        worker->claimed[0] = part;
+        note_passed(pool, index, part.end - part.begin);
+        begin_claim(pool, worker, index, true, part.begin, part.end);
+    } else {
+        uint32_t n = claim_jobs(pool, worker, lane, most);
+        note_passed(pool, index, n);
+        begin_claim(pool, worker, index, false, 0, n);
+    }
+    return true;
+}
+
+/* ---- What was claimed and not begun ---- */
+
+/* Takes over half of what another worker has not begun. */
+static bool
+take_over(wp_pool *pool, wp_worker *self, wp_worker *other)
+{
+    uint32_t left = wp_stretch_left(&other->stretch);
+    const wp_lane *lane = &pool->lanes[other->lane];
+    uint32_t begin;
+    uint32_t end;
+    if (left == 0 || lane->running >= lane->max_running ||
+        !wp_stretch_take_end(&other->stretch, (left + 1) / 2, &begin, &end)) {
+        return false;
+    }
+    if (other->claims_range) {
+        self->claimed[0] = other->claimed[0];
+        begin_claim(pool, self, other->lane, true, begin, end);
+    } else {
+        memcpy(self->claimed, other->claimed + begin, (end - begin) * sizeof(wp_span));
+        begin_claim(pool, self, other->lane, false, 0, end - begin);
+    }
+    return true;
+}
+
+bool
+wp_claim_from_others(wp_pool *pool, wp_worker *self)
+{
+    for (wp_worker *other = pool->workers; other != NULL; other = other->next_worker) {
+        if (other != self && take_over(pool, self, other)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+uint64_t
+wp_claims_hidden(const wp_pool *pool, unsigned lane)
+{
+    uint64_t hidden = 0;
+    for (wp_worker *worker = pool->workers; worker != NULL; worker = worker->next_worker) {
+        hidden += worker->lane == lane ? wp_stretch_left(&worker->stretch) : 0;
+    }
+    return hidden;
+}
+
+uint32_t
+wp_claims_take_units(const wp_pool *pool, const wp_job *range)
+{
+    uint32_t taken = 0;
+    for (wp_worker *worker = pool->workers; worker != NULL; worker = worker->next_worker) {
+        uint32_t begin;
+        uint32_t end;
+        if (worker->claims_range && worker->claimed[0].job == range &&
+            wp_stretch_take_end(&worker->stretch, UINT32_MAX, &begin, &end)) {
+            taken += end - begin;
+        }
+    }
+    return taken;
+}
+
+/* Plain jobs that another has moved out of PENDING since they were claimed: they are no more of the lane's, and are let
+ * go of when the lock has been given back. */
+typedef struct left_over {
+    wp_job *jobs[WP_MOST_CLAIMED];
+    size_t n;
+} left_over;
+
+static void
+put_back_jobs(wp_pool *pool, wp_worker *worker, uint32_t begin, uint32_t end, left_over *dead)
+{
+    wp_lane *lane = &pool->lanes[worker->lane];
+    for (uint32_t i = end; i-- > begin;) {
+        const wp_span span = worker->claimed[i];
+        if (wp_job_state(span.job) == WP_PENDING) {
+            wp_ring_push_front(&lane->ring, span); /* Cannot fail: room was reserved. */
+            lane->waiting++;
+        } else {
+            dead->jobs[dead->n++] = span.job;
+        }
+    }
+}
+
+/* Puts what the worker has not begun back to the front of its lane, lock held. Without memory it stays where it is. */
+static bool
+put_back(wp_pool *pool, wp_worker *worker, left_over *dead)
+{
+    wp_lane *lane = &pool->lanes[worker->lane];
+    uint32_t begin;
+    uint32_t end;
+    if (wp_stretch_left(&worker->stretch) == 0 || wp_ring_reserve(&lane->ring, WP_MOST_CLAIMED) < 0 ||
+        !wp_stretch_take_end(&worker->stretch, UINT32_MAX, &begin, &end)) {
+        return false;
+    }
+    if (worker->claims_range) {
+        wp_ring_push_front(&lane->ring, (wp_span){worker->claimed[0].job, begin, end});
+        lane->waiting += end - begin;
+    } else {
+        put_back_jobs(pool, worker, begin, end, dead);
+    }
+    wp_lane_refresh(pool, worker->lane);
+    return true;
+}
+
+static void
+let_go(const left_over *dead)
+{
+    for (size_t i = 0; i < dead->n; i++) {
+        wp_job_unref(dead->jobs[i]);
+    }
+}
+
+void
+wp_claim_give_back(wp_worker *worker)
+{
+    wp_pool *pool = worker->pool;
+    wp_errands errands = {0};
+    left_over dead = {.n = 0};
+    wp_lock_take(&pool->lock);
+    put_back(pool, worker, &dead);
+    wp_call_help(pool, false, &errands);
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
+    let_go(&dead);
+}
+
+void
+wp_claims_recall(wp_pool *pool)
+{
+    bool found = true;
+    while (found) {
+        left_over dead = {.n = 0};
+        found = false;
+        wp_lock_take(&pool->lock);
+        for (wp_worker *worker = pool->workers; worker != NULL && !found; worker = worker->next_worker) {
+            found = put_back(pool, worker, &dead);
+        }
+        wp_lock_give(&pool->lock);
+        let_go(&dead);
+    }
+}

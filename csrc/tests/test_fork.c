@@ -1,0 +1,406 @@
+/* Forks: a child can use every pool of its parent afresh, whatever state that was in, and knows which jobs it lost; the
+ * parent notices nothing. Each child ends itself, with the number of checks that failed in it.
+ */
+#include "fixture.h"
+
+#include <sys/wait.h>
+
+/* ThreadSanitizer starts no threads in the forked child of a process that had some; everything else is checked. */
+#if defined(__SANITIZE_THREAD__)
+#define NO_THREADS_IN_CHILD 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define NO_THREADS_IN_CHILD 1
+#endif
+#endif
+#ifndef NO_THREADS_IN_CHILD
+#define NO_THREADS_IN_CHILD 0
+#endif
+
+typedef void in_child(void *context);
+
+/* Forks, runs the function in the child, and checks that all went well there. */
+static void
+fork_and_run(in_child *function, void *context)
+{
+    (void)fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        atomic_store(&check_failures, 0);
+        (void)alarm(20);
+        function(context);
+        (void)fflush(stdout);
+        _exit(atomic_load(&check_failures));
+    }
+    int status = -1;
+    while (waitpid(child, &status, 0) < 0) {
+    }
+    CHECK(WIFEXITED(status));
+    CHECK_INT(WEXITSTATUS(status), 0);
+}
+
+static void
+use_pool(wp_pool *pool)
+{
+    if (NO_THREADS_IN_CHILD) {
+        return;
+    }
+    wp_word count = 0;
+    for (int i = 0; i < 100; i++) {
+        post(pool, 0, count_up, &count);
+    }
+    CHECK_INT(drain(pool, soon()), WP_OK);
+    CHECK_INT(wp_load_acquire(&count), 100);
+    CHECK_INT(finish(submit(pool, 0, do_nothing, NULL)), WP_DONE);
+    wait_at_rest(pool);
+    check_sums(pool);
+}
+
+/* ---- In each state ---- */
+
+static void
+use_and_end(void *context)
+{
+    wp_pool *pool = context;
+    CHECK_INT(stats_of(pool).workers, 0);
+    CHECK_INT(stats_of(pool).unfinished, 0);
+    CHECK_INT(drain(pool, 0), WP_OK);
+    use_pool(pool);
+    end_pool(pool);
+}
+
+static void
+test_before_use(void)
+{
+    wp_pool *pool = pool_for(2, 1, WP_UNBOUNDED);
+    fork_and_run(use_and_end, pool);
+    use_pool(pool);
+    end_pool(pool);
+}
+
+static void
+test_at_rest(void)
+{
+    wp_pool *pool = pool_for(2, 1, WP_UNBOUNDED);
+    use_pool(pool);
+    CHECK_INT(finish(submit(pool, 0, do_nothing, NULL)), WP_DONE);
+    wait_at_rest(pool);
+    uint64_t submitted = stats_of(pool).lanes[0].submitted;
+    fork_and_run(use_and_end, pool);
+    CHECK_INT(stats_of(pool).lanes[0].submitted, submitted);
+    use_pool(pool);
+    end_pool(pool);
+}
+
+static void
+check_closed(void *context)
+{
+    wp_pool *pool = context;
+    wp_job *job = wp_function_job(do_nothing, NULL, NULL);
+    CHECK_INT(wp_pool_submit(pool, 0, job, false), WP_CLOSED);
+    wp_job_unref(job);
+    end_pool(pool);
+}
+
+static void
+test_closed(void)
+{
+    wp_pool *pool = pool_for(2, 1, WP_UNBOUNDED);
+    use_pool(pool);
+    wp_pool_close(pool);
+    fork_and_run(check_closed, pool);
+    end_pool(pool);
+}
+
+/* ---- Jobs of before ---- */
+
+typedef struct busy {
+    wp_pool *pool;
+    wp_token *token;
+    gate g;
+    wp_job *running;
+    wp_job *waiting[6];
+} busy;
+
+static wp_job *
+job_with(wp_token *token, uint64_t queue_timeout, uint64_t run_timeout)
+{
+    wp_function_options options = WP_NO_OPTIONS;
+    options.token = token;
+    options.queue_timeout = queue_timeout;
+    options.run_timeout = run_timeout;
+    return wp_function_job(do_nothing, NULL, &options);
+}
+
+static void
+check_jobs_are_lost(void *context)
+{
+    busy *b = context;
+    CHECK(wp_job_is_lost(b->running));
+    CHECK_INT(wp_job_wait(b->running, 0), WP_WAIT_TIMED_OUT);
+    for (int i = 0; i < 6; i++) {
+        CHECK(wp_job_is_lost(b->waiting[i]));
+        CHECK(!wp_job_run_here(b->waiting[i]));
+    }
+    CHECK_INT(stats_of(b->pool).lanes[0].waiting, 0);
+    CHECK_INT(stats_of(b->pool).lanes[0].submitted, 0);
+    use_pool(b->pool);
+    /* Whoever does not know, or cancels a token of theirs, does no harm. */
+    CHECK(wp_job_cancel(b->waiting[0]));
+    CHECK(wp_job_is_settled(b->waiting[0]));
+    wp_token_cancel(b->token);
+    CHECK_INT(wp_job_state(b->waiting[3]), WP_CANCELLED);
+    wp_job_stop(b->running);
+    CHECK_INT(wp_pool_cancel_waiting(b->pool), 0);
+    for (int i = 0; i < 6; i++) {
+        wp_job_unref(b->waiting[i]);
+    }
+    use_pool(b->pool);
+    end_pool(b->pool);
+}
+
+static void
+check_break(void *context)
+{
+    busy *b = context;
+    wp_pool_break(b->pool);
+    CHECK(wp_job_is_lost(b->waiting[0]));
+    end_pool(b->pool);
+}
+
+/* One job runs, others wait, with limits and a token. */
+static void
+test_in_use(void)
+{
+    busy b = {.pool = pool_for(1, 1, WP_UNBOUNDED), .token = wp_token_new(NULL, WP_FOREVER)};
+    b.running = submit(b.pool, 0, stand_at_gate, &b.g);
+    event_wait(&b.g.begun, 1);
+    for (int i = 0; i < 6; i++) {
+        b.waiting[i] = job_with(i >= 3 ? b.token : NULL, i % 2 ? 100000 * MS : WP_FOREVER,
+                                i % 3 == 0 ? WP_FOREVER : 100000 * MS);
+        CHECK_INT(wp_pool_submit(b.pool, 0, b.waiting[i], false), WP_OK);
+    }
+    fork_and_run(check_jobs_are_lost, &b);
+    fork_and_run(check_break, &b);
+    for (int i = 0; i < 6; i++) {
+        CHECK(!wp_job_is_lost(b.waiting[i]));
+        CHECK_INT(wp_job_state(b.waiting[i]), WP_PENDING);
+    }
+    event_set(&b.g.open);
+    CHECK_INT(finish(b.running), WP_DONE);
+    for (int i = 0; i < 6; i++) {
+        CHECK_INT(finish(b.waiting[i]), WP_DONE);
+    }
+    wp_token_unref(b.token);
+    end_pool(b.pool);
+}
+
+/* ---- Limits in the child ---- */
+
+static void
+use_limits(void *context)
+{
+    wp_pool *pool = context;
+    if (!NO_THREADS_IN_CHILD) {
+        gate g = {0};
+        wp_job *first = submit(pool, 0, stand_at_gate, &g);
+        event_wait(&g.begun, 1);
+        wp_job *job = job_with(NULL, MS, WP_FOREVER);
+        CHECK_INT(wp_pool_submit(pool, 0, job, false), WP_OK);
+        CHECK_INT(finish(job), WP_EXPIRED);
+        event_set(&g.open);
+        CHECK_INT(finish(first), WP_DONE);
+    }
+    end_pool(pool);
+}
+
+/* The keeper of the parent is not there; another is started. */
+static void
+test_keeper(void)
+{
+    wp_pool *pool = pool_for(1, 1, 10);
+    wp_job *job = job_with(NULL, 100000 * MS, 100000 * MS);
+    CHECK_INT(wp_pool_submit(pool, 0, job, false), WP_OK);
+    CHECK_INT(finish(job), WP_DONE);
+    fork_and_run(use_limits, pool);
+    end_pool(pool);
+}
+
+/* ---- At any moment ---- */
+
+typedef struct churn {
+    wp_pool *pool;
+    wp_word stop;
+} churn;
+
+static void *
+churn_main(void *argument)
+{
+    churn *c = argument;
+    wp_word count = 0;
+    uint64_t seed = 3;
+    while (!wp_load_acquire(&c->stop)) {
+        wp_job *job = job_with(NULL, check_rand(&seed) % 3 ? WP_FOREVER : 1000 * MS, WP_FOREVER);
+        if (wp_pool_submit(c->pool, 0, job, false) == WP_OK && check_rand(&seed) % 4 == 0) {
+            wp_job_cancel(job);
+        }
+        wp_job_unref(job);
+        post(c->pool, 0, count_up, &count);
+        if (check_rand(&seed) % 64 == 0) {
+            drain(c->pool, soon());
+        }
+    }
+    drain(c->pool, soon());
+    return NULL;
+}
+
+static void
+use_only(void *context)
+{
+    use_pool(context);
+    end_pool(context);
+}
+
+/* The fork comes in the middle of whatever the others do: locks are held, workers on their way, jobs half queued. */
+static void
+test_at_any_moment(void)
+{
+    churn c = {.pool = pool_for(2, 1, WP_UNBOUNDED)};
+    pthread_t threads[2] = {start_thread(churn_main, &c), start_thread(churn_main, &c)};
+    for (int i = 0; i < (IS_SANITIZED ? 10 : 50); i++) {
+        fork_and_run(use_only, c.pool);
+    }
+    wp_store_release(&c.stop, 1);
+    join_thread(threads[0]);
+    join_thread(threads[1]);
+    end_pool(c.pool);
+}
+
+/* ---- Forks by a worker ---- */
+
+typedef struct forker {
+    wp_pool *pool;
+    wp_word after; /* Jobs that ran after the one that forked. */
+    int status;
+    bool returns;
+} forker;
+
+static void
+use_from_job(void *context)
+{
+    use_pool(((forker *)context)->pool);
+}
+
+static int
+fork_in_job(wp_job *job, void *argument)
+{
+    (void)job;
+    fork_and_run(use_from_job, argument);
+    return 0;
+}
+
+static void
+test_by_a_job(void)
+{
+    forker f = {.pool = pool_for(2, 1, WP_UNBOUNDED)};
+    CHECK_INT(finish(submit(f.pool, 0, fork_in_job, &f)), WP_DONE);
+    use_pool(f.pool);
+    end_pool(f.pool);
+}
+
+/* In the child the job returns: then that thread, the only one, ends, and the process with it. It does not go on with
+ * jobs of the parent's. */
+static void
+exit_quietly(void)
+{
+    _exit(0); /* Before the sanitizers, which would tell of all that the child cannot free. */
+}
+
+static int
+fork_and_return(wp_job *job, void *argument)
+{
+    forker *f = argument;
+    (void)job;
+    (void)fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        (void)alarm(20);
+        (void)atexit(exit_quietly);
+        return 0;
+    }
+    while (waitpid(child, &f->status, 0) < 0) {
+    }
+    return 0;
+}
+
+static int
+count_after(wp_job *job, void *argument)
+{
+    forker *f = argument;
+    (void)job;
+    wp_add_acq_rel(&f->after, 1);
+    return 0;
+}
+
+static void
+test_job_returns_in_child(void)
+{
+    forker f = {.pool = pool_for(1, 1, WP_UNBOUNDED), .status = -1};
+    gate g = {0};
+    wp_job *first = submit(f.pool, 0, stand_at_gate, &g);
+    event_wait(&g.begun, 1);
+    wp_job *job = submit(f.pool, 0, fork_and_return, &f);
+    for (int i = 0; i < 10; i++) {
+        post(f.pool, 0, count_after, &f);
+    }
+    event_set(&g.open);
+    CHECK_INT(finish(first), WP_DONE);
+    CHECK_INT(finish(job), WP_DONE);
+    CHECK(WIFEXITED(f.status));
+    CHECK_INT(WEXITSTATUS(f.status), 0);
+    CHECK_INT(drain(f.pool, soon()), WP_OK);
+    CHECK_INT(wp_load_acquire(&f.after), 10);
+    end_pool(f.pool);
+}
+
+/* ---- The host ---- */
+
+static void
+on_forked(void *context)
+{
+    wp_add_acq_rel((wp_word *)context, 1);
+}
+
+static void
+check_told(void *context)
+{
+    CHECK_INT(wp_load_acquire((wp_word *)context), 1);
+}
+
+static void
+test_host_is_told(void)
+{
+    wp_word told = 0;
+    wp_pool_config config = config_for(1, 1, 10);
+    config.hooks = (wp_hooks){.forked = on_forked, .context = &told};
+    wp_pool *pool = wp_pool_new(&config);
+    fork_and_run(check_told, &told);
+    CHECK_INT(wp_load_acquire(&told), 0);
+    end_pool(pool);
+}
+
+int
+main(void)
+{
+    check_time_limit(55);
+    RUN(test_before_use);
+    RUN(test_at_rest);
+    RUN(test_closed);
+    RUN(test_in_use);
+    RUN(test_keeper);
+    RUN(test_at_any_moment);
+    RUN(test_by_a_job);
+    RUN(test_job_returns_in_child);
+    RUN(test_host_is_told);
+    return check_done();
+}
