@@ -349,11 +349,11 @@ def test_exit_with_work_pending(executor_type: Any, run_scenario: RunScenario) -
     done = run_scenario(
         f"""
         from {module} import ThreadPoolExecutor
-        import time
+        import os, time
 
         def job(i):
             time.sleep(0.01)
-            print(i, flush=True)
+            os.write(1, b"%d\\n" % i)
 
         executor = ThreadPoolExecutor(2)
         for i in range(20):
@@ -433,6 +433,7 @@ def test_asyncio_cancellation_reaches_the_future(make: Any) -> None:
             wrapped.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await wrapped
+            await asyncio.sleep(0)  # The loop tells it in a callback.
             assert future.cancelled()
 
     with make(1) as pool:

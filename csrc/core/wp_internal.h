@@ -108,18 +108,30 @@ struct wp_pool {
     wp_lane lanes[]; /* config.n_lanes of them. */
 };
 
-/* ---- wp_queue.c: between submit and claim, and wp_claim.c ---- */
+/* ---- wp_wake.c: calling workers ---- */
 
 /* What to do after the lock was given back: system calls have no place under it. */
 typedef struct wp_errands {
-    wp_worker *call;          /* A worker to be woken. */
-    bool start;               /* A worker to be started; it is counted already. */
-    uint32_t rooms;           /* Lanes, by bit, whose sleepers for room are to be woken, */
-    uint32_t room_count;      /* so many in each. */
-    bool drained;             /* Waiters in wp_pool_drain to be woken. */
+    wp_worker *call;     /* A worker to be woken. */
+    bool start;          /* A worker to be started; it is counted already. */
+    uint32_t rooms;      /* Lanes, by bit, whose sleepers for room are to be woken, */
+    uint32_t room_count; /* so many in each. */
+    bool drained;        /* Waiters in wp_pool_drain to be woken. */
 } wp_errands;
 
 void wp_errands_run(wp_pool *pool, const wp_errands *errands);
+
+/* Under the lock: whether the lane has work to give is looked at anew. */
+void wp_lane_refresh(wp_pool *pool, unsigned lane);
+
+/* Under the lock: one more worker is called or started, if there is work for one in a lane or (`more`) in a claim. */
+void wp_call_help(wp_pool *pool, bool more, wp_errands *errands);
+void wp_leave_idle_list(wp_pool *pool, wp_worker *worker);
+
+/* Under the lock: so many jobs have ended. */
+void wp_report_ended(wp_pool *pool, uint64_t count, wp_errands *errands);
+
+/* ---- wp_room.c: back-pressure ---- */
 
 static inline enum wp_result
 wp_result_of_wait(enum wp_wait_result waited)
@@ -132,40 +144,52 @@ wp_result_of_wait(enum wp_wait_result waited)
 typedef enum wp_result wp_room_sleep(void *context, uint64_t deadline);
 enum wp_result wp_wait_for_room(wp_word *room, wp_token *token, uint64_t deadline, wp_room_sleep *sleep, void *context);
 
-/* All under the lock: whether the lane has work to give; one more worker, if there is work for one in a lane or (`more`)
- * in a claim; sleepers for room, if there is enough to be worth a wake-up, or if there is any; jobs that ended. */
-void wp_lane_refresh(wp_pool *pool, unsigned lane);
-void wp_call_help(wp_pool *pool, bool more, wp_errands *errands);
+/* Under the lock: WP_OK, or why the pool takes no jobs at all. */
+enum wp_result wp_phase_result(const wp_pool *pool);
+
+/* Under the lock: how many more jobs the lane takes. */
+uint64_t wp_room_in(const wp_pool *pool, const wp_lane *lane);
+
+/* Under the lock: sleepers for room in the lane are woken if there is enough to be worth it, or if there is any. */
 void wp_offer_room(wp_pool *pool, unsigned lane, wp_errands *errands);
 void wp_offer_any_room(wp_pool *pool, unsigned lane, wp_errands *errands);
-void wp_report_ended(wp_pool *pool, uint64_t count, wp_errands *errands);
-void wp_leave_idle_list(wp_pool *pool, wp_worker *worker);
+
+/* ---- wp_submit.c ---- */
+
+/* Takes a job off its token and its time limits. */
+void wp_limits_clear(wp_pool *pool, wp_job *job);
+
+/* ---- wp_claim.c ---- */
 
 /* Under the lock: fills the worker's claim from the lane whose turn it is; false if there is no work. */
 bool wp_claim(wp_pool *pool, wp_worker *worker);
 
-/* Under the lock: cuts up to `count` units off the span at a ticket, which is of a range. */
-wp_span wp_claim_units(wp_lane *lane, uint64_t ticket, uint32_t count);
-
 /* Under the lock: claims half of what another worker has claimed and not begun; false if there is no such thing. */
 bool wp_claim_from_others(wp_pool *pool, wp_worker *self);
 
-/* Under the lock: jobs of a lane that are claimed and not begun. */
-uint64_t wp_claims_hidden(const wp_pool *pool, unsigned lane);
+/* Under the lock: cuts up to `count` units off the span at a ticket, which is of a range. */
+wp_span wp_claim_units(wp_lane *lane, uint64_t ticket, uint32_t count);
 
 /* Under the lock: takes the units of a range out of all claims; returns how many. */
 uint32_t wp_claims_take_units(const wp_pool *pool, const wp_job *range);
+
+/* Under the lock: jobs of a lane that are claimed and not begun. */
+uint64_t wp_claims_hidden(const wp_pool *pool, unsigned lane);
 
 /* Puts what the worker, or every worker, claimed and has not begun back to the front of its lane. */
 void wp_claim_give_back(wp_worker *worker);
 void wp_claims_recall(wp_pool *pool);
 
-/* Steps of a job's run, shared by workers and waiters. Begin: false if the job was taken by another. */
+/* ---- wp_outcome.c: how a job begins and ends ---- */
+
+/* False if the job was taken by another. */
 bool wp_job_begin(wp_job *job, uint32_t worker, uint64_t now);
+
+/* The end of a run that has been counted: it is measured and told. */
 void wp_job_finish(wp_job *job, wp_state outcome, uint64_t now);
+
 /* The end of a job that has been counted is told: limits off, outcome visible, result delivered. */
 void wp_job_ended(wp_job *job, wp_state outcome);
-void wp_tally_started(wp_tally *tally, wp_job *job, uint64_t now);
 
 /* A job that left PENDING without running: takes it from its lane, counts it and tells its end. */
 void wp_job_withdraw(wp_job *job, wp_state outcome);
@@ -173,10 +197,25 @@ void wp_job_withdraw(wp_job *job, wp_state outcome);
 /* The time that the job may wait is over: it ends as WP_EXPIRED unless it has begun. A range is cancelled. */
 void wp_job_expire(wp_job *job);
 
+/* This process is a fork, and the job, which is not NEW, was submitted before: it is in no lane and under no watch. */
+bool wp_job_is_of_parent(const wp_job *job);
+
+/* Notes how long the job waited, if that was measured. */
+void wp_tally_started(wp_tally *tally, wp_job *job, uint64_t now);
+
+/* Under the lock: counts jobs that no worker ended. */
+void wp_count_outside(wp_pool *pool, const wp_job *job, wp_state outcome, uint64_t count);
+
+/* Under the lock: takes a plain job that will not be claimed out of its lane; false if it was claimed already. */
+bool wp_leave_ring(wp_pool *pool, wp_job *job);
+
 /* ---- wp_worker.c ---- */
 
 /* Starts a worker that is counted already (n_workers, waking); gives the count back if that fails. 0 or errno. */
 int wp_worker_start(wp_pool *pool);
+
+/* The calling thread as a worker of this pool, or NULL. */
+wp_worker *wp_worker_in(const wp_pool *pool);
 
 /* Makes `job` (or none) the worker's current job, by the worker itself; returns the one before. */
 wp_job *wp_worker_set_current(wp_worker *worker, wp_job *job);

@@ -22,6 +22,13 @@ wp_worker_self(void)
     return self_worker;
 }
 
+wp_worker *
+wp_worker_in(const wp_pool *pool)
+{
+    wp_worker *self = wp_worker_self();
+    return self != NULL && self->pool == pool ? self : NULL;
+}
+
 wp_pool *
 wp_worker_pool(const wp_worker *worker)
 {

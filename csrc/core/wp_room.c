@@ -1,0 +1,188 @@
+/* Back-pressure: whether a lane has room, and who sleeps until it has. */
+#include "wp_internal.h"
+
+/* Room for jobs that take so long together (ns) is worth waking a submitter for: a wake-up costs a few microseconds. */
+#define WORTH_WAKING_NS 1000000u
+
+static uint64_t
+difference(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : 0;
+}
+
+/* Workers to whom a job can be handed: asleep, on their way, or not started yet, less the jobs that are on their way to
+ * those, from whichever lane. */
+static uint64_t
+free_workers(const wp_pool *pool)
+{
+    uint64_t workers = pool->n_idle + (pool->waking ? 1u : 0u) + pool->n_starting;
+    workers += difference(pool->max_workers, pool->n_workers);
+    uint64_t handed = 0;
+    for (unsigned i = 0; i < pool->config.n_lanes; i++) {
+        handed += pool->lanes[i].capacity == 0 ? pool->lanes[i].waiting : 0;
+    }
+    return difference(workers, handed);
+}
+
+/* How many more jobs the lane takes; without a waiting line, as many as can be handed over. */
+uint64_t
+wp_room_in(const wp_pool *pool, const wp_lane *lane)
+{
+    if (lane->capacity > 0) {
+        return difference(lane->capacity, lane->waiting);
+    }
+    uint64_t workers = free_workers(pool);
+    uint64_t allowed = difference(lane->max_running - lane->running, lane->waiting);
+    return workers < allowed ? workers : allowed;
+}
+
+/* Sleepers are woken when half of the line is free, or fewer places that are worth a wake-up by the time that the jobs
+ * take: so a producer that was held up by short jobs comes back to room for many. Not latched: as long as somebody
+ * sleeps, each claim below the mark wakes again. */
+static bool
+is_enough(const wp_lane *lane, uint64_t room)
+{
+    uint32_t mean = wp_load_relaxed(&lane->pace.mean_ns);
+    return lane->waiting <= lane->capacity / 2 || mean == WP_PACE_UNKNOWN || room >= WORTH_WAKING_NS / mean;
+}
+
+static void
+offer_in_lane(wp_pool *pool, unsigned lane, bool any, wp_errands *errands)
+{
+    wp_lane *l = &pool->lanes[lane];
+    uint64_t room = l->blocked > 0 ? wp_room_in(pool, l) : 0;
+    if (room > 0 && (any || is_enough(l, room))) {
+        uint32_t count = room < WP_WAKE_ALL ? (uint32_t)room : WP_WAKE_ALL;
+        wp_add_acq_rel(&l->room, 1);
+        errands->rooms |= 1u << lane;
+        errands->room_count = count > errands->room_count ? count : errands->room_count;
+    }
+}
+
+/* Lanes without a waiting line share the free workers: what is room for one of them is room for all. */
+static void
+offer(wp_pool *pool, unsigned lane, bool any, wp_errands *errands)
+{
+    if (pool->lanes[lane].capacity > 0) {
+        offer_in_lane(pool, lane, any, errands);
+        return;
+    }
+    for (unsigned i = 0; i < pool->config.n_lanes; i++) {
+        if (pool->lanes[i].capacity == 0) {
+            offer_in_lane(pool, i, true, errands);
+        }
+    }
+}
+
+void
+wp_offer_room(wp_pool *pool, unsigned lane, wp_errands *errands)
+{
+    offer(pool, lane, false, errands);
+}
+
+void
+wp_offer_any_room(wp_pool *pool, unsigned lane, wp_errands *errands)
+{
+    offer(pool, lane, true, errands);
+}
+
+enum wp_result
+wp_phase_result(const wp_pool *pool)
+{
+    switch (wp_load_relaxed(&pool->phase)) {
+    case WP_OPEN:
+        return WP_OK;
+    case WP_CLOSING:
+        return WP_CLOSED;
+    default:
+        return WP_BROKEN;
+    }
+}
+
+/* Whether a sleeper for room should stop sleeping. */
+static enum wp_result
+look_for_room(wp_pool *pool, unsigned lane)
+{
+    enum wp_result result = wp_phase_result(pool);
+    if (result == WP_OK && wp_room_in(pool, &pool->lanes[lane]) == 0) {
+        result = WP_FULL;
+    }
+    return result;
+}
+
+/* What sleep_for_room needs to know. */
+typedef struct lane_place {
+    wp_pool *pool;
+    unsigned lane;
+} lane_place;
+
+static enum wp_result
+sleep_for_room(void *context, uint64_t deadline)
+{
+    const lane_place *place = context;
+    wp_pool *pool = place->pool;
+    unsigned lane = place->lane;
+    wp_lane *l = &pool->lanes[lane];
+    wp_lock_take(&pool->lock);
+    enum wp_result result = look_for_room(pool, lane);
+    uint32_t seen = wp_load_relaxed(&l->room);
+    if (result == WP_FULL) {
+        l->blocked++;
+    }
+    wp_lock_give(&pool->lock);
+    if (result != WP_FULL) {
+        return result;
+    }
+    enum wp_result slept = wp_result_of_wait(wp_word_wait(&l->room, seen, deadline));
+    wp_lock_take(&pool->lock);
+    l->blocked--;
+    result = look_for_room(pool, lane); /* There may be some, though not enough for a wake-up. */
+    wp_lock_give(&pool->lock);
+    return result == WP_FULL && slept != WP_OK ? slept : result;
+}
+
+void
+wp_pool_pass_room(wp_pool *pool, unsigned lane)
+{
+    wp_errands errands = {0};
+    wp_lock_take(&pool->lock);
+    wp_offer_any_room(pool, lane, &errands);
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
+}
+
+enum wp_result
+wp_wait_for_room(wp_word *room, wp_token *token, uint64_t deadline, wp_room_sleep *sleep, void *context)
+{
+    wp_watch watch = {.wake = room};
+    uint64_t until = deadline;
+    if (token != NULL) {
+        if (wp_token_is_cancelled(token) || !wp_watch_start(&watch, token)) {
+            return WP_STOPPED;
+        }
+        until = wp_token_deadline(token) < until ? wp_token_deadline(token) : until;
+    }
+    enum wp_result result = WP_FULL;
+    while (result == WP_FULL) {
+        result = sleep(context, until);
+        if (token != NULL && wp_token_is_cancelled(token)) {
+            result = WP_STOPPED;
+        }
+    }
+    if (token != NULL) {
+        wp_watch_stop(&watch, token);
+    }
+    return result;
+}
+
+enum wp_result
+wp_pool_wait_room(wp_pool *pool, unsigned lane, wp_token *token, uint64_t deadline)
+{
+    lane_place place = {pool, lane};
+    enum wp_result result = wp_wait_for_room(&pool->lanes[lane].room, token, deadline, sleep_for_room, &place);
+    if (result != WP_OK) {
+        /* A wake-up that was meant for this thread must not be lost with it. */
+        wp_pool_pass_room(pool, lane);
+    }
+    return result;
+}

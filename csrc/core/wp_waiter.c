@@ -1,0 +1,138 @@
+/* Jobs that are run by a thread that is not there for it: the one that waits for the job, or the submitter itself. */
+#include "wp_internal.h"
+
+wp_job *
+wp_pool_find_waiting(wp_pool *pool, unsigned lane, const wp_results *results, uint64_t depth)
+{
+    wp_job *found = NULL;
+    wp_lock_take(&pool->lock);
+    wp_ring *ring = &pool->lanes[lane].ring;
+    wp_ring_front(ring); /* Passes over holes. */
+    for (uint64_t at = ring->head; at != ring->tail && at - ring->head < depth && found == NULL; at++) {
+        wp_job *job = wp_ring_at(ring, at)->job;
+        if (job != NULL && job->extra != NULL && job->extra->results == results && wp_job_state(job) == WP_PENDING) {
+            found = job;
+            wp_job_ref(found);
+        }
+    }
+    wp_lock_give(&pool->lock);
+    return found;
+}
+
+static wp_state
+run_once(wp_job *job, wp_worker *self, uint64_t *end)
+{
+    const wp_job_class *class = job->class;
+    wp_job *outer = self != NULL ? wp_worker_set_current(self, job) : NULL;
+    if (class->enter != NULL) {
+        class->enter(self);
+    }
+    wp_state outcome = class->run(job, self);
+    *end = wp_clock();
+    if (class->leave != NULL) {
+        class->leave(self);
+    }
+    if (self != NULL) {
+        wp_worker_set_current(self, outer);
+    }
+    return *end >= job->deadline ? WP_TIMED_OUT : outcome;
+}
+
+/* `counted`: it was submitted, so it is among the unfinished. */
+static void
+run_on_caller(wp_job *job, wp_worker *self, uint64_t now, bool counted)
+{
+    wp_pool *pool = job->pool;
+    wp_lane *lane = &pool->lanes[job->lane];
+    wp_errands errands = {0};
+    uint64_t end;
+
+    /* Out of the ring before it runs, which may take long: its place is free, and nobody finds it waiting there. */
+    wp_lock_take(&pool->lock);
+    bool was_waiting = wp_leave_ring(pool, job);
+    wp_offer_room(pool, job->lane, &errands);
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
+    errands = (wp_errands){0};
+
+    wp_state outcome = run_once(job, self, &end);
+
+    wp_lock_take(&pool->lock);
+    wp_tally_started(pool->outside, job, now);
+    wp_histogram_add(&pool->outside->lanes[job->lane].ran, end - now, 1);
+    wp_count_outside(pool, job, outcome, 1);
+    if (counted) {
+        wp_report_ended(pool, 1, &errands);
+    } else {
+        lane->submitted++;
+    }
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
+    wp_job_finish(job, outcome, end);
+    if (was_waiting) {
+        wp_job_unref(job);
+    }
+}
+
+/* A lane that limits how many of its jobs run must not have another run beside them, unless the caller's own job is one
+ * of those: it stands still meanwhile. */
+static bool
+may_run_here(const wp_job *job, const wp_worker *self)
+{
+    bool own = self != NULL && self->has_claim && self->lane == job->lane;
+    return own || job->pool->lanes[job->lane].max_running == UINT32_MAX;
+}
+
+bool
+wp_job_run_here(wp_job *job)
+{
+    wp_worker *self = wp_worker_in(job->pool);
+    if ((job->flags & WP_JOB_IS_RANGE) || wp_job_state(job) != WP_PENDING || wp_job_is_of_parent(job) ||
+        !may_run_here(job, self)) {
+        return false;
+    }
+    uint64_t now = wp_clock();
+    if (!wp_job_begin(job, self != NULL ? self->index : WP_NO_WORKER, now)) {
+        return false;
+    }
+    run_on_caller(job, self, now, true);
+    return true;
+}
+
+/* Hangs a running job that was not submitted on its token. One without time limits has no timer yet. */
+static void
+watch_token(wp_job *job)
+{
+    wp_extra *extra = job->extra;
+    if (extra == NULL || extra->token == NULL) {
+        return;
+    }
+    extra->watch.job = job;
+    if (!wp_watch_start(&extra->watch, extra->token)) {
+        wp_job_ask_to_stop(job);
+    } else if (extra->run_timeout == WP_FOREVER && extra->queue_timeout == WP_FOREVER) {
+        wp_keeper_watch(job->pool, job, wp_token_deadline(extra->token));
+    }
+}
+
+void
+wp_pool_run_here(wp_pool *pool, unsigned lane, wp_job *job)
+{
+    uint64_t now = wp_clock();
+    job->pool = pool;
+    job->lane = (uint8_t)lane;
+    job->epoch = pool->epoch;
+    job->queued_at = now;
+    wp_or_acq_rel(&job->word, (uint32_t)WP_PENDING << WP_JOB_STATE_SHIFT);
+    wp_worker *self = wp_worker_in(pool);
+    if (wp_job_begin(job, self != NULL ? self->index : WP_NO_WORKER, now)) {
+        watch_token(job);
+        run_on_caller(job, self, now, false);
+    }
+}
+
+bool
+wp_job_is_lost(wp_job *job)
+{
+    return wp_job_state(job) == WP_LOST || (job->pool != NULL && !wp_job_is_settled(job) && job->epoch != job->pool->epoch);
+}

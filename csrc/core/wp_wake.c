@@ -1,0 +1,96 @@
+/* Calling workers: which one, when to start another, and what is done once the lock has been given back.
+ *
+ * Functions that decide to wake somebody hold the pool's lock and only note it in wp_errands; the system calls follow
+ * without the lock. The rule of one waking worker at a time is in wp_internal.h.
+ */
+#include "wp_internal.h"
+
+void
+wp_errands_run(wp_pool *pool, const wp_errands *errands)
+{
+    for (uint32_t rooms = errands->rooms; rooms != 0; rooms &= rooms - 1) {
+        wp_word_wake(&pool->lanes[__builtin_ctz(rooms)].room, errands->room_count);
+    }
+    if (errands->drained) {
+        wp_word_wake(&pool->drained, WP_WAKE_ALL);
+    }
+    if (errands->call != NULL) {
+        wp_store_release(&errands->call->signal, 1);
+        wp_word_wake(&errands->call->signal, 1);
+    }
+    if (errands->start && wp_worker_start(pool) != 0) {
+        wp_pool_lose_unserved(pool);
+    }
+}
+
+void
+wp_lane_refresh(wp_pool *pool, unsigned lane)
+{
+    const wp_lane *l = &pool->lanes[lane];
+    uint32_t ready = wp_load_relaxed(&pool->ready);
+    uint32_t bit = 1u << lane;
+    ready = l->waiting > 0 && l->running < l->max_running ? ready | bit : ready & ~bit;
+    wp_store_relaxed(&pool->ready, ready);
+}
+
+void
+wp_leave_idle_list(wp_pool *pool, wp_worker *worker)
+{
+    if (worker->previous_idle != NULL) {
+        worker->previous_idle->next_idle = worker->next_idle;
+    } else {
+        pool->idle = worker->next_idle;
+    }
+    if (worker->next_idle != NULL) {
+        worker->next_idle->previous_idle = worker->previous_idle;
+    }
+    worker->is_idle = false;
+    pool->n_idle--;
+}
+
+/* Without any worker there is no choice but to try: jobs would wait for ever. */
+static bool
+may_start_worker(const wp_pool *pool)
+{
+    return pool->n_workers < pool->max_workers &&
+           (pool->n_workers == 0 || pool->start_again == 0 || wp_clock() >= pool->start_again);
+}
+
+/* Whether there is more to do than the workers that are being initialised will take. */
+static bool
+is_one_wanted(const wp_pool *pool, bool more)
+{
+    uint64_t jobs = more;
+    for (uint32_t ready = wp_load_relaxed(&pool->ready); ready != 0 && jobs <= pool->n_starting; ready &= ready - 1) {
+        jobs += pool->lanes[__builtin_ctz(ready)].waiting;
+    }
+    return jobs > pool->n_starting;
+}
+
+void
+wp_call_help(wp_pool *pool, bool more, wp_errands *errands)
+{
+    if (pool->waking || (!more && wp_load_relaxed(&pool->ready) == 0)) {
+        return;
+    }
+    if (pool->idle != NULL) {
+        errands->call = pool->idle;
+        wp_leave_idle_list(pool, pool->idle);
+        pool->waking = true;
+    } else if (may_start_worker(pool) && is_one_wanted(pool, more)) {
+        pool->n_workers++;
+        pool->n_threads++;
+        errands->start = true;
+        pool->waking = true;
+    }
+}
+
+void
+wp_report_ended(wp_pool *pool, uint64_t count, wp_errands *errands)
+{
+    pool->unfinished -= count;
+    if (pool->unfinished == 0 && pool->drain_waiters > 0) {
+        wp_add_acq_rel(&pool->drained, 1);
+        errands->drained = true;
+    }
+}
