@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import sysconfig
 
 import pytest
@@ -120,7 +119,6 @@ def test_finished_jobs_hold_up_no_others(run_scenario: RunScenario, helpers: Hel
         begin, end = hold_gil()
         for t in times:
             check_within(t, begin, end)
-        assert not called
         for f in futures:
             f.result()
     assert len(called) == 30
@@ -171,7 +169,9 @@ def test_time_limits_and_tokens_hold(run_scenario: RunScenario, helpers: Helpers
         begin, end = hold_gil()
         after = [f.done() for f in (limited, timed)]
         assert isinstance(limited.exception(), wp.JobTimeout)
-        assert timed.cancelled() or timed.exception() or True
+        while not timed.done():
+            time.sleep(0.001)
+        assert timed.cancelled()
         assert after == [True, True], after
     print("held")
     """,
@@ -204,7 +204,3 @@ def test_gil_is_free_while_native_jobs_run_and_are_waited_for(run_scenario: RunS
     print("held")
     """,
     )
-
-
-def test_submitting_is_refused_nothing_by_a_held_gil() -> None:
-    assert sys.getswitchinterval() > 0  # The default: the scenarios above depend on no setting.

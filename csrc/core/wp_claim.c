@@ -82,6 +82,7 @@ wp_claim_units(wp_lane *lane, uint64_t ticket, uint32_t count)
     part.end = part.begin + smaller(count, part.end - part.begin);
     if (part.end == span->end) {
         wp_ring_remove(&lane->ring, ticket);
+        ((wp_range *)(void *)part.job)->spans--;
     } else {
         span->begin = part.end;
     }
@@ -192,6 +193,16 @@ wp_claim_from_others(wp_pool *pool, wp_worker *self)
     return false;
 }
 
+bool
+wp_claims_hide_any(const wp_pool *pool)
+{
+    wp_worker *worker = pool->workers;
+    while (worker != NULL && wp_stretch_left(&worker->stretch) == 0) {
+        worker = worker->next_worker;
+    }
+    return worker != NULL;
+}
+
 uint64_t
 wp_claims_hidden(const wp_pool *pool, unsigned lane)
 {
@@ -252,6 +263,7 @@ put_back(wp_pool *pool, wp_worker *worker, left_over *dead)
     }
     if (worker->claims_range) {
         wp_ring_push_front(&lane->ring, (wp_span){worker->claimed[0].job, begin, end});
+        ((wp_range *)(void *)worker->claimed[0].job)->spans++;
         lane->waiting += end - begin;
     } else {
         put_back_jobs(pool, worker, begin, end, dead);

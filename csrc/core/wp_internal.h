@@ -2,12 +2,13 @@
  *
  * WORDS. A job is one thing to do. A lane is a priority class with its own waiting line. A worker is a thread that runs
  * jobs. A claim is what a worker takes from a lane under one lock: a batch of plain jobs, or a part of a range. The
- * keeper is a thread that fires time limits and attends to the host; it exists only where one is needed.
+ * keeper is a thread that fires time limits, the attendant one that attends to the host; each exists only where it is
+ * needed.
  *
  * LOCKS, in the order in which they may nest (none but the first two ever does):
  *     pool->lock      lanes, idle list, counts, phase. Held for a claim, a submit or a report: tens of nanoseconds.
  *     results->lock   one results queue. Never taken under another lock.
- *     keeper.lock     the heap of time limits. Never taken under another lock.
+ *     side locks      the keeper's heap of time limits, the attendant's start. Never taken under another lock.
  *     tree lock       one token tree (wp_token.h). Never taken under another lock.
  * No lock is held while a class's function or a hook runs.
  *
@@ -19,6 +20,7 @@
 #ifndef WP_INTERNAL_H
 #define WP_INTERNAL_H
 
+#include "wp_attendant.h"
 #include "wp_fork.h"
 #include "wp_keeper.h"
 #include "wp_pool.h"
@@ -59,6 +61,7 @@ struct wp_worker {
     unsigned lane;                         /* Written under the pool's lock: of its claim. */
     bool has_claim;                        /* Worker only: to be reported. */
     bool claims_range;                     /* Written under the pool's lock: its claim is of the range claimed[0]. */
+    uint32_t guest_in;                     /* Worker only: other lanes, by bit, that count it among their running. */
     uint64_t ended;                        /* Worker only: jobs ended and not yet reported. */
     wp_stretch stretch;                    /* What it claimed and has not begun: numbers of `claimed`, or units of the
                                               range that is claimed[0]. */
@@ -105,6 +108,7 @@ struct wp_pool {
     wp_word left;    /* Changes when a thread has left. */
 
     wp_keeper keeper;
+    wp_attendant attendant;
     wp_lane lanes[]; /* config.n_lanes of them. */
 };
 
@@ -173,8 +177,9 @@ wp_span wp_claim_units(wp_lane *lane, uint64_t ticket, uint32_t count);
 /* Under the lock: takes the units of a range out of all claims; returns how many. */
 uint32_t wp_claims_take_units(const wp_pool *pool, const wp_job *range);
 
-/* Under the lock: jobs of a lane that are claimed and not begun. */
+/* Under the lock: jobs of a lane that are claimed and not begun; whether there are any at all. */
 uint64_t wp_claims_hidden(const wp_pool *pool, unsigned lane);
+bool wp_claims_hide_any(const wp_pool *pool);
 
 /* Puts what the worker, or every worker, claimed and has not begun back to the front of its lane. */
 void wp_claim_give_back(wp_worker *worker);
@@ -228,6 +233,9 @@ void wp_worker_unlink(wp_pool *pool, wp_worker *worker);
 void wp_worker_after_fork(const wp_pool *pool);
 
 /* ---- wp_pool.c ---- */
+
+/* A thread that may be the calling one, which cannot join itself but is about to end. */
+void wp_join_or_detach(pthread_t thread);
 
 /* The reference of one of the pool's own threads. */
 void wp_pool_hold(wp_pool *pool);

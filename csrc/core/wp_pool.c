@@ -60,8 +60,8 @@ no_outside:
 }
 
 /* A thread that frees the pool it served cannot join itself; it is about to end anyway. */
-static void
-join_or_detach(pthread_t thread)
+void
+wp_join_or_detach(pthread_t thread)
 {
     if (pthread_equal(thread, pthread_self())) {
         pthread_detach(thread);
@@ -75,7 +75,7 @@ free_retired(wp_worker *worker)
 {
     while (worker != NULL) {
         wp_worker *next = worker->next_worker;
-        join_or_detach(worker->thread);
+        wp_join_or_detach(worker->thread);
         wp_worker_free(worker);
         worker = next;
     }
@@ -89,9 +89,8 @@ pool_free(wp_pool *pool)
     }
     wp_fork_unregister(pool->slot);
     free_retired(pool->retired);
-    if (pool->keeper.started && !pool->keeper.joined) {
-        join_or_detach(pool->keeper.thread);
-    }
+    wp_side_free(&pool->keeper.side);
+    wp_side_free(&pool->attendant.side);
     wp_keeper_free(&pool->keeper);
     for (unsigned i = 0; i < pool->config.n_lanes; i++) {
         wp_ring_free(&pool->lanes[i].ring);
@@ -188,6 +187,14 @@ call_everybody(wp_pool *pool)
     wp_lock_give(&pool->lock);
 }
 
+/* All workers are gone: the other threads leave when they have nothing left to do. */
+static void
+leave_sides(wp_pool *pool)
+{
+    wp_side_leave(&pool->keeper.side);
+    wp_side_leave(&pool->attendant.side);
+}
+
 static void
 enter_phase(wp_pool *pool, enum wp_phase phase)
 {
@@ -199,7 +206,7 @@ enter_phase(wp_pool *pool, enum wp_phase phase)
     wp_lock_give(&pool->lock);
     call_everybody(pool);
     if (no_threads) {
-        wp_keeper_leave(pool);
+        leave_sides(pool);
     }
 }
 
@@ -296,7 +303,7 @@ wp_pool_thread_left(wp_pool *pool, wp_worker *worker)
     wp_lock_give(&pool->lock);
     wp_word_wake(&pool->left, WP_WAKE_ALL);
     if (last) {
-        wp_keeper_leave(pool);
+        leave_sides(pool);
     }
     wp_pool_let_go(pool);
 }
@@ -337,7 +344,10 @@ wp_pool_join(wp_pool *pool, uint64_t deadline)
     pool->retired = NULL;
     wp_lock_give(&pool->lock);
     free_retired(retired);
-    return gone ? wp_keeper_join(pool, deadline) : result;
+    if (gone) {
+        result = wp_side_join(pool, &pool->keeper.side, deadline);
+    }
+    return gone && result == WP_OK ? wp_side_join(pool, &pool->attendant.side, deadline) : result;
 }
 
 void
@@ -347,7 +357,7 @@ wp_pool_resize(wp_pool *pool, uint32_t max_workers)
     wp_lock_take(&pool->lock);
     bool fewer = max_workers < pool->n_workers;
     pool->max_workers = max_workers;
-    wp_call_help(pool, false, &errands);
+    wp_call_help(pool, wp_claims_hide_any(pool), &errands);
     wp_worker *retired = pool->retired;
     pool->retired = NULL;
     wp_lock_give(&pool->lock);
@@ -453,6 +463,7 @@ wp_pool_after_fork(wp_pool *pool)
     wp_tally_clear(pool->outside, pool->config.n_lanes);
     wp_tally_clear(pool->gone, pool->config.n_lanes);
     wp_keeper_init(&pool->keeper);
+    pool->attendant = (wp_attendant){0};
     wp_worker_after_fork(pool);
     if (pool->hooks.forked != NULL) {
         pool->hooks.forked(pool->hooks.context);

@@ -37,10 +37,10 @@ typedef struct wp_hooks {
     void (*worker_stop)(void *context, wp_worker *worker);
     /* On a worker that found nothing to do, before it sleeps. */
     void (*worker_idle)(void *context, wp_worker *worker);
-    /* On the keeper's thread, some time after wp_pool_ask_keeper, and then every few milliseconds until it returns
-     * false: nothing was left to do. */
+    /* On the attendant's thread, some time after wp_pool_ask_attendant, and then every few milliseconds until it has
+     * returned false for a while: nothing was left to do. */
     bool (*attend)(void *context);
-    void (*keeper_stop)(void *context);
+    void (*attendant_stop)(void *context);
     /* In a forked child, for each pool of the parent; only that thread exists. */
     void (*forked)(void *context);
     /* The pool is about to be freed: wp_pool_try_ref has no claim on it any more. */
@@ -115,7 +115,7 @@ bool wp_job_cancel(wp_job *job);
 bool wp_job_stop(wp_job *job);
 
 /* Takes a waiting plain job back and runs it on the calling thread; false if it has begun, or if its lane limits how
- * many may run and the caller is not a worker that runs one of them. */
+ * many may run and the caller is no worker, or one too many. */
 bool wp_job_run_here(wp_job *job);
 
 /* The pool was broken, or the process is a fork and the job's threads are in the parent. */
@@ -146,7 +146,7 @@ bool wp_pool_is_closed(wp_pool *pool);
 bool wp_pool_is_broken(wp_pool *pool);
 
 /* Asks for the `attend` hook. Cheap when it was asked for already. False: there is no thread to do it. */
-bool wp_pool_ask_keeper(wp_pool *pool);
+bool wp_pool_ask_attendant(wp_pool *pool);
 
 /* ---- Workers ---- */
 

@@ -79,13 +79,16 @@ wp_range_init(wp_range *range, const wp_job_class *class, uint32_t units, wp_gro
     wp_store_relaxed(&range->open, units);
     wp_group_ref(group);
     range->group = group;
+    range->spans = 0;
+    range->given_up = false;
 }
 
-/* The last unit is done or given up. The pool's reference goes with it. */
+/* The last unit is done or given up. The pool's reference goes with it. Units that were given up are counted after that
+ * was noted, so it is seen here. */
 static void
 range_ended(wp_range *range)
 {
-    wp_job_ended(&range->job, wp_job_state(&range->job) == WP_CANCELLED ? WP_CANCELLED : WP_DONE);
+    wp_job_ended(&range->job, range->given_up ? WP_CANCELLED : WP_DONE);
     wp_job_unref(&range->job);
 }
 
@@ -101,7 +104,8 @@ wp_range_done(wp_range *range, uint32_t units)
     wp_group_unref(group);
 }
 
-/* The units that are left of the range's span, up to `most`, taken out of the lane; an empty span if none waits. */
+/* What is left of one of the range's spans, up to `most` units, taken out of the lane; an empty span if none waits. A
+ * range of which parts were put back has spans beside the one that its ticket names. */
 static wp_span
 take_units(wp_range *range, uint32_t most)
 {
@@ -110,8 +114,11 @@ take_units(wp_range *range, uint32_t most)
     wp_span part = {job, 0, 0};
     wp_errands errands = {0};
     wp_lock_take(&pool->lock);
-    if (job->ticket != WP_NO_TICKET) {
+    if (range->spans > 0 && !wp_job_is_of_parent(job)) {
         wp_lane *lane = &pool->lanes[job->lane];
+        if (job->ticket == WP_NO_TICKET) {
+            job->ticket = wp_ring_find(&lane->ring, job);
+        }
         part = wp_claim_units(lane, job->ticket, most);
         wp_lane_refresh(pool, job->lane);
         wp_offer_room(pool, job->lane, &errands);
@@ -164,11 +171,13 @@ wp_range_cancel(wp_range *range)
     uint32_t removed = (uint32_t)wp_ring_remove_all(&lane->ring, job);
     lane->waiting -= removed;
     removed += wp_claims_take_units(pool, job);
+    range->spans = 0;
     if (removed > 0) {
+        range->given_up = true;
         wp_job_take(job, WP_CANCELLED);
         wp_count(&pool->outside->lanes[job->lane].ended[WP_CANCELLED], removed);
         wp_lane_refresh(pool, job->lane);
-        wp_offer_room(pool, job->lane, &errands);
+        wp_offer_any_room(pool, job->lane, &errands);
         wp_report_ended(pool, removed, &errands);
     }
     wp_lock_give(&pool->lock);

@@ -46,7 +46,7 @@ typedef struct wp_range {
     wp_word open;    /* Units neither done nor given up. */
     wp_group *group; /* Constant; a reference. */
     uint32_t spans;  /* Pool's lock: how many of its spans wait. */
-    bool given_up;   /* Pool's lock: it was cancelled, so that nothing is put back. */
+    bool given_up;   /* Pool's lock: some units will not be done, because it was cancelled. */
 } wp_range;
 
 void wp_range_init(wp_range *range, const wp_job_class *class, uint32_t units, wp_group *group, wp_extra *extra);

@@ -39,6 +39,9 @@ enqueue(wp_pool *pool, unsigned lane, wp_job *job, bool over)
     if (wp_ring_push_back(&l->ring, (wp_span){job, 0, units}) < 0) {
         return WP_NO_MEMORY;
     }
+    if (job->flags & WP_JOB_IS_RANGE) {
+        ((wp_range *)(void *)job)->spans = 1;
+    }
     wp_or_acq_rel(&job->word, (uint32_t)WP_PENDING << WP_JOB_STATE_SHIFT);
     l->waiting += units;
     l->submitted += units;

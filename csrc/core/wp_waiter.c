@@ -74,29 +74,69 @@ run_on_caller(wp_job *job, wp_worker *self, uint64_t now, bool counted)
     }
 }
 
-/* A lane that limits how many of its jobs run must not have another run beside them, unless the caller's own job is one
- * of those: it stands still meanwhile. */
+/* Whether the caller may run a job of this lane. One that limits how many of its jobs run must not have another run
+ * beside them, unless the caller runs one of those, which stands still meanwhile. Another worker is a guest if there is
+ * a place for it: it counts among the running until leave_as_guest. Other threads are never: what they run might wait
+ * for more jobs of the lane. */
 static bool
-may_run_here(const wp_job *job, const wp_worker *self)
+may_run_here(wp_pool *pool, unsigned lane, wp_worker *self, bool *is_guest)
 {
-    bool own = self != NULL && self->has_claim && self->lane == job->lane;
-    return own || job->pool->lanes[job->lane].max_running == UINT32_MAX;
+    wp_lane *l = &pool->lanes[lane];
+    uint32_t bit = 1u << lane;
+    if (l->max_running == UINT32_MAX) {
+        return true;
+    }
+    if (self == NULL) {
+        return false;
+    }
+    if ((self->has_claim && self->lane == lane) || (self->guest_in & bit)) {
+        return true;
+    }
+    wp_lock_take(&pool->lock);
+    *is_guest = l->running < l->max_running;
+    if (*is_guest) {
+        l->running++;
+        wp_lane_refresh(pool, lane);
+        self->guest_in |= bit;
+    }
+    wp_lock_give(&pool->lock);
+    return *is_guest;
+}
+
+static void
+leave_as_guest(wp_pool *pool, unsigned lane, wp_worker *self)
+{
+    wp_errands errands = {0};
+    wp_lock_take(&pool->lock);
+    self->guest_in &= ~(1u << lane);
+    pool->lanes[lane].running--;
+    wp_lane_refresh(pool, lane);
+    wp_offer_room(pool, lane, &errands);
+    wp_call_help(pool, false, &errands);
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
 }
 
 bool
 wp_job_run_here(wp_job *job)
 {
-    wp_worker *self = wp_worker_in(job->pool);
+    wp_pool *pool = job->pool;
+    unsigned lane = job->lane;
+    wp_worker *self = wp_worker_in(pool);
+    bool is_guest = false;
     if ((job->flags & WP_JOB_IS_RANGE) || wp_job_state(job) != WP_PENDING || wp_job_is_of_parent(job) ||
-        !may_run_here(job, self)) {
+        !may_run_here(pool, lane, self, &is_guest)) {
         return false;
     }
     uint64_t now = wp_clock();
-    if (!wp_job_begin(job, self != NULL ? self->index : WP_NO_WORKER, now)) {
-        return false;
+    bool begun = wp_job_begin(job, self != NULL ? self->index : WP_NO_WORKER, now);
+    if (begun) {
+        run_on_caller(job, self, now, true);
     }
-    run_on_caller(job, self, now, true);
-    return true;
+    if (is_guest) {
+        leave_as_guest(pool, lane, self);
+    }
+    return begun;
 }
 
 /* Hangs a running job that was not submitted on its token. One without time limits has no timer yet. */

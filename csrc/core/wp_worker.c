@@ -286,10 +286,17 @@ report(wp_pool *pool, wp_worker *self, wp_errands *errands)
 }
 
 static bool
+is_surplus(const wp_pool *pool)
+{
+    return pool->n_workers > pool->max_workers;
+}
+
+/* For a worker that found nothing to do. */
+static bool
 should_leave(const wp_pool *pool)
 {
     bool closing = wp_load_relaxed(&pool->phase) != WP_OPEN;
-    return pool->n_workers > pool->max_workers || (closing && wp_load_relaxed(&pool->ready) == 0);
+    return is_surplus(pool) || (closing && wp_load_relaxed(&pool->ready) == 0);
 }
 
 static void
@@ -416,7 +423,7 @@ work_until_leaving(wp_pool *pool, wp_worker *self)
             return;
         }
         report(pool, self, &errands);
-        if (should_leave(pool)) {
+        if (is_surplus(pool)) {
             break;
         }
         if (wp_claim(pool, self) || wp_claim_from_others(pool, self)) {
@@ -428,6 +435,8 @@ work_until_leaving(wp_pool *pool, wp_worker *self)
             run_claim(self);
             rested = false;
             wp_lock_take(&pool->lock);
+        } else if (should_leave(pool)) {
+            break;
         } else if (!rested) {
             rested = true;
             idle_moment(pool, self, &errands);

@@ -128,7 +128,7 @@ has_notices(wpy_home *home)
 }
 
 /* A worker that has nothing else to do tells what is to be told; what is only to be released can wait for the next call
- * into the module, or for the keeper. */
+ * into the module, or for the attendant. */
 static void
 on_worker_idle(void *pointer, wp_worker *worker)
 {
@@ -151,7 +151,7 @@ wpy_leave_native(wp_worker *self)
         return;
     }
     if (wp_pool_has_work(pool)) {
-        wp_pool_ask_keeper(pool); /* Waiting for the GIL here would keep native jobs waiting. */
+        wp_pool_ask_attendant(pool); /* Waiting for the GIL here would keep native jobs waiting. */
     } else {
         on_worker_idle(wp_pool_hook_context(pool), self);
     }
@@ -165,24 +165,24 @@ on_attend(void *pointer)
     if (!has_notices(home) && wp_load_acquire(&home->trash) == NULL) {
         return false;
     }
-    if (context->keeper_state == NULL) {
-        context->keeper_state = PyThreadState_New(home->interpreter);
-        if (context->keeper_state == NULL) {
+    if (context->attendant_state == NULL) {
+        context->attendant_state = PyThreadState_New(home->interpreter);
+        if (context->attendant_state == NULL) {
             return true; /* No memory now; the core asks again. */
         }
     }
-    PyEval_RestoreThread(context->keeper_state);
+    PyEval_RestoreThread(context->attendant_state);
     attend(home);
     PyEval_SaveThread();
     return true;
 }
 
 static void
-on_keeper_stop(void *pointer)
+on_attendant_stop(void *pointer)
 {
     wpy_context *context = pointer;
-    drop_thread_state(context->keeper_state);
-    context->keeper_state = NULL;
+    drop_thread_state(context->attendant_state);
+    context->attendant_state = NULL;
 }
 
 /* In a forked child the interpreter has deleted the thread states of all threads but this one. */
@@ -191,7 +191,7 @@ on_forked(void *pointer)
 {
     wpy_context *context = pointer;
     wpy_home *home = context->home;
-    context->keeper_state = NULL;
+    context->attendant_state = NULL;
     wp_store_relaxed(&home->lock.word, WP_LOCK_FREE);
     wp_store_relaxed(&home->notices, NULL);
     wp_store_relaxed(&home->trash, NULL);
@@ -289,7 +289,7 @@ wpy_context_new(wpy_home *home, const wp_pool_config *config, PyObject *lane_nam
         .worker_stop = on_worker_stop,
         .worker_idle = on_worker_idle,
         .attend = on_attend,
-        .keeper_stop = on_keeper_stop,
+        .attendant_stop = on_attendant_stop,
         .forked = on_forked,
         .unlisted = on_unlisted,
         .freed = on_freed,

@@ -15,7 +15,7 @@ typedef struct wpy_context {
     wpy_trash trash;  /* First: how the context is released once the pool is freed. */
     wpy_home *home;   /* A reference. */
     wp_pool *pool;    /* The pool that holds this context; no reference. NULL until the pool is made. */
-    PyThreadState *keeper_state; /* Keeper's thread only. */
+    PyThreadState *attendant_state; /* Attendant's thread only. */
     PyObject *lane_names;        /* Constant: a tuple of str. */
     PyObject *thread_name;       /* Constant: a str, what workers' names begin with. */
     PyObject *initializer;       /* Constant; or NULL. */

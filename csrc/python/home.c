@@ -87,7 +87,7 @@ wpy_throw_away(wpy_home *home, wpy_trash *trash, wp_pool *pool)
         trash->next = top;
     } while (!wp_cas_weak_acq_rel(&home->trash, &top, trash));
     if (top == NULL && pool != NULL) {
-        wp_pool_ask_keeper(pool); /* Whoever pushed onto an empty stack asks; the others are covered by that. */
+        wp_pool_ask_attendant(pool); /* Whoever pushed onto an empty stack asks; the others are covered by that. */
     }
 }
 

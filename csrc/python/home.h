@@ -89,7 +89,7 @@ wpy_home_of_module(PyObject *module)
 }
 
 /* Any thread: releases `trash` now if the thread is attached to this home's interpreter, else leaves it to one that is.
- * `pool` is asked for its keeper in that case, and may be NULL where an attached thread is sure to come by. */
+ * `pool` is asked for its attendant in that case, and may be NULL where an attached thread is sure to come by. */
 void wpy_throw_away(wpy_home *home, wpy_trash *trash, wp_pool *pool);
 
 /* The same for a job whose last reference is gone. */

@@ -179,7 +179,7 @@ wpy_task_tell(wpy_task *task)
 }
 
 /* A thread that is not attached leaves the telling to one that is: to itself at the end of its claim (wpy_leave_native),
- * or to the keeper. */
+ * or to the attendant. */
 void
 wpy_task_notify(wp_job *job)
 {
@@ -200,7 +200,7 @@ wpy_task_notify(wp_job *job)
         notice->next_notice = top;
     } while (!wp_cas_weak_acq_rel(&task->home->notices, &top, notice));
     if (wp_worker_self() == NULL) {
-        wp_pool_ask_keeper(job->pool);
+        wp_pool_ask_attendant(job->pool);
     }
 }
 

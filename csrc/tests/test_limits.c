@@ -34,9 +34,9 @@ occupy(wp_pool *pool, gate *g)
 static uint32_t
 watched(wp_pool *pool)
 {
-    wp_lock_take(&pool->keeper.lock);
+    wp_lock_take(&pool->keeper.side.lock);
     uint32_t members = pool->keeper.members;
-    wp_lock_give(&pool->keeper.lock);
+    wp_lock_give(&pool->keeper.side.lock);
     return members;
 }
 
@@ -200,7 +200,7 @@ test_limits_where_it_is_run_here(void)
     job = job_with(LONG, WP_FOREVER, NULL, do_nothing, NULL);
     wp_pool_run_here(pool, 0, job);
     CHECK_INT(finish(job), WP_DONE);
-    CHECK(!pool->keeper.started); /* There was nothing to watch. */
+    CHECK(!pool->keeper.side.started); /* There was nothing to watch. */
     end_pool(pool);
 }
 
@@ -295,9 +295,9 @@ test_keeper_is_lazy_and_leaves(void)
 {
     wp_pool *pool = pool_for(1, 1, 10);
     CHECK_INT(finish(submit(pool, 0, do_nothing, NULL)), WP_DONE);
-    CHECK(!pool->keeper.started);
+    CHECK(!pool->keeper.side.started);
     CHECK_INT(finish(submitted(pool, job_with(LONG, LONG, NULL, do_nothing, NULL))), WP_DONE);
-    CHECK(pool->keeper.started);
+    CHECK(pool->keeper.side.started);
     end_pool(pool); /* Joins it, long before LONG is over. */
 
     pool = pool_for(1, 1, 10); /* A pool that has a keeper and no workers. */
@@ -317,7 +317,7 @@ test_keeper_cannot_be_started(void)
     wp_job *job = job_with(LONG, WP_FOREVER, NULL, do_nothing, NULL);
     CHECK_INT(wp_pool_submit(pool, 0, job, false), WP_NO_THREAD);
     CHECK_INT(wp_job_state(job), WP_NEW);
-    CHECK(!wp_pool_ask_keeper(pool));
+    CHECK(!wp_pool_ask_attendant(pool));
     CHECK_INT(finish(submit(pool, 0, do_nothing, NULL)), WP_DONE);
     pool->config.stack_size = 0;
     CHECK_INT(wp_pool_submit(pool, 0, job, false), WP_OK);
@@ -348,7 +348,7 @@ on_attend(void *context)
 }
 
 static void
-on_keeper_stop(void *context)
+on_attendant_stop(void *context)
 {
     host *h = context;
     event_set(&h->stopped);
@@ -358,7 +358,7 @@ static wp_pool *
 pool_with_host(host *h)
 {
     wp_pool_config config = config_for(1, 1, 10);
-    config.hooks = (wp_hooks){.attend = on_attend, .keeper_stop = on_keeper_stop, .context = h};
+    config.hooks = (wp_hooks){.attend = on_attend, .attendant_stop = on_attendant_stop, .context = h};
     return wp_pool_new(&config);
 }
 
@@ -370,39 +370,39 @@ test_attend(void)
     for (uint32_t round = 0; round < 20; round++) {
         uint32_t before = wp_load_acquire(&h.calls);
         wp_add_acq_rel(&h.work, 5);
-        CHECK(wp_pool_ask_keeper(pool));
+        CHECK(wp_pool_ask_attendant(pool));
         UNTIL(wp_load_acquire(&h.work) == 0);
         CHECK(wp_load_acquire(&h.calls) >= before + 5);
     }
     /* When nothing is left to do it falls silent, and hears the next request all the same. */
-    UNTIL(wp_load_acquire(&pool->keeper.request) == 0);
+    UNTIL(wp_load_acquire(&pool->attendant.request) == 0);
     wp_add_acq_rel(&h.work, 1);
-    CHECK(wp_pool_ask_keeper(pool));
+    CHECK(wp_pool_ask_attendant(pool));
     UNTIL(wp_load_acquire(&h.work) == 0);
     CHECK_INT(wp_load_relaxed(&h.stopped.count), 0);
     wp_add_acq_rel(&h.work, 3);
-    CHECK(wp_pool_ask_keeper(pool));
+    CHECK(wp_pool_ask_attendant(pool));
     end_pool(pool);
     CHECK_INT(wp_load_acquire(&h.work), 0); /* The last request was attended to before it left. */
     CHECK_INT(wp_load_relaxed(&h.stopped.count), 1);
 }
 
-/* Whoever asks when the keeper has left is told so, though its last request was never taken back. */
+/* Whoever asks when the attendant has left is told so, though its last request was never taken back. */
 static void
 test_asking_when_it_has_left(void)
 {
     host h = {0};
     wp_pool *pool = pool_with_host(&h);
-    CHECK(wp_pool_ask_keeper(pool));
+    CHECK(wp_pool_ask_attendant(pool));
     wp_pool_close(pool);
     CHECK_INT(join(pool, WP_FOREVER), WP_OK);
-    CHECK(!wp_pool_ask_keeper(pool));
-    CHECK(!wp_pool_ask_keeper(pool));
+    CHECK(!wp_pool_ask_attendant(pool));
+    CHECK(!wp_pool_ask_attendant(pool));
     wp_pool_unref(pool);
 
     pool = pool_with_host(&h);
     wp_pool_close(pool);
-    CHECK(!wp_pool_ask_keeper(pool));
+    CHECK(!wp_pool_ask_attendant(pool));
     end_pool(pool);
 }
 
