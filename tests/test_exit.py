@@ -180,11 +180,10 @@ def test_job_that_submits_during_exit(run_scenario: RunScenario) -> None:
         import threading, time, workerpool as wp
 
         def outer():
-            main = threading.main_thread()
-            main.join()
-            time.sleep(0.05)
             try:
-                pool.submit(int)
+                while True:
+                    pool.submit(int)
+                    time.sleep(0.001)
             except RuntimeError as error:
                 print(error)
             try:

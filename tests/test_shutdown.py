@@ -265,7 +265,7 @@ def test_timeout_says_what_runs_and_can_be_tried_again(run: RunScenario, helpers
     first, *rest = done.stdout.splitlines()
     assert first.startswith("jobs still run after the timeout of shutdown():")
     assert "worker 0: a Python callable" in first
-    assert "worker 1: a native function: int (int64_t *)" in first
+    assert "worker 1: the native function wait_at" in first
     assert rest == ["closed", "again", "True 0 5"]
 
 

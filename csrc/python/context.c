@@ -195,6 +195,7 @@ on_forked(void *pointer)
     wp_store_relaxed(&home->lock.word, WP_LOCK_FREE);
     wp_store_relaxed(&home->notices, NULL);
     wp_store_relaxed(&home->trash, NULL);
+    wp_add_relaxed(&home->forks, 1);
 }
 
 static void

@@ -31,6 +31,7 @@ typedef struct wpy_home {
     wp_lock lock;
     struct wpy_context *pools;   /* Home's lock: every pool that was not freed. */
     wp_word exiting;             /* 1 once the interpreter shuts down: no more jobs. */
+    wp_word forks;               /* Changes in a forked child, before it runs Python. */
 
     /* Attached; set once by the module, cleared with it. */
     PyTypeObject *future_type;

@@ -159,7 +159,27 @@ typedef struct results_object {
     wpy_home *home;
     PyObject *pool;   /* Constant: the pool or view that the jobs are submitted to. */
     wp_results *core; /* Constant; a reference. */
+    uint32_t forks;   /* Constant: the home's when it was made. */
 } results_object;
+
+/* In a forked child, a queue of the parent's is of no use: its jobs are not done here, and its lock may be held by a
+ * thread that does not exist. */
+static bool
+is_of_parent(const results_object *self)
+{
+    return wp_load_relaxed(&self->home->forks) != self->forks;
+}
+
+static int
+check_not_of_parent(const results_object *self)
+{
+    if (!is_of_parent(self)) {
+        return 0;
+    }
+    PyErr_SetString(self->home->broken_pool,
+                    "the results queue was made before this process was forked; its jobs are the parent's");
+    return -1;
+}
 
 static PyObject *
 results_tp_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
@@ -178,6 +198,7 @@ results_tp_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
         return NULL;
     }
     self->home = home;
+    self->forks = wp_load_relaxed(&home->forks);
     self->pool = Py_NewRef(pool);
     self->core = wp_results_new(capacity == 0 ? WP_UNBOUNDED : capacity);
     if (self->core == NULL) {
@@ -201,7 +222,7 @@ results_dealloc(results_object *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    if (self->core != NULL) {
+    if (self->core != NULL && !is_of_parent(self)) {
         wp_results_close(self->core);
         wp_results_unref(self->core);
     }
@@ -286,7 +307,7 @@ results_submit(PyObject *object, PyObject *const *args, Py_ssize_t nargs, PyObje
     results_object *self = (results_object *)object;
     const wpy_gate *gate = wpy_gate_of(self->home, self->pool);
     uint64_t index;
-    if (gate == NULL || wpy_gate_check_open(gate) < 0) {
+    if (gate == NULL || wpy_gate_check_open(gate) < 0 || check_not_of_parent(self) < 0) {
         return NULL;
     }
     wpy_empty_trash(self->home);
@@ -367,7 +388,7 @@ next_result(results_object *self, uint64_t deadline, bool *finished)
 {
     wp_job *job = NULL;
     wpy_empty_trash(self->home);
-    int result = read_next(self, deadline, &job);
+    int result = check_not_of_parent(self) < 0 ? -1 : read_next(self, deadline, &job);
     *finished = result == 1;
     if (result != 0) {
         return NULL;
@@ -410,7 +431,9 @@ results_get(results_object *self, PyObject *args, PyObject *kwargs)
 static PyObject *
 results_close(results_object *self, PyObject *Py_UNUSED(args))
 {
-    wp_results_close(self->core);
+    if (!is_of_parent(self)) {
+        wp_results_close(self->core);
+    }
     Py_RETURN_NONE;
 }
 
@@ -423,16 +446,20 @@ results_enter(PyObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 results_get_unread(results_object *self, void *Py_UNUSED(closure))
 {
-    uint64_t reserved, unread;
-    wp_results_count(self->core, &reserved, &unread);
+    uint64_t reserved = 0, unread = 0;
+    if (!is_of_parent(self)) {
+        wp_results_count(self->core, &reserved, &unread);
+    }
     return PyLong_FromUnsignedLongLong(unread);
 }
 
 static PyObject *
 results_get_pending(results_object *self, void *Py_UNUSED(closure))
 {
-    uint64_t reserved, unread;
-    wp_results_count(self->core, &reserved, &unread);
+    uint64_t reserved = 0, unread = 0;
+    if (!is_of_parent(self)) {
+        wp_results_count(self->core, &reserved, &unread);
+    }
     return PyLong_FromUnsignedLongLong(reserved - unread);
 }
 

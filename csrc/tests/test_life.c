@@ -780,7 +780,7 @@ test_failed_start_while_closing(void)
 int
 main(void)
 {
-    check_time_limit(getenv("TL") ? 5 : 55);
+    check_time_limit(55);
     RUN(test_lazy_start);
     RUN(test_as_many_workers_as_long_jobs);
     RUN(test_resize_up);

@@ -553,6 +553,16 @@ not_claimed(wp_pool *pool, unsigned lane)
     return waiting;
 }
 
+/* Jobs of the lane that are claimed and not begun. */
+static uint64_t
+hidden_in(wp_pool *pool, unsigned lane)
+{
+    wp_lock_take(&pool->lock);
+    uint64_t hidden = wp_claims_hidden(pool, lane);
+    wp_lock_give(&pool->lock);
+    return hidden;
+}
+
 /* A bulk claim is under way when an urgent job comes: it goes before what was claimed and not begun. */
 static void
 test_urgent_before_claimed_bulk(void)
@@ -643,6 +653,88 @@ test_cancelled_in_claim_is_not_given_back(void)
     end_pool(pool);
 }
 
+/* ---- What is claimed and not begun ---- */
+
+/* Both workers are busy; then the first claims several jobs together, and the first of those takes long. The others are
+ * done by whoever is free. */
+static void
+test_claimed_jobs_are_taken_over(void)
+{
+    wp_pool *pool = pool_for(2, 2, WP_UNBOUNDED);
+    gate before[2] = {0};
+    gate in_claim = {0};
+    wp_word count = 0;
+    wp_job *blockers[2];
+    teach_short(pool, 1);
+    for (int i = 0; i < 2; i++) {
+        blockers[i] = submit(pool, 0, stand_at_gate, &before[i]);
+        event_wait(&before[i].begun, 1);
+    }
+    wp_job *first = submit(pool, 1, stand_at_gate, &in_claim);
+    for (int i = 0; i < 9; i++) {
+        post(pool, 1, count_up, &count);
+    }
+    event_set(&before[0].open);
+    event_wait(&in_claim.begun, 1);
+    CHECK(hidden_in(pool, 1) > 0);
+    CHECK_INT(stats_of(pool).lanes[1].waiting, 9); /* Claimed or not. */
+    event_set(&before[1].open);
+    UNTIL(wp_load_acquire(&count) == 9);
+    CHECK_INT(hidden_in(pool, 1), 0);
+    event_set(&in_claim.open);
+    CHECK_INT(finish(first), WP_DONE);
+    CHECK_INT(finish(blockers[0]), WP_DONE);
+    CHECK_INT(finish(blockers[1]), WP_DONE);
+    end_pool(pool);
+}
+
+static int
+meet(wp_job *job, void *argument)
+{
+    event *e = argument;
+    (void)job;
+    event_set(e);
+    event_wait(e, 2);
+    return 0;
+}
+
+/* Two jobs that wait for each other are claimed by the only worker; then there may be a second one, perhaps after the
+ * pool was closed. It comes, and does not leave before it has looked at what the first has claimed. */
+static void
+meet_on_a_new_worker(bool closed)
+{
+    wp_pool *pool = pool_for(1, 2, WP_UNBOUNDED);
+    gate before = {0};
+    event meeting = {0};
+    teach_short(pool, 1);
+    wp_job *blocker = occupy(pool, 0, &before);
+    wp_job *jobs[2] = {submit(pool, 1, meet, &meeting), submit(pool, 1, meet, &meeting)};
+    event_set(&before.open);
+    event_wait(&meeting, 1);
+    CHECK_INT(hidden_in(pool, 1), 1);
+    if (closed) {
+        wp_pool_close(pool);
+    }
+    wp_pool_resize(pool, 2);
+    for (int i = 0; i < 2; i++) {
+        CHECK_INT(finish(jobs[i]), WP_DONE);
+    }
+    CHECK_INT(finish(blocker), WP_DONE);
+    end_pool(pool);
+}
+
+static void
+test_new_worker_takes_claimed_jobs_over(void)
+{
+    meet_on_a_new_worker(false);
+}
+
+static void
+test_claimed_jobs_are_taken_over_while_closing(void)
+{
+    meet_on_a_new_worker(true);
+}
+
 /* ---- Jobs taken back, nested and discarded ---- */
 
 static void
@@ -718,6 +810,39 @@ test_nested_on_one_worker(void)
     wait_settled(job);
     CHECK_INT(wp_function_status(job), 100);
     wp_job_unref(job);
+    end_pool(pool);
+}
+
+/* A job of the first lane waits for one of the second, which limits how many run, and so on: the only worker runs them
+ * all, as one of those that may. */
+static int
+submit_across_lanes(wp_job *job, void *argument)
+{
+    const nested *n = argument;
+    (void)job;
+    if (n->depth == 0) {
+        return 0;
+    }
+    nested inner = {n->pool, n->depth - 1};
+    wp_job *child = submit(n->pool, (unsigned)n->depth % 3, submit_across_lanes, &inner);
+    CHECK(wp_job_run_here(child));
+    return finish(child) == WP_DONE ? 0 : 1;
+}
+
+static void
+test_nested_across_limited_lanes(void)
+{
+    wp_pool_config config = config_for(1, 3, 10);
+    config.lanes[1].max_running = 1;
+    config.lanes[2].max_running = 2;
+    wp_pool *pool = wp_pool_new(&config);
+    nested n = {pool, 20};
+    CHECK_INT(finish(submit(pool, 0, submit_across_lanes, &n)), WP_DONE);
+    wait_at_rest(pool);
+    for (int i = 0; i < 3; i++) {
+        CHECK_INT(pool->lanes[i].running, 0);
+    }
+    CHECK_INT(finish(submit(pool, 1, do_nothing, NULL)), WP_DONE);
     end_pool(pool);
 }
 
@@ -803,7 +928,7 @@ test_stop_a_running_job(void)
 int
 main(void)
 {
-    check_time_limit(getenv("TL") ? 5 : 55);
+    check_time_limit(55);
     RUN(test_every_job_runs_once);
     RUN(test_outcome_and_status);
     RUN(test_full_lane_leaves_job_untouched);
@@ -826,9 +951,13 @@ main(void)
     RUN(test_max_running_holds_back);
     RUN(test_urgent_before_claimed_bulk);
     RUN(test_cancelled_in_claim_is_not_given_back);
+    RUN(test_claimed_jobs_are_taken_over);
+    RUN(test_new_worker_takes_claimed_jobs_over);
+    RUN(test_claimed_jobs_are_taken_over_while_closing);
     RUN(test_take_back);
     RUN(test_run_here_without_submitting);
     RUN(test_nested_on_one_worker);
+    RUN(test_nested_across_limited_lanes);
     RUN(test_worker_may_exceed_its_queue);
     RUN(test_discard_oldest);
     RUN(test_cancel_waiting);
