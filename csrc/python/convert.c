@@ -284,6 +284,14 @@ hold_buffer(const wpy_function *function, size_t at, PyObject *object, uint64_t 
     return 0;
 }
 
+/* The type's name has its module in front from Python 3.13 on. */
+static bool
+is_byref(PyObject *object)
+{
+    const char *name = Py_TYPE(object)->tp_name;
+    return strcmp(name, "CArgObject") == 0 || strcmp(name, "_ctypes.CArgObject") == 0;
+}
+
 static int
 convert_address(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot)
 {
@@ -309,7 +317,7 @@ convert_pointer(const wpy_function *function, size_t at, PyObject *object, uint6
     if (PyObject_CheckBuffer(object)) {
         return hold_buffer(function, at, object, slot, hold);
     }
-    if (strcmp(Py_TYPE(object)->tp_name, "CArgObject") == 0) {
+    if (is_byref(object)) {
         return convert_byref(function, at, object, slot, hold);
     }
     return fail_type(function, at, object, "a buffer, a ctypes object, an address or None");

@@ -26,6 +26,8 @@
 #define MOST_CLAIMED 256u
 /* Input that took longer than this (ns) is submitted with what has come. */
 #define SLOW_INPUT_NS 50000u
+/* What the package gives for "no bound". */
+#define WPY_UNLIMITED_BUFFERSIZE (UINT64_C(1) << 63)
 /* A map never has more arguments a call than a native function. */
 #define MOST_ITERATORS WP_SIGNATURE_MAX_PARAMS
 
@@ -265,6 +267,14 @@ has_next(map_object *self)
     return self->first != NULL && find_ready(self, &unit) != NULL;
 }
 
+/* Whether to stop taking input that comes slowly, because there is something to yield. A map without a bound takes all of
+ * it at once, like the standard library's. */
+static bool
+may_pause(map_object *self, bool cut)
+{
+    return cut && self->buffersize < WPY_UNLIMITED_BUFFERSIZE && has_next(self);
+}
+
 /* Takes input and submits it until the buffer is full. -1 for an exception that must be raised at once. */
 static int
 fill(map_object *self)
@@ -295,7 +305,7 @@ fill(map_object *self)
         if (result < 0) {
             fail_later(self);
         }
-        if (result != 0 || (cut && has_next(self))) {
+        if (result != 0 || may_pause(self, cut)) {
             break;
         }
     }
@@ -413,7 +423,7 @@ hide_stop_iteration(void)
 static PyObject *
 take_next(map_object *self)
 {
-    bool rather_yield = self->input_is_slow && has_next(self);
+    bool rather_yield = may_pause(self, self->input_is_slow);
     if (!rather_yield && fill(self) < 0) {
         stop(self);
         return NULL;

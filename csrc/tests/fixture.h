@@ -199,8 +199,8 @@ wait_room(wp_pool *pool, unsigned lane, wp_token *token, uint64_t deadline)
 CHECK_UNUSED static wp_pool_config
 config_for(uint32_t workers, uint32_t lanes, uint64_t capacity)
 {
-    wp_pool_config config = {.max_workers = workers, .n_lanes = lanes, .idle_timeout = WP_FOREVER,
-                             .thread_name = "test"};
+    wp_pool_config config = {
+        .max_workers = workers, .n_lanes = lanes, .idle_timeout = WP_FOREVER, .thread_name = "test"};
     for (uint32_t i = 0; i < lanes; i++) {
         config.lanes[i].capacity = capacity;
     }

@@ -584,7 +584,7 @@ test_urgent_before_claimed_bulk(void)
     event_set(&before.open);
     event_wait(&in_claim.begun, 1);
     CHECK(not_claimed(pool, 1) < 20); /* Some of the bulk is claimed. */
-    CHECK(wp_job_cancel(bulk[0]));               /* Claimed and cancelled: must not come back. */
+    CHECK(wp_job_cancel(bulk[0]));    /* Claimed and cancelled: must not come back. */
     notes[20] = (note){&log, 20};
     wp_job *urgent = submit(pool, 0, write_note, &notes[20]);
     event_set(&in_claim.open);

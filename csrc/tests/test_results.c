@@ -402,7 +402,7 @@ enum { JOBS = 10000, WORKERS = 5 };
 typedef struct traffic {
     wp_pool *pool;
     wp_results *results;
-    int jobs; /* Of each writer. */
+    int jobs;        /* Of each writer. */
     wp_word writers; /* That still write. */
     wp_word runs[JOBS];
     wp_word reads[JOBS];
