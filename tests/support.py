@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import workerpool as wp
 
 # Seconds that nothing takes unless it hangs.
 LONG = 30
+FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 ON_FULL = ["block", "raise", "caller_runs", "discard", "discard_oldest"]
 

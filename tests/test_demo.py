@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RunScenario, scenario_environment
 
 import workerpool as wp
+from conftest import RunScenario, scenario_environment
 from workerpool import __main__, _demo
 from workerpool._demo import bulk, checksums, files, screen, ways
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
 from conftest import scenario_environment
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 import workerpool as wp
 from conftest import RunScenario
 from support import LONG, Helpers, occupied, wait_until

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 import workerpool as wp
 from conftest import RunScenario
 from support import LONG, Helpers

@@ -14,6 +14,7 @@ import weakref
 from typing import Any
 
 import pytest
+
 import workerpool as wp
 from conftest import RunScenario
 from support import LONG, Helpers, occupied, wait_until

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sysconfig
 
 import pytest
+
 from conftest import RunScenario
 from support import Helpers
 

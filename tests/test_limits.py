@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+
 import workerpool as wp
 from support import LONG, Helpers, NativeGate, occupied, wait_until
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+
 import workerpool as wp
 from conftest import RunScenario
 from support import LONG, ON_FULL, Helpers, NativeGate, occupied, wait_until

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+
 import workerpool as wp
 from support import LONG, Helpers, occupied, wait_until
 

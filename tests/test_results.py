@@ -13,6 +13,7 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 import pytest
+
 import workerpool as wp
 from conftest import RunScenario
 from support import LONG, Helpers, NativeGate, occupied, wait_until

@@ -6,6 +6,7 @@ import dataclasses
 import time
 
 import pytest
+
 import workerpool as wp
 from support import LONG, Helpers, occupied, wait_until
 

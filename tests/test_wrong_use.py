@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 import pytest
+
 import workerpool as wp
 from support import LONG, Helpers
 

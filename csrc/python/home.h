@@ -64,7 +64,8 @@ typedef struct wpy_home {
     PyObject *add_result; /* Names of methods of its waiters. */
     PyObject *add_exception;
     PyObject *add_cancelled;
-    PyObject *logger; /* Where exceptions in callbacks are reported, as concurrent.futures does. */
+    PyObject *breather; /* A Python function that does nothing; see wpy_enter_python. */
+    PyObject *logger;   /* Where exceptions in callbacks are reported, as concurrent.futures does. */
 } wpy_home;
 
 /* The module's state: a counted pointer, because threads may need the home for longer than the module lives. */

@@ -117,9 +117,19 @@ add_types(PyObject *module, wpy_home *home)
 
 /* ---- Names ---- */
 
+static PyObject *
+make_breather(void)
+{
+    PyObject *globals = PyDict_New();
+    PyObject *function = globals != NULL ? PyRun_String("lambda: None", Py_eval_input, globals, globals) : NULL;
+    Py_XDECREF(globals);
+    return function;
+}
+
 static int
 add_names(wpy_home *home)
 {
+    home->breather = make_breather();
     home->pending = PyUnicode_InternFromString("PENDING");
     home->running = PyUnicode_InternFromString("RUNNING");
     home->cancelled = PyUnicode_InternFromString("CANCELLED_AND_NOTIFIED");

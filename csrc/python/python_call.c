@@ -38,6 +38,23 @@ wpy_current_python_call(void)
     return current;
 }
 
+/* Without the GIL, objects that this thread made and another let go of are freed by this thread, at the next moment at
+ * which its interpreter looks up from its work. A worker that runs only functions in C never has one, and what it made
+ * would pile up; so it gets one each time it enters. */
+static void
+take_breath(const wpy_home *home)
+{
+#ifdef Py_GIL_DISABLED
+    PyObject *nothing = PyObject_CallNoArgs(home->breather);
+    if (nothing == NULL) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(nothing);
+#else
+    (void)home;
+#endif
+}
+
 void
 wpy_enter_python(wp_worker *self)
 {
@@ -48,6 +65,7 @@ wpy_enter_python(wp_worker *self)
             struct timespec moment = {.tv_nsec = 10000000};
             nanosleep(&moment, NULL);
         }
+        take_breath(context->home);
     }
 }
 

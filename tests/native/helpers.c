@@ -133,6 +133,15 @@ null_with(int is_null, int error_number)
 EXPORT int64_t clock_ns(void);
 int64_t clock_ns(void) { return now_ns(); }
 
+/* Writes when it begins behind what other calls wrote, like write_log, and sleeps. */
+EXPORT void log_begin(int64_t *log, int64_t ns);
+void
+log_begin(int64_t *log, int64_t ns)
+{
+    write_log(log, now_ns());
+    nap(ns);
+}
+
 EXPORT int64_t sleep_ns(int64_t ns);
 int64_t
 sleep_ns(int64_t ns)
