@@ -399,7 +399,10 @@ def test_cancel_from_many_threads_at_a_time() -> None:
         with wp.WorkerPool(2, queue_size=None) as pool:
             futures = [pool.options(token=token).submit(time.sleep, 0) for token in tokens for _ in range(50)]
             firsts: list[bool] = []
-            threads = [threading.Thread(target=lambda t=t: firsts.append(t.cancel())) for t in [root, *tokens] * 2]
+            threads = [
+                threading.Thread(target=lambda t=t, firsts=firsts: firsts.append(t.cancel()))
+                for t in [root, *tokens] * 2
+            ]
             for thread in threads:
                 thread.start()
             for thread in threads:

@@ -88,7 +88,7 @@ def test_default_workers_of_a_worker_pool() -> None:
 
 
 def test_documentation_deadlock_examples_do_not_deadlock_here(run_scenario: RunScenario) -> None:
-    """"When the callable associated with a Future waits on the results of another Future"."""
+    """ "When the callable associated with a Future waits on the results of another Future"."""
     done = run_scenario(
         """
         import time

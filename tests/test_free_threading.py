@@ -78,7 +78,9 @@ def test_submit_cancel_result(helpers: Helpers) -> None:
         assert pool.stats().unfinished == 0
 
 
-@pytest.mark.parametrize("act", ["result", "cancel", "request_cancel", "add_done_callback", "wait", "repr", "attribute"])
+@pytest.mark.parametrize(
+    "act", ["result", "cancel", "request_cancel", "add_done_callback", "wait", "repr", "attribute"]
+)
 def test_all_do_the_same_to_one_future(helpers: Helpers, act: str) -> None:
     sleep = helpers.native("sleep_ns", "int64_t (int64_t)")
     with wp.WorkerPool(2) as pool:
@@ -244,7 +246,9 @@ def test_one_pool_shut_down_under_load(helpers: Helpers) -> None:
         pool = wp.WorkerPool(2, queue_size=10)
         accepted: list[Any] = []
 
-        def work(i: int, pool: Any = pool, accepted: list[Any] = accepted, cancel: bool = round_number % 2 == 0) -> None:
+        def work(
+            i: int, pool: Any = pool, accepted: list[Any] = accepted, cancel: bool = round_number % 2 == 0
+        ) -> None:
             if i == 0:
                 for _ in range(5):
                     pool.submit(int).result(LONG)

@@ -69,8 +69,7 @@ def test_up_and_down_under_load(helpers: Helpers) -> None:
     with wp.WorkerPool(2, queue_size=50) as pool:
         thread = threading.Thread(target=resize)
         thread.start()
-        for i in range(3000):
-            futures.append(pool.submit(id_int, i) if i % 2 else pool.submit(int, i))
+        futures.extend(pool.submit(id_int, i) if i % 2 else pool.submit(int, i) for i in range(3000))
         assert [future.result(LONG) for future in futures] == list(range(3000))
         stop.set()
         thread.join(LONG)

@@ -137,9 +137,9 @@ def test_submit_after_shutdown(helpers: Helpers) -> None:
 
 @pytest.mark.parametrize("token", ["token", 5, object(), wp.CancelToken, wp.Future()])
 def test_token_from_elsewhere(pool: Any, token: Any) -> None:
-    with pytest.raises(TypeError, match="must be a workerpool.CancelToken or None, not"):
+    with pytest.raises(TypeError, match=r"must be a workerpool\.CancelToken or None, not"):
         pool.options(token=token)
-    with pytest.raises(TypeError, match="must be a workerpool.CancelToken or None, not"):
+    with pytest.raises(TypeError, match=r"must be a workerpool\.CancelToken or None, not"):
         wp.CancelToken(parent=token)
 
 
@@ -194,7 +194,12 @@ def test_what_cannot_be_pickled(pool: Any) -> None:
 
 
 def test_token_arguments() -> None:
-    for arguments, error in ((("x",), TypeError), ((-1,), ValueError), ((float("nan"),), ValueError), ((1, 2), TypeError)):
+    for arguments, error in (
+        (("x",), TypeError),
+        ((-1,), ValueError),
+        ((float("nan"),), ValueError),
+        ((1, 2), TypeError),
+    ):
         with pytest.raises(error):
             wp.CancelToken(*arguments)
 

@@ -39,14 +39,14 @@
 
 /* Compare-and-swap; on failure *expected becomes the value found. The weak form may fail for no reason: for loops. */
 #define wp_cas_acquire(p, expected, desired)                                                                           \
-    (WP_SCHEDULE_POINT(), atomic_compare_exchange_strong_explicit((p), (expected), (desired), memory_order_acquire,    \
-                                                                  memory_order_relaxed))
+    (WP_SCHEDULE_POINT(),                                                                                              \
+     atomic_compare_exchange_strong_explicit((p), (expected), (desired), memory_order_acquire, memory_order_relaxed))
 #define wp_cas_acq_rel(p, expected, desired)                                                                           \
-    (WP_SCHEDULE_POINT(), atomic_compare_exchange_strong_explicit((p), (expected), (desired), memory_order_acq_rel,    \
-                                                                  memory_order_acquire))
+    (WP_SCHEDULE_POINT(),                                                                                              \
+     atomic_compare_exchange_strong_explicit((p), (expected), (desired), memory_order_acq_rel, memory_order_acquire))
 #define wp_cas_weak_acq_rel(p, expected, desired)                                                                      \
-    (WP_SCHEDULE_POINT(), atomic_compare_exchange_weak_explicit((p), (expected), (desired), memory_order_acq_rel,      \
-                                                                memory_order_acquire))
+    (WP_SCHEDULE_POINT(),                                                                                              \
+     atomic_compare_exchange_weak_explicit((p), (expected), (desired), memory_order_acq_rel, memory_order_acquire))
 
 /* A word that threads may sleep on; see wp_os.h. */
 typedef _Atomic(uint32_t) wp_word;

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 struct wp_fork_slot {
-    _Atomic(wp_pool *) pool; /* NULL: free. */
+    _Atomic(wp_pool *) pool;   /* NULL: free. */
     struct wp_fork_slot *next; /* Constant once the slot is on the list. */
 };
 

@@ -44,10 +44,10 @@ typedef struct wp_lane {
     uint64_t waiting;     /* Jobs in the ring, each unit of a range for itself. */
     uint64_t submitted;
     uint64_t rejected;
-    uint64_t passed;      /* Jobs begun in other lanes since this one, while jobs waited here. */
-    uint32_t blocked;     /* Threads that sleep for room. */
-    wp_word room;         /* Atomic: changes when those threads should look again. */
-    wp_pace pace;         /* Atomic: of its plain jobs. */
+    uint64_t passed;  /* Jobs begun in other lanes since this one, while jobs waited here. */
+    uint32_t blocked; /* Threads that sleep for room. */
+    wp_word room;     /* Atomic: changes when those threads should look again. */
+    wp_pace pace;     /* Atomic: of its plain jobs. */
 } wp_lane;
 
 struct wp_worker {
@@ -92,17 +92,17 @@ struct wp_pool {
     uint32_t n_workers; /* Workers that take jobs, or are being started to. */
     uint32_t n_threads; /* Those, and the ones that leave but have not left. */
     uint32_t n_idle;
-    uint32_t n_starting; /* Workers that are being initialised by the host. */
-    bool waking;           /* A worker was called or started and has not come to the lock yet. */
-    uint64_t start_again;  /* After a failed thread start: not before this time. */
-    uint64_t unfinished;   /* Accepted and not reported as ended. */
-    wp_worker *idle;       /* Latest first: the warmest is called first, and the coldest retires. */
+    uint32_t n_starting;  /* Workers that are being initialised by the host. */
+    bool waking;          /* A worker was called or started and has not come to the lock yet. */
+    uint64_t start_again; /* After a failed thread start: not before this time. */
+    uint64_t unfinished;  /* Accepted and not reported as ended. */
+    wp_worker *idle;      /* Latest first: the warmest is called first, and the coldest retires. */
     wp_worker *workers;
-    wp_worker *retired;    /* Left; to be joined. */
+    wp_worker *retired; /* Left; to be joined. */
     uint32_t drain_waiters;
-    uint16_t epoch;        /* Changes in a forked child. */
-    wp_tally *outside;     /* What is not done by workers; written under the lock. */
-    wp_tally *gone;        /* The tallies of retired workers, added up. */
+    uint16_t epoch;    /* Changes in a forked child. */
+    wp_tally *outside; /* What is not done by workers; written under the lock. */
+    wp_tally *gone;    /* The tallies of retired workers, added up. */
 
     wp_word drained; /* Changes when nothing is unfinished. */
     wp_word left;    /* Changes when a thread has left. */

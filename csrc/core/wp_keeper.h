@@ -9,8 +9,8 @@
 #include "wp_side.h"
 
 typedef struct wp_keeper {
-    wp_side side;     /* Its lock guards all here. */
-    wp_job **heap;    /* The earliest limit first. */
+    wp_side side;  /* Its lock guards all here. */
+    wp_job **heap; /* The earliest limit first. */
     uint32_t size;
     uint32_t members; /* Jobs under its watch; those whose limit has come are out of the heap. */
     uint32_t room;    /* What the heap's memory holds; never less than members. */

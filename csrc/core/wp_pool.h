@@ -51,13 +51,13 @@ typedef struct wp_hooks {
 } wp_hooks;
 
 typedef struct wp_pool_config {
-    uint32_t max_workers; /* At least 1. */
-    uint32_t n_lanes;     /* 1 to WP_MAX_LANES. */
+    uint32_t max_workers;               /* At least 1. */
+    uint32_t n_lanes;                   /* 1 to WP_MAX_LANES. */
     wp_lane_config lanes[WP_MAX_LANES]; /* The most urgent first. */
-    uint32_t fairness;      /* A waiting lane is served at least once in so many jobs; 0: never before a more urgent. */
-    uint64_t idle_timeout;  /* A worker that found nothing to do for so long (ns) retires; or WP_FOREVER. */
-    size_t stack_size;      /* Bytes; 0: the default. */
-    char thread_name[32];   /* Workers are called thread_name_0 and so on. */
+    uint32_t fairness;     /* A waiting lane is served at least once in so many jobs; 0: never before a more urgent. */
+    uint64_t idle_timeout; /* A worker that found nothing to do for so long (ns) retires; or WP_FOREVER. */
+    size_t stack_size;     /* Bytes; 0: the default. */
+    char thread_name[32];  /* Workers are called thread_name_0 and so on. */
     wp_hooks hooks;
 } wp_pool_config;
 
@@ -167,8 +167,8 @@ bool wp_worker_is_wanted(const wp_worker *self);
 
 typedef struct wp_lane_stats {
     uint64_t submitted;
-    uint64_t rejected;         /* Turned away for want of room. */
-    uint64_t waiting;          /* Now. */
+    uint64_t rejected; /* Turned away for want of room. */
+    uint64_t waiting;  /* Now. */
     uint64_t capacity;
     uint64_t ended[WP_STATES]; /* By outcome. */
     uint64_t waited_ns[4];     /* 50th, 90th, 99th percentile, and longest (each up to 19 % too large). */

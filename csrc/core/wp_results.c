@@ -10,18 +10,18 @@
 struct wp_results {
     wp_word references;
     wp_lock lock;
-    uint64_t capacity;  /* Constant. */
-    wp_job **unread;    /* Lock: ring of finished jobs, each with a reference. */
-    uint64_t size;      /* Lock: what the ring holds; a power of two, never less than `reserved`. */
-    uint64_t head;      /* Lock: the next to be read. */
-    uint64_t tail;      /* Lock. */
-    uint64_t reserved;  /* Lock: accepted and not read. */
+    uint64_t capacity;   /* Constant. */
+    wp_job **unread;     /* Lock: ring of finished jobs, each with a reference. */
+    uint64_t size;       /* Lock: what the ring holds; a power of two, never less than `reserved`. */
+    uint64_t head;       /* Lock: the next to be read. */
+    uint64_t tail;       /* Lock. */
+    uint64_t reserved;   /* Lock: accepted and not read. */
     uint64_t next_index; /* Lock. */
-    bool closed;        /* Lock. */
-    uint32_t readers;   /* Lock: threads that sleep for a result. */
-    uint32_t blocked;   /* Lock: threads that sleep for room. */
-    wp_word arrived;    /* Changes when readers should look again. */
-    wp_word room;       /* Changes when submitters should. */
+    bool closed;         /* Lock. */
+    uint32_t readers;    /* Lock: threads that sleep for a result. */
+    uint32_t blocked;    /* Lock: threads that sleep for room. */
+    wp_word arrived;     /* Changes when readers should look again. */
+    wp_word room;        /* Changes when submitters should. */
 };
 
 wp_results *

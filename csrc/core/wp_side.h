@@ -10,7 +10,7 @@
 #include "wp_pool.h"
 
 typedef struct wp_side {
-    wp_lock lock;     /* Guards the next two, and what its owner says. */
+    wp_lock lock; /* Guards the next two, and what its owner says. */
     bool started;
     bool leaving;     /* No more work will come. */
     bool left;        /* Pool's lock: the thread has done its last. */

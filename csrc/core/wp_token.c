@@ -11,16 +11,16 @@
 #include <stdlib.h>
 
 struct wp_token {
-    wp_word cancelled;   /* 0 or 1; written under the tree's lock. */
-    wp_word references;  /* Holders; a child holds its parent. */
-    uint64_t deadline;   /* Constant: the earliest of its own and its ancestors'. */
-    wp_token *root;      /* Constant: itself for a root. Alive as long as any child. */
-    wp_token *parent;    /* Constant. */
-    wp_lock lock;        /* The root's guards the links of the whole tree. */
-    wp_token *children;  /* Tree's lock. */
-    wp_token *next;      /* Tree's lock: siblings. */
-    wp_token *previous;  /* Tree's lock. */
-    wp_watch *watches;   /* Tree's lock. */
+    wp_word cancelled;  /* 0 or 1; written under the tree's lock. */
+    wp_word references; /* Holders; a child holds its parent. */
+    uint64_t deadline;  /* Constant: the earliest of its own and its ancestors'. */
+    wp_token *root;     /* Constant: itself for a root. Alive as long as any child. */
+    wp_token *parent;   /* Constant. */
+    wp_lock lock;       /* The root's guards the links of the whole tree. */
+    wp_token *children; /* Tree's lock. */
+    wp_token *next;     /* Tree's lock: siblings. */
+    wp_token *previous; /* Tree's lock. */
+    wp_watch *watches;  /* Tree's lock. */
 };
 
 /* ---- Life ---- */

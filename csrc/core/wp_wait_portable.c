@@ -24,7 +24,10 @@ typedef struct bucket {
     pthread_cond_t changed;
 } bucket;
 
-#define BUCKET {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER}
+#define BUCKET                                                                                                         \
+    {                                                                                                                  \
+        PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER                                                            \
+    }
 #define BUCKETS_8 BUCKET, BUCKET, BUCKET, BUCKET, BUCKET, BUCKET, BUCKET, BUCKET
 static bucket table[BUCKETS] = {BUCKETS_8, BUCKETS_8, BUCKETS_8, BUCKETS_8, BUCKETS_8, BUCKETS_8, BUCKETS_8, BUCKETS_8};
 
@@ -59,7 +62,8 @@ wp_word_wait(wp_word *word, uint32_t expected, uint64_t deadline)
     enum wp_wait_result result = WP_WAIT_WOKEN;
 
     pthread_mutex_lock(&home->mutex);
-    if (wp_load_acquire(word) == expected && pthread_cond_timedwait(&home->changed, &home->mutex, &until) == ETIMEDOUT) {
+    if (wp_load_acquire(word) == expected &&
+        pthread_cond_timedwait(&home->changed, &home->mutex, &until) == ETIMEDOUT) {
         /* By our own clock: the wall clock may be set, and then the slice ends before its time. */
         result = wp_clock() >= deadline ? WP_WAIT_TIMED_OUT : WP_WAIT_INTERRUPTED;
     }

@@ -174,5 +174,6 @@ wp_pool_run_here(wp_pool *pool, unsigned lane, wp_job *job)
 bool
 wp_job_is_lost(wp_job *job)
 {
-    return wp_job_state(job) == WP_LOST || (job->pool != NULL && !wp_job_is_settled(job) && job->epoch != job->pool->epoch);
+    return wp_job_state(job) == WP_LOST ||
+           (job->pool != NULL && !wp_job_is_settled(job) && job->epoch != job->pool->epoch);
 }

@@ -447,7 +447,8 @@ work_until_leaving(wp_pool *pool, wp_worker *self)
         }
     }
     pool->n_workers--;
-    wp_call_help(pool, false, &errands); /* Work that this worker leaves to others, who may now be started in its place. */
+    wp_call_help(pool, false,
+                 &errands); /* Work that this worker leaves to others, who may now be started in its place. */
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
 }

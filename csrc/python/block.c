@@ -146,7 +146,7 @@ run_python_alone(wp_job *job, wp_worker *self)
     }
     bool stopped = (wp_load_relaxed(&job->word) & WP_JOB_STOP) != 0;
     return stopped && PyErr_GivenExceptionMatches(block->values[0], block->home->cancelled_error) ? WP_CANCELLED
-                                                                                                    : WP_FAILED;
+                                                                                                  : WP_FAILED;
 }
 
 /* ---- The end ---- */
@@ -318,7 +318,8 @@ add_native(wpy_block *block, PyObject **arguments)
     wpy_hold unused[WP_SIGNATURE_MAX_PARAMS];
     size_t at = (size_t)block->units * block->width;
     wpy_hold *holds = block->holds != NULL ? block->holds + at : unused;
-    int result = wpy_convert_row(function, arguments, (Py_ssize_t)function->n_arguments, block, block->slots + at, holds);
+    int result =
+        wpy_convert_row(function, arguments, (Py_ssize_t)function->n_arguments, block, block->slots + at, holds);
     for (size_t i = 0; i < function->n_arguments; i++) {
         Py_DECREF(arguments[i]);
     }

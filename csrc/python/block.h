@@ -20,17 +20,17 @@ typedef struct wpy_block {
     wpy_function *function; /* A reference; NULL for a Python callable. */
     PyObject *callable;     /* References; NULL for a native function. */
     PyObject *context;
-    struct wpy_block *next; /* The consumer's list. */
-    uint32_t width;         /* Arguments a unit: parameters, or iterators. */
-    uint32_t units;         /* How many were filled in. */
-    uint32_t yielded;       /* Consumer only. */
-    bool is_plain;          /* One unit, run as a plain job. */
-    uint64_t *slots;        /* Native: units * width. */
-    uint64_t *results;      /* Native: units. */
-    struct wpy_hold *holds; /* Native with pointers: units * width. */
-    int *errors;            /* Native with `raises`: units; the errno of those that failed. */
-    PyObject **arguments;   /* Python: units * width. */
-    PyObject **values;      /* Python: units; the result or the exception, taken out by the consumer. */
+    struct wpy_block *next;         /* The consumer's list. */
+    uint32_t width;                 /* Arguments a unit: parameters, or iterators. */
+    uint32_t units;                 /* How many were filled in. */
+    uint32_t yielded;               /* Consumer only. */
+    bool is_plain;                  /* One unit, run as a plain job. */
+    uint64_t *slots;                /* Native: units * width. */
+    uint64_t *results;              /* Native: units. */
+    struct wpy_hold *holds;         /* Native with pointers: units * width. */
+    int *errors;                    /* Native with `raises`: units; the errno of those that failed. */
+    PyObject **arguments;           /* Python: units * width. */
+    PyObject **values;              /* Python: units; the result or the exception, taken out by the consumer. */
     _Atomic(unsigned char) *status; /* Units: enum wpy_unit. */
     _Atomic(uint32_t) *order;       /* Unit + 1 in the order in which they ended; NULL where nobody asks. */
     wp_word n_ordered;

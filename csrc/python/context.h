@@ -12,22 +12,22 @@
 #include "home.h"
 
 typedef struct wpy_context {
-    wpy_trash trash;  /* First: how the context is released once the pool is freed. */
-    wpy_home *home;   /* A reference. */
-    wp_pool *pool;    /* The pool that holds this context; no reference. NULL until the pool is made. */
+    wpy_trash trash;                /* First: how the context is released once the pool is freed. */
+    wpy_home *home;                 /* A reference. */
+    wp_pool *pool;                  /* The pool that holds this context; no reference. NULL until the pool is made. */
     PyThreadState *attendant_state; /* Attendant's thread only. */
-    PyObject *lane_names;        /* Constant: a tuple of str. */
-    PyObject *thread_name;       /* Constant: a str, what workers' names begin with. */
-    PyObject *initializer;       /* Constant; or NULL. */
-    PyObject *initargs;          /* Constant; a tuple, or NULL. */
-    struct wpy_context *next;    /* Home's lock: the list of all. */
+    PyObject *lane_names;           /* Constant: a tuple of str. */
+    PyObject *thread_name;          /* Constant: a str, what workers' names begin with. */
+    PyObject *initializer;          /* Constant; or NULL. */
+    PyObject *initargs;             /* Constant; a tuple, or NULL. */
+    struct wpy_context *next;       /* Home's lock: the list of all. */
     struct wpy_context *previous;
 } wpy_context;
 
 /* Makes a context and the pool that belongs to it; NULL with an exception set. Takes no references over. `initializer`
  * and `initargs` may be NULL. */
-wpy_context *wpy_context_new(wpy_home *home, const wp_pool_config *config, PyObject *lane_names,
-                             PyObject *thread_name, PyObject *initializer, PyObject *initargs);
+wpy_context *wpy_context_new(wpy_home *home, const wp_pool_config *config, PyObject *lane_names, PyObject *thread_name,
+                             PyObject *initializer, PyObject *initargs);
 
 /* The names of a pool's lanes: a borrowed tuple. */
 PyObject *wpy_lane_names(wp_pool *pool);

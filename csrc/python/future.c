@@ -229,9 +229,10 @@ cancel_waiting(wpy_task *task)
     return true;
 }
 
-PyDoc_STRVAR(cancel_doc, "cancel($self, /)\n--\n\n"
-                         "Cancel the job if it has not begun. Its place in the queue is free at once.\n\n"
-                         "Returns True if the future is cancelled, False if the job runs or has ended: see request_cancel().");
+PyDoc_STRVAR(cancel_doc,
+             "cancel($self, /)\n--\n\n"
+             "Cancel the job if it has not begun. Its place in the queue is free at once.\n\n"
+             "Returns True if the future is cancelled, False if the job runs or has ended: see request_cancel().");
 
 static PyObject *
 future_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -241,11 +242,12 @@ future_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
     return PyBool_FromLong(cancelled || is_cancelled(task));
 }
 
-PyDoc_STRVAR(request_cancel_doc,
-             "request_cancel($self, /)\n--\n\n"
-             "Cancel the job if it has not begun; ask it to stop if it runs.\n\n"
-             "A running job sees the request through current_job() or, in C, through its wp_job; one that does not look\n"
-             "runs to its end. Returns False if the job has ended already, else True.");
+PyDoc_STRVAR(
+    request_cancel_doc,
+    "request_cancel($self, /)\n--\n\n"
+    "Cancel the job if it has not begun; ask it to stop if it runs.\n\n"
+    "A running job sees the request through current_job() or, in C, through its wp_job; one that does not look\n"
+    "runs to its end. Returns False if the job has ended already, else True.");
 
 static PyObject *
 future_request_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -314,11 +316,12 @@ parse_timeout(const char *name, PyObject *const *args, Py_ssize_t nargs, PyObjec
     return 0;
 }
 
-PyDoc_STRVAR(result_doc, "result($self, /, timeout=None)\n--\n\n"
-                         "Return what the job returned, waiting for it.\n\n"
-                         "timeout: seconds to wait at most, or None.\n\n"
-                         "Raises what the job raised; TimeoutError if it has not ended in time; CancelledError if it was\n"
-                         "cancelled; JobExpired or JobTimeout if it went over its queue_timeout or run_timeout.");
+PyDoc_STRVAR(result_doc,
+             "result($self, /, timeout=None)\n--\n\n"
+             "Return what the job returned, waiting for it.\n\n"
+             "timeout: seconds to wait at most, or None.\n\n"
+             "Raises what the job raised; TimeoutError if it has not ended in time; CancelledError if it was\n"
+             "cancelled; JobExpired or JobTimeout if it went over its queue_timeout or run_timeout.");
 
 static PyObject *
 future_result(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
@@ -671,9 +674,9 @@ PyDoc_STRVAR(future_doc, "The outcome of a job, now or later. A concurrent.futur
                          "Every method may be called from any thread.");
 
 static PyType_Slot future_slots[] = {
-    {Py_tp_doc, (void *)future_doc},     {Py_tp_new, future_tp_new},          {Py_tp_init, future_init},
-    {Py_tp_dealloc, future_dealloc},     {Py_tp_traverse, future_traverse},   {Py_tp_clear, future_clear},
-    {Py_tp_methods, future_methods},     {Py_tp_getset, future_getset},       {0, NULL},
+    {Py_tp_doc, (void *)future_doc}, {Py_tp_new, future_tp_new},        {Py_tp_init, future_init},
+    {Py_tp_dealloc, future_dealloc}, {Py_tp_traverse, future_traverse}, {Py_tp_clear, future_clear},
+    {Py_tp_methods, future_methods}, {Py_tp_getset, future_getset},     {0, NULL},
 };
 
 PyTypeObject *

@@ -26,12 +26,12 @@ typedef struct wpy_home {
     wp_word references;
     PyInterpreterState *interpreter; /* Constant. */
 
-    _Atomic(wpy_trash *) trash;  /* A stack; pushed by any thread, emptied by attached ones. */
+    _Atomic(wpy_trash *) trash;             /* A stack; pushed by any thread, emptied by attached ones. */
     _Atomic(struct wpy_watchers *) notices; /* A stack: watchers that are to be told of the end of their task. */
     wp_lock lock;
-    struct wpy_context *pools;   /* Home's lock: every pool that was not freed. */
-    wp_word exiting;             /* 1 once the interpreter shuts down: no more jobs. */
-    wp_word forks;               /* Changes in a forked child, before it runs Python. */
+    struct wpy_context *pools; /* Home's lock: every pool that was not freed. */
+    wp_word exiting;           /* 1 once the interpreter shuts down: no more jobs. */
+    wp_word forks;             /* Changes in a forked child, before it runs Python. */
 
     /* Attached; set once by the module, cleared with it. */
     PyTypeObject *future_type;

@@ -112,7 +112,8 @@ static PyMethodDef job_methods[] = {
 static PyGetSetDef job_getset[] = {
     {"cancelled", (getter)job_get_cancelled, NULL,
      "True as soon as the job should stop: by request_cancel(), its token, or its run_timeout.", NULL},
-    {"worker", (getter)job_get_worker, NULL, "Index of the worker, or None if the submitting thread runs the job.", NULL},
+    {"worker", (getter)job_get_worker, NULL, "Index of the worker, or None if the submitting thread runs the job.",
+     NULL},
     {"lane", (getter)job_get_lane, NULL, "Name of the job's lane.", NULL},
     {"label", (getter)job_get_label, NULL, "The job's label, or None.", NULL},
     {"token", (getter)job_get_token, NULL, "The job's CancelToken, or None.", NULL},

@@ -34,11 +34,11 @@
 typedef struct map_object {
     PyObject_HEAD
     wpy_home *home;
-    wp_pool *core;        /* Kept by the pool object. */
-    PyObject *pool;       /* The pool or view. */
+    wp_pool *core;  /* Kept by the pool object. */
+    PyObject *pool; /* The pool or view. */
     wpy_options options;
     wpy_block_kind kind;
-    PyObject *function;   /* The NativeFunction or callable. */
+    PyObject *function; /* The NativeFunction or callable. */
     PyObject *context;
     PyObject *iterators;  /* A tuple. */
     bool input_is_quick;  /* All iterators are over lists, tuples or ranges. */
@@ -46,13 +46,13 @@ typedef struct map_object {
     bool exhausted;       /* No more input will be taken. */
     PyObject *last_error; /* What ended the input: raised after everything before it. */
     uint64_t buffersize;
-    uint64_t in_flight;   /* Units taken and not yielded. */
-    uint32_t next_block;  /* Units of the next block. */
-    wpy_block *first;     /* Submitted, in the order of the input. */
+    uint64_t in_flight;  /* Units taken and not yielded. */
+    uint32_t next_block; /* Units of the next block. */
+    wpy_block *first;    /* Submitted, in the order of the input. */
     wpy_block *last;
-    wpy_block *held;      /* Made, but the queue had no room yet; comes after `last`. */
+    wpy_block *held; /* Made, but the queue had no room yet; comes after `last`. */
     uint64_t deadline;
-    char busy;            /* Atomic: a thread is in __next__. */
+    char busy; /* Atomic: a thread is in __next__. */
 } map_object;
 
 /* ---- Giving up ---- */
@@ -667,9 +667,15 @@ static PyMethodDef map_methods[] = {
 };
 
 static PyType_Slot map_slots[] = {
-    {Py_tp_new, map_tp_new},       {Py_tp_dealloc, map_dealloc},     {Py_tp_traverse, map_traverse},
-    {Py_tp_clear, map_clear},      {Py_tp_iter, PyObject_SelfIter},  {Py_tp_iternext, map_next},
-    {Py_tp_methods, map_methods},  {Py_tp_doc, "The results of map(), one by one."}, {0, NULL},
+    {Py_tp_new, map_tp_new},
+    {Py_tp_dealloc, map_dealloc},
+    {Py_tp_traverse, map_traverse},
+    {Py_tp_clear, map_clear},
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, map_next},
+    {Py_tp_methods, map_methods},
+    {Py_tp_doc, "The results of map(), one by one."},
+    {0, NULL},
 };
 
 PyType_Spec wpy_map_spec = {

@@ -50,8 +50,8 @@ add_exceptions(PyObject *module, wpy_home *home)
     PyObject *error = home->error;
     if (error != NULL) {
         home->queue_full = new_exception(module, "QueueFull", "A queue had no room for the job.", error, NULL);
-        home->job_expired =
-            new_exception(module, "JobExpired", "The job waited longer than its queue_timeout.", error, PyExc_TimeoutError);
+        home->job_expired = new_exception(module, "JobExpired", "The job waited longer than its queue_timeout.", error,
+                                          PyExc_TimeoutError);
         home->job_timeout =
             new_exception(module, "JobTimeout", "The job ran longer than its run_timeout.", error, PyExc_TimeoutError);
         home->broken_pool = new_exception(
@@ -61,8 +61,8 @@ add_exceptions(PyObject *module, wpy_home *home)
             module, "NativeError",
             "A native function returned an error.\n\ncode: what it returned. errno: as it was then. function: its name.",
             error, NULL);
-        home->signature_error = new_exception(
-            module, "SignatureError", "A C signature is wrong or cannot be called.", error, PyExc_TypeError);
+        home->signature_error = new_exception(module, "SignatureError", "A C signature is wrong or cannot be called.",
+                                              error, PyExc_TypeError);
     }
     if (home->queue_full != NULL) {
         home->submit_timeout =
@@ -211,15 +211,9 @@ static PyModuleDef_Slot module_slots[] = {
 };
 
 struct PyModuleDef wpy_module = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "workerpool._core",
-    .m_doc = "The compiled part of workerpool.",
-    .m_size = sizeof(wpy_state),
-    .m_methods = module_methods,
-    .m_slots = module_slots,
-    .m_traverse = module_traverse,
-    .m_clear = module_clear,
-    .m_free = module_free,
+    PyModuleDef_HEAD_INIT,         .m_name = "workerpool._core", .m_doc = "The compiled part of workerpool.",
+    .m_size = sizeof(wpy_state),   .m_methods = module_methods,  .m_slots = module_slots,
+    .m_traverse = module_traverse, .m_clear = module_clear,      .m_free = module_free,
 };
 
 PyMODINIT_FUNC

@@ -68,8 +68,7 @@ wpy_is_error(const wpy_function *function, uint64_t slot)
 }
 
 size_t
-wpy_function_invoke(const wpy_function *function, const uint64_t *slots, uint64_t *results, size_t n,
-                    int *error_number)
+wpy_function_invoke(const wpy_function *function, const uint64_t *slots, uint64_t *results, size_t n, int *error_number)
 {
     if (function->raises == WPY_RAISES_NEVER) {
         wp_call_invoke(&function->call, function->address, slots, results, n);
@@ -153,10 +152,11 @@ prepare_call(const wpy_home *home, wpy_function *function, bool force_libffi)
         PyErr_NoMemory();
         return -1;
     default:
-        PyErr_Format(home->signature_error,
-                     "%U(): this signature cannot be called directly on this platform, and workerpool was built without "
-                     "libffi (on Debian: apt-get install libffi-dev, then install workerpool again)",
-                     function->name);
+        PyErr_Format(
+            home->signature_error,
+            "%U(): this signature cannot be called directly on this platform, and workerpool was built without "
+            "libffi (on Debian: apt-get install libffi-dev, then install workerpool again)",
+            function->name);
         return -1;
     }
 }
@@ -428,9 +428,9 @@ PyDoc_STRVAR(native_doc, "A C function that a pool can run without the interpret
                          "Calling it runs it on the calling thread, with the GIL released.");
 
 static PyType_Slot native_slots[] = {
-    {Py_tp_doc, (void *)native_doc},  {Py_tp_new, native_new},         {Py_tp_dealloc, native_dealloc},
-    {Py_tp_call, PyVectorcall_Call},  {Py_tp_repr, native_repr},       {Py_tp_methods, native_methods},
-    {Py_tp_getset, native_getset},    {Py_tp_members, native_members}, {0, NULL},
+    {Py_tp_doc, (void *)native_doc}, {Py_tp_new, native_new},         {Py_tp_dealloc, native_dealloc},
+    {Py_tp_call, PyVectorcall_Call}, {Py_tp_repr, native_repr},       {Py_tp_methods, native_methods},
+    {Py_tp_getset, native_getset},   {Py_tp_members, native_members}, {0, NULL},
 };
 
 PyType_Spec wpy_native_spec = {

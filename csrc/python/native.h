@@ -13,20 +13,20 @@ enum wpy_raises { WPY_RAISES_NEVER, WPY_RAISES_NONZERO, WPY_RAISES_NEGATIVE, WPY
 /* What calls need of a native function. Counted, and touched by threads that are not attached: so not the Python object
  * itself, which holds one reference of it. */
 typedef struct wpy_function {
-    wpy_trash trash;      /* First: how it is released. */
+    wpy_trash trash; /* First: how it is released. */
     wp_word references;
-    wpy_home *home;       /* Kept alive by the type of the objects that keep this one. */
-    wp_fn address;        /* Constant, like all below but the pace. */
+    wpy_home *home; /* Kept alive by the type of the objects that keep this one. */
+    wp_fn address;  /* Constant, like all below but the pace. */
     wp_signature *signature;
     wp_call call;
     enum wpy_raises raises;
-    bool has_job;         /* A parameter is filled in with the job. */
-    bool has_pointers;    /* A parameter may hold a buffer. */
-    size_t n_arguments;   /* Parameters that the caller gives. */
-    PyObject *name;       /* str, for messages. */
+    bool has_job;          /* A parameter is filled in with the job. */
+    bool has_pointers;     /* A parameter may hold a buffer. */
+    size_t n_arguments;    /* Parameters that the caller gives. */
+    PyObject *name;        /* str, for messages. */
     const char *name_text; /* The same in UTF-8, kept by it, for threads that are not attached. */
-    PyObject *keep_alive; /* What owns the code, or NULL. */
-    wp_pace pace;         /* How long calls take, as measured by the pool. */
+    PyObject *keep_alive;  /* What owns the code, or NULL. */
+    wp_pace pace;          /* How long calls take, as measured by the pool. */
 } wpy_function;
 
 extern PyType_Spec wpy_native_spec;

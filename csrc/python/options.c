@@ -63,8 +63,10 @@ wpy_options_fill_extra(const wpy_options *options, wpy_extra *extra, wp_results 
 }
 
 static const char *const on_full_names[] = {
-    [WPY_BLOCK] = "block",     [WPY_RAISE] = "raise",
-    [WPY_DISCARD] = "discard", [WPY_CALLER_RUNS] = "caller_runs",
+    [WPY_BLOCK] = "block",
+    [WPY_RAISE] = "raise",
+    [WPY_DISCARD] = "discard",
+    [WPY_CALLER_RUNS] = "caller_runs",
     [WPY_DISCARD_OLDEST] = "discard_oldest",
 };
 

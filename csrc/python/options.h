@@ -18,7 +18,8 @@ typedef struct wpy_options {
     uint64_t run_timeout;
 } wpy_options;
 
-#define WPY_NO_OPTIONS ((wpy_options){.submit_timeout = WP_FOREVER, .queue_timeout = WP_FOREVER, .run_timeout = WP_FOREVER})
+#define WPY_NO_OPTIONS                                                                                                 \
+    ((wpy_options){.submit_timeout = WP_FOREVER, .queue_timeout = WP_FOREVER, .run_timeout = WP_FOREVER})
 
 void wpy_options_copy(wpy_options *to, const wpy_options *from);
 int wpy_options_traverse(wpy_options *options, visitproc visit, void *arg);

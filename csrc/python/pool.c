@@ -153,15 +153,16 @@ submit(wpy_gate *gate, PyObject *const *args, Py_ssize_t nargs, PyObject *kwname
     return wpy_future_new(gate->home, task, gate->handle);
 }
 
-PyDoc_STRVAR(submit_doc,
-             "submit($self, fn, /, *args, **kwargs)\n--\n\n"
-             "Run fn(*args, **kwargs) on a worker and return its Future.\n\n"
-             "fn: a NativeFunction (its arguments are converted now, and buffers held until it has ended) or any\n"
-             "callable (it sees the context variables of now).\n\n"
-             "Waits while the queue is full, or does what on_full says. On a worker of this pool it never waits.\n\n"
-             "Raises QueueFull if there is no room (on_full=\"raise\", or submit_timeout is over); RuntimeError after\n"
-             "shutdown; CancelledError if the token is cancelled; TypeError, ValueError or OverflowError for arguments\n"
-             "that do not fit the function. Thread-safe.");
+PyDoc_STRVAR(
+    submit_doc,
+    "submit($self, fn, /, *args, **kwargs)\n--\n\n"
+    "Run fn(*args, **kwargs) on a worker and return its Future.\n\n"
+    "fn: a NativeFunction (its arguments are converted now, and buffers held until it has ended) or any\n"
+    "callable (it sees the context variables of now).\n\n"
+    "Waits while the queue is full, or does what on_full says. On a worker of this pool it never waits.\n\n"
+    "Raises QueueFull if there is no room (on_full=\"raise\", or submit_timeout is over); RuntimeError after\n"
+    "shutdown; CancelledError if the token is cancelled; TypeError, ValueError or OverflowError for arguments\n"
+    "that do not fit the function. Thread-safe.");
 
 static PyObject *
 pool_submit(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
@@ -247,12 +248,12 @@ typedef struct pool_args {
 static int
 parse_pool_args(PyObject *args, PyObject *kwargs, pool_args *given)
 {
-    static char *keywords[] = {"max_workers", "lanes",       "lane",     "on_full",      "fairness",
-                               "thread_name", "initializer", "initargs", "idle_timeout", "stack_size", NULL};
+    static char *keywords[] = {"max_workers", "lanes",    "lane",         "on_full",    "fairness", "thread_name",
+                               "initializer", "initargs", "idle_timeout", "stack_size", NULL};
     return PyArg_ParseTupleAndKeywords(args, kwargs, "$IO!IUIUOOOn:Pool", keywords, &given->max_workers, &PyTuple_Type,
                                        &given->lanes, &given->lane, &given->on_full, &given->fairness,
-                                       &given->thread_name, &given->initializer, &given->initargs,
-                                       &given->idle_timeout, &given->stack_size)
+                                       &given->thread_name, &given->initializer, &given->initargs, &given->idle_timeout,
+                                       &given->stack_size)
                ? 0
                : -1;
 }
@@ -272,9 +273,9 @@ start_pool(wpy_gate *gate, const pool_args *given)
         return -1;
     }
     bool initialized = given->initializer != Py_None;
-    wpy_context *context = wpy_context_new(gate->home, &config, names, given->thread_name,
-                                           initialized ? given->initializer : NULL,
-                                           initialized ? given->initargs : NULL);
+    wpy_context *context =
+        wpy_context_new(gate->home, &config, names, given->thread_name, initialized ? given->initializer : NULL,
+                        initialized ? given->initargs : NULL);
     if (context != NULL) {
         gate->core = context->pool;
         gate->options = WPY_NO_OPTIONS;
@@ -444,8 +445,7 @@ view_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     bool of_view = PyObject_TypeCheck(parent, home->view_type);
     PyObject *no_args = PyTuple_New(0);
     view_object *self = no_args != NULL ? (view_object *)type->tp_alloc(type, 0) : NULL;
-    if (self != NULL &&
-        init_view(self, from, of_view ? ((view_object *)parent)->pool : parent, no_args, kwargs) < 0) {
+    if (self != NULL && init_view(self, from, of_view ? ((view_object *)parent)->pool : parent, no_args, kwargs) < 0) {
         Py_CLEAR(self);
     }
     Py_XDECREF(no_args);
@@ -511,10 +511,11 @@ refuse_on_own_worker(const wpy_gate *gate, const char *what)
     return 0;
 }
 
-PyDoc_STRVAR(drain_doc, "drain($self, /, timeout=None)\n--\n\n"
-                        "Wait until every submitted job has ended.\n\n"
-                        "timeout: seconds to wait at most, or None. Returns True, or False if the time was over first.\n"
-                        "Jobs may be submitted meanwhile; they are waited for too. Thread-safe.");
+PyDoc_STRVAR(drain_doc,
+             "drain($self, /, timeout=None)\n--\n\n"
+             "Wait until every submitted job has ended.\n\n"
+             "timeout: seconds to wait at most, or None. Returns True, or False if the time was over first.\n"
+             "Jobs may be submitted meanwhile; they are waited for too. Thread-safe.");
 
 static PyObject *
 drain(const wpy_gate *gate, PyObject *args, PyObject *kwargs)
@@ -556,13 +557,14 @@ raise_still_running(const wpy_gate *gate)
                  lines[0] != '\0' ? lines : " (they ended just now)");
 }
 
-PyDoc_STRVAR(shutdown_doc,
-             "shutdown($self, /, wait=True, *, cancel_futures=False, timeout=None)\n--\n\n"
-             "Take no more jobs, let those that wait be done, and end the workers.\n\n"
-             "wait: return only when all is done. cancel_futures: cancel the jobs that wait.\n"
-             "timeout: seconds to wait at most, or None; then TimeoutError says which jobs still run. They go on.\n\n"
-             "May be called again, also after a timeout or Ctrl-C, to wait again. Thread-safe. Raises RuntimeError if a\n"
-             "worker of the pool waits for itself.");
+PyDoc_STRVAR(
+    shutdown_doc,
+    "shutdown($self, /, wait=True, *, cancel_futures=False, timeout=None)\n--\n\n"
+    "Take no more jobs, let those that wait be done, and end the workers.\n\n"
+    "wait: return only when all is done. cancel_futures: cancel the jobs that wait.\n"
+    "timeout: seconds to wait at most, or None; then TimeoutError says which jobs still run. They go on.\n\n"
+    "May be called again, also after a timeout or Ctrl-C, to wait again. Thread-safe. Raises RuntimeError if a\n"
+    "worker of the pool waits for itself.");
 
 static PyObject *
 pool_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
@@ -600,10 +602,11 @@ pool_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(resize_doc, "resize($self, max_workers, /)\n--\n\n"
-                         "Change the number of workers.\n\n"
-                         "max_workers: at least 1. More are started as work comes; surplus ones leave after their job.\n"
-                         "Does not wait. Thread-safe.");
+PyDoc_STRVAR(resize_doc,
+             "resize($self, max_workers, /)\n--\n\n"
+             "Change the number of workers.\n\n"
+             "max_workers: at least 1. More are started as work comes; surplus ones leave after their job.\n"
+             "Does not wait. Thread-safe.");
 
 static PyObject *
 pool_resize(PyObject *self, PyObject *argument)
@@ -800,8 +803,12 @@ static PyGetSetDef pool_getset[] = {
 };
 
 static PyType_Slot pool_slots[] = {
-    {Py_tp_init, pool_init},       {Py_tp_dealloc, pool_dealloc}, {Py_tp_traverse, pool_traverse},
-    {Py_tp_methods, pool_methods}, {Py_tp_getset, pool_getset},   {Py_tp_doc, "The base of WorkerPool."},
+    {Py_tp_init, pool_init},
+    {Py_tp_dealloc, pool_dealloc},
+    {Py_tp_traverse, pool_traverse},
+    {Py_tp_methods, pool_methods},
+    {Py_tp_getset, pool_getset},
+    {Py_tp_doc, "The base of WorkerPool."},
     {0, NULL},
 };
 
@@ -835,9 +842,15 @@ static PyMemberDef view_members[] = {
 };
 
 static PyType_Slot view_slots[] = {
-    {Py_tp_new, view_new},           {Py_tp_init, view_init},   {Py_tp_dealloc, view_dealloc},
-    {Py_tp_traverse, view_traverse}, {Py_tp_clear, view_clear}, {Py_tp_methods, view_methods},
-    {Py_tp_getset, view_getset},     {Py_tp_members, view_members}, {Py_tp_doc, "The base of View."},
+    {Py_tp_new, view_new},
+    {Py_tp_init, view_init},
+    {Py_tp_dealloc, view_dealloc},
+    {Py_tp_traverse, view_traverse},
+    {Py_tp_clear, view_clear},
+    {Py_tp_methods, view_methods},
+    {Py_tp_getset, view_getset},
+    {Py_tp_members, view_members},
+    {Py_tp_doc, "The base of View."},
     {0, NULL},
 };
 

@@ -11,10 +11,10 @@ extern PyType_Spec wpy_handle_spec;
 /* Where jobs go: what a pool and a view have in common. References are the object's. */
 typedef struct wpy_gate {
     wpy_home *home;
-    wp_pool *core;      /* Kept by the handle. */
-    PyObject *handle;   /* Keeps the core's memory; futures hold it too. */
+    wp_pool *core;    /* Kept by the handle. */
+    PyObject *handle; /* Keeps the core's memory; futures hold it too. */
     wpy_options options;
-    bool closed;        /* A view that was shut down; a pool knows by itself. */
+    bool closed; /* A view that was shut down; a pool knows by itself. */
 } wpy_gate;
 
 /* The gate of a pool or a view; NULL with TypeError for anything else, or for a pool whose __init__ did not run. */

@@ -125,7 +125,7 @@ run(wp_job *job, wp_worker *self)
     bool stopped = (wp_load_relaxed(&job->word) & WP_JOB_STOP) != 0;
     (void)self;
     return stopped && PyErr_GivenExceptionMatches(task->outcome, task->home->cancelled_error) ? WP_CANCELLED
-                                                                                               : WP_FAILED;
+                                                                                              : WP_FAILED;
 }
 
 /* ---- Outcome and end ---- */

@@ -88,7 +88,8 @@ static PyGetSetDef result_getset[] = {
 };
 
 static PyMemberDef result_members[] = {
-    {"index", Py_T_OBJECT_EX, offsetof(result_object, index), Py_READONLY, "The job's place in the order of submission."},
+    {"index", Py_T_OBJECT_EX, offsetof(result_object, index), Py_READONLY,
+     "The job's place in the order of submission."},
     {"value", Py_T_OBJECT_EX, offsetof(result_object, value), Py_READONLY, "What the job returned, or None."},
     {"error", Py_T_OBJECT_EX, offsetof(result_object, error), Py_READONLY, "The exception it ended with, or None."},
     {"worker", Py_T_OBJECT_EX, offsetof(result_object, worker), Py_READONLY,
@@ -100,10 +101,14 @@ static PyMemberDef result_members[] = {
 };
 
 static PyType_Slot result_slots[] = {
-    {Py_tp_dealloc, result_dealloc}, {Py_tp_traverse, result_traverse},
-    {Py_tp_clear, result_clear},     {Py_tp_repr, result_repr},
-    {Py_tp_methods, result_methods}, {Py_tp_getset, result_getset},
-    {Py_tp_members, result_members}, {Py_tp_doc, "The outcome of one job of a results queue."},
+    {Py_tp_dealloc, result_dealloc},
+    {Py_tp_traverse, result_traverse},
+    {Py_tp_clear, result_clear},
+    {Py_tp_repr, result_repr},
+    {Py_tp_methods, result_methods},
+    {Py_tp_getset, result_getset},
+    {Py_tp_members, result_members},
+    {Py_tp_doc, "The outcome of one job of a results queue."},
     {0, NULL},
 };
 
@@ -294,12 +299,13 @@ reserve(results_object *self, const wpy_gate *gate, uint64_t *index)
     }
 }
 
-PyDoc_STRVAR(submit_doc,
-             "submit($self, fn, /, *args, **kwargs)\n--\n\n"
-             "Submit fn(*args, **kwargs); its Result will come out of this queue. Returns the job's index.\n\n"
-             "Waits while `maxsize` jobs are under way or their results unread, and then as the pool's submit does. So\n"
-             "somebody must read while more than `maxsize` jobs are submitted: another thread, or this one in between.\n\n"
-             "Raises what the pool's submit raises, and RuntimeError after close(). Thread-safe.");
+PyDoc_STRVAR(
+    submit_doc,
+    "submit($self, fn, /, *args, **kwargs)\n--\n\n"
+    "Submit fn(*args, **kwargs); its Result will come out of this queue. Returns the job's index.\n\n"
+    "Waits while `maxsize` jobs are under way or their results unread, and then as the pool's submit does. So\n"
+    "somebody must read while more than `maxsize` jobs are submitted: another thread, or this one in between.\n\n"
+    "Raises what the pool's submit raises, and RuntimeError after close(). Thread-safe.");
 
 static PyObject *
 results_submit(PyObject *object, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
@@ -482,9 +488,9 @@ static PyGetSetDef results_getset[] = {
 PyDoc_STRVAR(results_doc, "A bounded queue of results, made by a pool's results(). Iterate over it to read.");
 
 static PyType_Slot results_slots[] = {
-    {Py_tp_new, results_tp_new},       {Py_tp_dealloc, results_dealloc},  {Py_tp_traverse, results_traverse},
-    {Py_tp_iter, PyObject_SelfIter},   {Py_tp_iternext, results_next},    {Py_tp_methods, results_methods},
-    {Py_tp_getset, results_getset},    {Py_tp_doc, (void *)results_doc},  {0, NULL},
+    {Py_tp_new, results_tp_new},     {Py_tp_dealloc, results_dealloc}, {Py_tp_traverse, results_traverse},
+    {Py_tp_iter, PyObject_SelfIter}, {Py_tp_iternext, results_next},   {Py_tp_methods, results_methods},
+    {Py_tp_getset, results_getset},  {Py_tp_doc, (void *)results_doc}, {0, NULL},
 };
 
 PyType_Spec wpy_results_spec = {

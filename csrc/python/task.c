@@ -294,9 +294,10 @@ time_limit_error(PyObject *type, const char *what, uint64_t limit_ns, const char
 static PyObject *
 lost_error(const wpy_home *home)
 {
-    return PyObject_CallFunction(home->broken_pool, "s",
-                                 "the job was lost: a worker's initializer failed, or the process was forked from the one "
-                                 "that ran the pool");
+    return PyObject_CallFunction(
+        home->broken_pool, "s",
+        "the job was lost: a worker's initializer failed, or the process was forked from the one "
+        "that ran the pool");
 }
 
 PyObject *

@@ -25,9 +25,10 @@ typedef struct wpy_watchers {
     bool told;                    /* Under the lock: the end was told; what comes later is not. */
     PyObject *waiters;            /* Under the lock: a list, or NULL. */
     PyObject *callbacks;          /* Under the lock: a list, or NULL. */
-    PyObject *future;             /* Under the lock: kept alive until the end was told, if a pool will end it; else not. */
-    struct wpy_task *task;        /* Constant: whose end. */
-    struct wpy_watchers *next_notice; /* While on the home's stack of notices, which then holds a reference to the job. */
+    PyObject *future;      /* Under the lock: kept alive until the end was told, if a pool will end it; else not. */
+    struct wpy_task *task; /* Constant: whose end. */
+    struct wpy_watchers
+        *next_notice; /* While on the home's stack of notices, which then holds a reference to the job. */
 } wpy_watchers;
 
 typedef struct wpy_task wpy_task;
@@ -77,9 +78,9 @@ void wpy_task_init(wpy_task *task, wpy_home *home, const wpy_task_class *class, 
 /* What a job's options are to Python, behind the core's part. */
 typedef struct wpy_extra {
     wp_extra core;
-    PyObject *label; /* Or NULL. */
+    PyObject *label;        /* Or NULL. */
     const char *label_text; /* The label in UTF-8, kept by it: for reports by threads that are not attached. */
-    PyObject *token; /* The CancelToken whose core the job watches, or NULL. */
+    PyObject *token;        /* The CancelToken whose core the job watches, or NULL. */
 } wpy_extra;
 
 /* One line about a job: what it is, and its label. Any thread, attached or not. */

@@ -5,8 +5,8 @@
 
 typedef struct token_object {
     PyObject_HEAD
-    wp_token *core;    /* Constant. */
-    PyObject *parent;  /* Constant: a CancelToken, or NULL. */
+    wp_token *core;   /* Constant. */
+    PyObject *parent; /* Constant: a CancelToken, or NULL. */
     PyObject *weakrefs;
     wpy_home *home;
 } token_object;
@@ -57,8 +57,8 @@ token_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     self->home = home;
     self->parent = Py_XNewRef(parent);
-    self->core = wp_token_new(parent != NULL ? wpy_token_core(parent) : NULL,
-                              ns == WP_FOREVER ? WP_FOREVER : wp_clock() + ns);
+    self->core =
+        wp_token_new(parent != NULL ? wpy_token_core(parent) : NULL, ns == WP_FOREVER ? WP_FOREVER : wp_clock() + ns);
     if (self->core == NULL) {
         Py_DECREF(self);
         return PyErr_NoMemory();
@@ -155,8 +155,9 @@ PyDoc_STRVAR(token_doc,
              "parent: a CancelToken whose cancellation, and whose time limit, hold for this one too.");
 
 static PyType_Slot token_slots[] = {
-    {Py_tp_doc, (void *)token_doc}, {Py_tp_new, token_new},         {Py_tp_dealloc, token_dealloc},
-    {Py_tp_repr, token_repr},       {Py_tp_methods, token_methods}, {Py_tp_getset, token_getset},
+    {Py_tp_doc, (void *)token_doc}, {Py_tp_new, token_new},
+    {Py_tp_dealloc, token_dealloc}, {Py_tp_repr, token_repr},
+    {Py_tp_methods, token_methods}, {Py_tp_getset, token_getset},
     {Py_tp_members, token_members}, {0, NULL},
 };
 

@@ -27,16 +27,13 @@ SPELLINGS = {
     "L": ["uint64_t %s", "unsigned long long %s"],
     "f": ["float %s"],
     "d": ["double %s", "double const %s"],
-    "p": ["void *%s", "char **%s", "struct point *%s", "opaque *%s", "void (*%s)(int)",
-          "int *const %s"],
+    "p": ["void *%s", "char **%s", "struct point *%s", "opaque *%s", "void (*%s)(int)", "int *const %s"],
     "P": ["const void *%s", "char const *%s", "const struct point *%s", "char *const *%s"],
     "j": ["wp_job *%s"],
 }
 PARAMETERS = "obBhHiIlLfdpPj"
 # Compilers warn of a result that is const, which says nothing.
-RESULTS = {
-    letter: [text for text in SPELLINGS[letter] if "const" not in text] for letter in "obBhHiIlLfd"
-}
+RESULTS = {letter: [text for text in SPELLINGS[letter] if "const" not in text] for letter in "obBhHiIlLfd"}
 RESULTS["v"] = ["void %s"]
 RESULTS["p"] = ["void *%s", "struct point *%s"]
 RESULTS["P"] = ["const char *%s"]
@@ -62,7 +59,7 @@ class Case:
 
     def signature(self):
         names = [f"a{i}" if self.named else "" for i in range(len(self.parameters))]
-        texts = [text % name for text, name in zip(self.parameters, names)]
+        texts = [text % name for text, name in zip(self.parameters, names, strict=False)]
         return f"{(self.result % '').strip()} ({', '.join(text.strip() for text in texts)})"
 
     def declaration(self, name):
@@ -95,7 +92,7 @@ class Case:
         name = f"plain_{self.number}"
         arguments = [
             self.value(text, letter, f"args[{i}]")
-            for i, (text, letter) in enumerate(zip(self.parameters, self.letters[1:]))
+            for i, (text, letter) in enumerate(zip(self.parameters, self.letters[1:], strict=False))
         ]
         call = f"fn({', '.join(arguments)})"
         pointer = self.declaration("(*volatile fn)")
@@ -111,10 +108,7 @@ class Case:
 
     def row(self):
         types = self.letters.replace("o", "?")
-        return (
-            f'    {{"{self.signature()}", "{types}", (void (*)(void))case_{self.number},'
-            f" plain_{self.number}}},"
-        )
+        return f'    {{"{self.signature()}", "{types}", (void (*)(void))case_{self.number}, plain_{self.number}}},'
 
 
 def systematic():
