@@ -144,12 +144,12 @@ wp_watch_stop(wp_watch *watch, wp_token *token)
 
 /* ---- Cancelling ---- */
 
-/* Fires one watch, tree's lock held. A job goes on the list of those to be stopped, with a reference; a sleeper is
+/* Fires one watch that its token has given up, tree's lock held. A job goes on the list of those to be stopped, with a reference; a sleeper is
  * woken here, because its watch lies on its stack and is gone once the lock is given back. */
 static void
 fire(wp_watch *watch, wp_watch **stopping)
 {
-    take_off(watch);
+    watch->token = NULL;
     if (watch->job == NULL) {
         wp_add_acq_rel(watch->wake, 1);
         wp_word_wake(watch->wake, WP_WAKE_ALL);
@@ -159,6 +159,18 @@ fire(wp_watch *watch, wp_watch **stopping)
     wp_pool_ref(watch->job->pool);
     watch->next = *stopping;
     *stopping = watch;
+}
+
+static void
+fire_all(wp_token *token, wp_watch **stopping)
+{
+    wp_watch *watch = token->watches;
+    token->watches = NULL;
+    while (watch != NULL) {
+        wp_watch *next = watch->next; /* Read first: it may go on the other list, or be gone. */
+        fire(watch, stopping);
+        watch = next;
+    }
 }
 
 /* Walks the tree below `top` without recursion, since users may nest tokens as deep as they like: first child, else
@@ -185,9 +197,7 @@ wp_token_cancel(wp_token *top)
     bool first = wp_load_relaxed(&top->cancelled) == 0;
     for (wp_token *token = first ? top : NULL; token != NULL; token = next_in_tree(token, top)) {
         wp_store_release(&token->cancelled, 1);
-        while (token->watches != NULL) {
-            fire(token->watches, &stopping);
-        }
+        fire_all(token, &stopping);
     }
     wp_lock_give(&root->lock);
 

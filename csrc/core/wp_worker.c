@@ -435,20 +435,18 @@ work_until_leaving(wp_pool *pool, wp_worker *self)
             run_claim(self);
             rested = false;
             wp_lock_take(&pool->lock);
-        } else if (should_leave(pool)) {
+        } else if (should_leave(pool) || (rested && !sleep_until_called(pool, self, &errands))) {
             break;
         } else if (!rested) {
             rested = true;
             idle_moment(pool, self, &errands);
-        } else if (!sleep_until_called(pool, self, &errands)) {
-            break;
         } else {
             rested = false;
         }
     }
+    /* Work that this worker leaves is for others, who may now be started in its place. */
     pool->n_workers--;
-    wp_call_help(pool, false,
-                 &errands); /* Work that this worker leaves to others, who may now be started in its place. */
+    wp_call_help(pool, false, &errands);
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
 }

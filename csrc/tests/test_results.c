@@ -431,14 +431,15 @@ write_jobs(void *argument)
     return NULL;
 }
 
+/* Told by what was submitted: the numbers may have gaps, where a job did not get in and another took the next. */
 static void *
 read_results(void *argument)
 {
     traffic *t = argument;
-    for (int index = next_index(t->results); index >= 0; index = next_index(t->results)) {
-        if (CHECK(index < JOBS)) {
-            wp_add_acq_rel(&t->reads[index], 1);
-        }
+    wp_job *job;
+    while (next(t->results, soon(), &job) == WP_OK) {
+        wp_add_acq_rel(&t->reads[(wp_word *)wp_function_argument(job) - t->runs], 1);
+        wp_job_unref(job);
     }
     return NULL;
 }
