@@ -196,8 +196,8 @@ def test_request_cancel_stops_a_running_job(kind: str, helpers: Helpers) -> None
 @pytest.mark.parametrize("by", ["cancel", "parent", "grandparent", "timeout", "parent's timeout"])
 def test_token_stops_a_running_job(kind: str, by: str, helpers: Helpers) -> None:
     grandparent = wp.CancelToken()
-    parent = wp.CancelToken(timeout=0.1 if by == "parent's timeout" else None, parent=grandparent)
-    token = wp.CancelToken(timeout=0.1 if by == "timeout" else None, parent=parent)
+    parent = wp.CancelToken(timeout=0.5 if by == "parent's timeout" else None, parent=grandparent)
+    token = wp.CancelToken(timeout=0.5 if by == "timeout" else None, parent=parent)
     with wp.WorkerPool(1) as pool:
         future = submit_polling(kind, pool.options(token=token), helpers)
         if "timeout" not in by:

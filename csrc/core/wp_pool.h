@@ -126,7 +126,8 @@ bool wp_job_is_lost(wp_job *job);
 /* Changes the number of workers, at least 1. More start when there is work; surplus ones leave after their job. */
 void wp_pool_resize(wp_pool *pool, uint32_t max_workers);
 
-/* Sleeps until every job submitted before has ended, and any submitted meanwhile. WP_OK, WP_LATE, WP_INTERRUPTED. */
+/* Sleeps until every job submitted before has ended, and any submitted meanwhile. WP_OK, WP_LATE, WP_INTERRUPTED. A
+ * worker of the pool must not call it: it would wait for itself. */
 enum wp_result wp_pool_drain(wp_pool *pool, uint64_t deadline);
 
 /* No more jobs: submit says WP_CLOSED from now on, and workers leave when nothing waits. Idempotent. */
