@@ -172,17 +172,15 @@ append(map_object *self, wpy_block *block)
     self->last = block;
 }
 
-typedef struct room {
-    wp_pool *pool;
-    unsigned lane;
-    wp_token *token;
-} room;
-
-static enum wp_result
-sleep_for_room(void *context, uint64_t deadline)
+/* WP_OK: submitted. WP_FULL: there is no room. Else -1 with an exception set. */
+static int
+try_to_submit(map_object *self, wpy_block *block)
 {
-    const room *r = context;
-    return wp_pool_wait_room(r->pool, r->lane, r->token, deadline);
+    if (!wpy_check_not_exiting(self->home)) {
+        return -1;
+    }
+    enum wp_result result = wp_pool_submit(self->core, self->options.lane, wpy_block_job(block), on_own_worker(self));
+    return result == WP_OK || result == WP_FULL ? (int)result : wpy_set_error(self->home, self->core, result);
 }
 
 /* 0: submitted. 1: no room, and the caller has other blocks to go on with, so it is kept for later. -1: an exception is
@@ -190,30 +188,22 @@ sleep_for_room(void *context, uint64_t deadline)
 static int
 submit_block(map_object *self, wpy_block *block)
 {
-    wp_token *token = self->options.token != NULL ? wpy_token_core(self->options.token) : NULL;
-    room r = {self->core, self->options.lane, token};
-    for (;;) {
-        enum wp_result result = wpy_check_not_exiting(self->home)
-                                    ? wp_pool_submit(self->core, r.lane, wpy_block_job(block), on_own_worker(self))
-                                    : WP_FINISHED;
-        if (result == WP_OK) {
-            append(self, block);
-            return 0;
-        }
-        if (result == WP_FULL && self->first != NULL) {
-            self->held = block;
-            return 1;
-        }
-        int waited = result == WP_FULL ? wpy_wait(sleep_for_room, &r, self->deadline) : (int)result;
-        if (waited != WP_OK) {
-            if (!PyErr_Occurred()) {
-                wpy_set_error(self->home, self->core, (enum wp_result)waited);
-            }
-            self->in_flight -= block->units;
-            drop_block(block, false);
-            return -1;
-        }
+    int result = try_to_submit(self, block);
+    while (result == WP_FULL && self->first == NULL) {
+        bool again = wpy_wait_for_room(self->home, self->core, &self->options, self->deadline) > 0;
+        result = again ? try_to_submit(self, block) : -1;
     }
+    if (result == WP_FULL) {
+        self->held = block;
+        return 1;
+    }
+    if (result < 0) {
+        self->in_flight -= block->units;
+        drop_block(block, false);
+        return -1;
+    }
+    append(self, block);
+    return 0;
 }
 
 /* The input goes no further; what was submitted before is still yielded, then the exception is raised. */

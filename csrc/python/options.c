@@ -141,9 +141,8 @@ sleep_for_room(void *context, uint64_t deadline)
     return wp_pool_wait_room(r->pool, r->lane, r->token, deadline);
 }
 
-/* Waits for room: 1 to try again, or -1 with an exception set. */
-static int
-wait_for_room(wpy_home *home, wp_pool *pool, const wpy_options *options, uint64_t deadline)
+int
+wpy_wait_for_room(wpy_home *home, wp_pool *pool, const wpy_options *options, uint64_t deadline)
 {
     room r = {pool, options->lane, options->token != NULL ? wpy_token_core(options->token) : NULL};
     int result = wpy_wait(sleep_for_room, &r, deadline);
@@ -183,7 +182,7 @@ act_on_full(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_task 
 {
     switch (options->on_full) {
     case WPY_BLOCK:
-        return wait_for_room(home, pool, options, deadline);
+        return wpy_wait_for_room(home, pool, options, deadline);
     case WPY_CALLER_RUNS:
         return run_here(pool, options, task);
     case WPY_DISCARD:

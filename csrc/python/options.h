@@ -40,6 +40,9 @@ const char *wpy_on_full_name(enum wpy_on_full on_full);
  * business now, or ended already (run here or discarded). -1: an exception is set and the task was not taken. */
 int wpy_submit_task(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_task *task);
 
+/* Waits for room in the options' lane: 1 to try again, or -1 with an exception set. */
+int wpy_wait_for_room(wpy_home *home, wp_pool *pool, const wpy_options *options, uint64_t deadline);
+
 /* Sets the exception that goes with a result of the core that is no success. Always -1. */
 int wpy_set_error(wpy_home *home, wp_pool *pool, enum wp_result result);
 
