@@ -22,6 +22,7 @@ import pytest
 
 import workerpool as wp
 from conftest import RunScenario, scenario_environment
+from support import FREE_THREADED
 from workerpool import __main__, _demo
 from workerpool._demo import bulk, checksums, files, screen, ways
 
@@ -445,8 +446,11 @@ def test_reader_that_leaves(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_memory_is_bounded(run_scenario: RunScenario, tmp_path: Path) -> None:
+    # Without the GIL, memory that one thread took and another gave back is free only some time later, so there the
+    # file is larger for the same share.
+    size = 1 << 30 if FREE_THREADED else 1 << 28
     with open(tmp_path / "zeros", "wb") as file:
-        file.truncate(1 << 28)
+        file.truncate(size)
     done = run_scenario(
         """
         import resource, sys
@@ -461,4 +465,4 @@ def test_memory_is_bounded(run_scenario: RunScenario, tmp_path: Path) -> None:
         args=[str(tmp_path)],
     )
     peak = int(done.stdout.split()[-1])
-    assert peak < 128 * 1024 * 1024, "half of the file"
+    assert peak < size // 2
