@@ -16,11 +16,6 @@
 #define Py_READONLY READONLY
 #endif
 
-#if PY_VERSION_HEX < 0x030d0000
-#define Py_BEGIN_CRITICAL_SECTION(op) {
-#define Py_END_CRITICAL_SECTION() }
-#endif
-
 /* The thread state of the calling thread if it is attached, else NULL. Before 3.12 the interpreter only tells whose turn
  * it is, which is ours if it is the one that belongs to this thread. */
 static inline PyThreadState *

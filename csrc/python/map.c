@@ -180,7 +180,7 @@ try_to_submit(map_object *self, wpy_block *block)
         return -1;
     }
     enum wp_result result = wp_pool_submit(self->core, self->options.lane, wpy_block_job(block), on_own_worker(self));
-    return result == WP_OK || result == WP_FULL ? (int)result : wpy_set_error(self->home, self->core, result);
+    return result == WP_OK || result == WP_FULL ? (int)result : wpy_set_error(self->home, result);
 }
 
 /* 0: submitted. 1: no room, and the caller has other blocks to go on with, so it is kept for later. -1: an exception is
@@ -601,7 +601,7 @@ map_tp_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
     self->deadline = deadline;
     self->kind.in_order = in_order != 0;
     if (wp_pool_is_closed(self->core)) {
-        wpy_set_error(home, self->core, WP_CLOSED);
+        wpy_set_error(home, WP_CLOSED);
         Py_CLEAR(self);
     } else if (start(self, function, iterables, chunksize) < 0) {
         Py_CLEAR(self);

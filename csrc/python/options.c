@@ -70,12 +70,6 @@ static const char *const on_full_names[] = {
     [WPY_DISCARD_OLDEST] = "discard_oldest",
 };
 
-const char *
-wpy_on_full_name(enum wpy_on_full on_full)
-{
-    return on_full_names[on_full];
-}
-
 int
 wpy_on_full_of(PyObject *text)
 {
@@ -99,9 +93,8 @@ set_full_error(wpy_home *home, const char *text)
 }
 
 int
-wpy_set_error(wpy_home *home, wp_pool *pool, enum wp_result result)
+wpy_set_error(wpy_home *home, enum wp_result result)
 {
-    (void)pool;
     switch (result) {
     case WP_FULL:
         return set_full_error(home, "the queue is full");
@@ -149,7 +142,7 @@ wpy_wait_for_room(wpy_home *home, wp_pool *pool, const wpy_options *options, uin
     if (result == WP_OK) {
         return 1;
     }
-    return result < 0 ? -1 : wpy_set_error(home, pool, (enum wp_result)result);
+    return result < 0 ? -1 : wpy_set_error(home, (enum wp_result)result);
 }
 
 /* The caller runs the job. A native one runs detached; a Python one on a worker of this pool too, because its class
@@ -210,7 +203,7 @@ wpy_submit_task(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_t
             return 0;
         }
         if (result != WP_FULL) {
-            return wpy_set_error(home, pool, result);
+            return wpy_set_error(home, result);
         }
         if (first && options->submit_timeout != WP_FOREVER) {
             deadline = wp_clock() + options->submit_timeout;

@@ -34,7 +34,6 @@ wp_extra *wpy_options_fill_extra(const wpy_options *options, wpy_extra *extra, w
 
 /* The text of an on_full policy as its number; -1 with ValueError. */
 int wpy_on_full_of(PyObject *text);
-const char *wpy_on_full_name(enum wpy_on_full on_full);
 
 /* Submits a task to a pool as the options say, blocking (and interruptible) where they say so. 0: the task is the pool's
  * business now, or ended already (run here or discarded). -1: an exception is set and the task was not taken. */
@@ -44,6 +43,6 @@ int wpy_submit_task(wpy_home *home, wp_pool *pool, const wpy_options *options, w
 int wpy_wait_for_room(wpy_home *home, wp_pool *pool, const wpy_options *options, uint64_t deadline);
 
 /* Sets the exception that goes with a result of the core that is no success. Always -1. */
-int wpy_set_error(wpy_home *home, wp_pool *pool, enum wp_result result);
+int wpy_set_error(wpy_home *home, enum wp_result result);
 
 #endif

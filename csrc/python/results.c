@@ -261,7 +261,7 @@ set_reserve_error(results_object *self, const wpy_gate *gate, int result)
     switch (result) {
     case WP_CLOSED:
         if (wp_pool_is_closed(gate->core)) {
-            return wpy_set_error(self->home, gate->core, WP_CLOSED);
+            return wpy_set_error(self->home, WP_CLOSED);
         }
         PyErr_SetString(PyExc_RuntimeError, "cannot submit to a results queue after its close()");
         return -1;
@@ -273,7 +273,7 @@ set_reserve_error(results_object *self, const wpy_gate *gate, int result)
                         "the results queue was full for as long as submit_timeout allows; is anybody reading it?");
         return -1;
     default:
-        return result < 0 ? -1 : wpy_set_error(self->home, gate->core, (enum wp_result)result);
+        return result < 0 ? -1 : wpy_set_error(self->home, (enum wp_result)result);
     }
 }
 
