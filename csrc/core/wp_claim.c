@@ -10,6 +10,8 @@
 
 /* A claim takes at most this part of what may wait in its lane. */
 #define CLAIMS_IN_CAPACITY 16
+/* Work that takes less than this (ns) is not worth spreading over several workers. */
+#define WORTH_SPREADING_NS 2000u
 
 /* The lane whose turn it is: the most urgent that has work, unless one has been passed over for as long as fairness
  * allows; that may be the most urgent itself, while others have their turns. `most` is lowered to what may be claimed
@@ -66,6 +68,17 @@ fair_part(const wp_pool *pool, const wp_lane *lane)
     return part < UINT32_MAX ? (uint32_t)part : UINT32_MAX;
 }
 
+/* How many jobs to claim: by their pace, and no more than is fair. */
+static uint32_t
+claim_size(const wp_pool *pool, const wp_lane *lane, wp_pace *pace, uint32_t claim_ns, uint32_t most)
+{
+    uint32_t by_pace = wp_pace_claim(pace, claim_ns, most);
+    uint32_t fair = fair_part(pool, lane);
+    uint32_t least = wp_pace_claim(pace, WORTH_SPREADING_NS, most);
+    fair = fair < least ? least : fair;
+    return by_pace < fair ? by_pace : fair;
+}
+
 static uint32_t
 smaller(uint32_t a, uint32_t b)
 {
@@ -82,7 +95,7 @@ wp_claim_units(wp_lane *lane, uint64_t ticket, uint32_t count)
     part.end = part.begin + smaller(count, part.end - part.begin);
     if (part.end == span->end) {
         wp_ring_remove(&lane->ring, ticket);
-        ((wp_range *)(void *)part.job)->spans--;
+        wp_range_of(part.job)->spans--;
     } else {
         span->begin = part.end;
     }
@@ -98,8 +111,7 @@ units_to_claim(const wp_pool *pool, const wp_lane *lane, const wp_span *span, ui
     if (group->always_most) {
         return smaller(group->most_claimed, most);
     }
-    uint32_t by_pace = wp_pace_claim(group->pace, span->job->class->claim_ns, group->most_claimed);
-    return smaller(smaller(by_pace, fair_part(pool, lane)), most);
+    return smaller(claim_size(pool, lane, group->pace, span->job->class->claim_ns, group->most_claimed), most);
 }
 
 /* Takes plain jobs off the front of the lane, as many as one claim should have. */
@@ -107,8 +119,7 @@ static uint32_t
 claim_jobs(wp_pool *pool, wp_worker *worker, wp_lane *lane, uint32_t most)
 {
     wp_span *first = wp_ring_front(&lane->ring);
-    uint32_t by_pace = wp_pace_claim(&lane->pace, first->job->class->claim_ns, WP_MOST_CLAIMED);
-    uint32_t limit = smaller(smaller(by_pace, fair_part(pool, lane)), most);
+    uint32_t limit = smaller(claim_size(pool, lane, &lane->pace, first->job->class->claim_ns, WP_MOST_CLAIMED), most);
     uint32_t n = 0;
     while (n < limit && first != NULL && !(first->job->flags & WP_JOB_IS_RANGE)) {
         worker->claimed[n++] = *first;
@@ -131,6 +142,8 @@ begin_claim(wp_pool *pool, wp_worker *worker, unsigned lane, bool of_range, uint
     worker->lane = lane;
     worker->has_claim = true;
     worker->claims_range = of_range;
+    worker->took_all = pool->lanes[lane].waiting == 0;
+    pool->claims++;
     pool->lanes[lane].running++;
     wp_lane_refresh(pool, lane);
 }
@@ -263,7 +276,7 @@ put_back(wp_pool *pool, wp_worker *worker, left_over *dead)
     }
     if (worker->claims_range) {
         wp_ring_push_front(&lane->ring, (wp_span){worker->claimed[0].job, begin, end});
-        ((wp_range *)(void *)worker->claimed[0].job)->spans++;
+        wp_range_of(worker->claimed[0].job)->spans++;
         lane->waiting += end - begin;
     } else {
         put_back_jobs(pool, worker, begin, end, dead);

@@ -16,6 +16,10 @@
  * takes its claim and, if work remains, calls the next. So a burst of submits costs one wake-up, and sleepers come up
  * only as fast as they find work. Whoever calls a worker takes it off the idle list under the lock: the sleeper never
  * changes the count after the fact.
+ *
+ * PATROLS. A stream of jobs that take nanoseconds must not wake a worker each time the line has run empty: that costs as
+ * much as hundreds of them. So a worker that has served a stream sleeps for a short time only, at first. While one does,
+ * nobody is called for a few such jobs: the patrol will find them, if no other thread does.
  */
 #ifndef WP_INTERNAL_H
 #define WP_INTERNAL_H
@@ -47,7 +51,9 @@ typedef struct wp_lane {
     uint64_t passed;  /* Jobs begun in other lanes since this one, while jobs waited here. */
     uint32_t blocked; /* Threads that sleep for room. */
     wp_word room;     /* Atomic: changes when those threads should look again. */
-    wp_pace pace;     /* Atomic: of its plain jobs. */
+
+    /* Apart from what every submit writes: workers look at it after each job. */
+    alignas(WP_CACHE_LINE) wp_pace pace; /* Atomic: of its plain jobs. */
 } wp_lane;
 
 struct wp_worker {
@@ -63,6 +69,8 @@ struct wp_worker {
     bool claims_range;                     /* Written under the pool's lock: its claim is of the range claimed[0]. */
     uint32_t guest_in;                     /* Worker only: other lanes, by bit, that count it among their running. */
     uint64_t ended;                        /* Worker only: jobs ended and not yet reported. */
+    uint64_t streak;                       /* Worker only: jobs of short kinds that it ended since it last slept. */
+    bool took_all;                         /* Worker only: its claim left no short jobs in the lane. */
     wp_stretch stretch;                    /* What it claimed and has not begun: numbers of `claimed`, or units of the
                                               range that is claimed[0]. */
     wp_span claimed[WP_MOST_CLAIMED];      /* Written by the worker under the pool's lock, read by others under it. */
@@ -80,19 +88,23 @@ struct wp_pool {
     wp_hooks hooks;
     struct wp_fork_slot *slot; /* Where a forked child finds this pool. */
 
-    wp_word references; /* Of holders and of the pool's own threads. */
-    wp_word holders;    /* With the last the pool is closed. */
+    /* Changed under the lock, seldom, and read without it by workers after each job: apart from what changes often. */
+    alignas(WP_CACHE_LINE) _Atomic(uint32_t) ready; /* Lanes that have work to give, by bit. */
+    _Atomic(uint32_t) phase;                        /* enum wp_phase. */
+
+    alignas(WP_CACHE_LINE) wp_word references; /* Of holders and of the pool's own threads. */
+    wp_word holders;                           /* With the last the pool is closed. */
 
     alignas(WP_CACHE_LINE) wp_lock lock;
 
-    /* Guarded by the lock; atomic where it is also read without. */
-    _Atomic(uint32_t) ready; /* Lanes that have work to give, by bit. */
-    _Atomic(uint32_t) phase; /* enum wp_phase. */
+    /* Guarded by the lock. */
     uint32_t max_workers;
     uint32_t n_workers; /* Workers that take jobs, or are being started to. */
     uint32_t n_threads; /* Those, and the ones that leave but have not left. */
     uint32_t n_idle;
     uint32_t n_starting;  /* Workers that are being initialised by the host. */
+    uint32_t patrols;     /* Workers that sleep, but not for long. */
+    uint64_t claims;      /* How many there were. */
     bool waking;          /* A worker was called or started and has not come to the lock yet. */
     uint64_t start_again; /* After a failed thread start: not before this time. */
     uint64_t unfinished;  /* Accepted and not reported as ended. */
@@ -130,6 +142,10 @@ void wp_lane_refresh(wp_pool *pool, unsigned lane);
 
 /* Under the lock: one more worker is called or started, if there is work for one in a lane or (`more`) in a claim. */
 void wp_call_help(wp_pool *pool, bool more, wp_errands *errands);
+
+/* Under the lock, for work of one pace that was added to a lane or claimed from it (`claimed` jobs, not begun): the same,
+ * unless the next patrol comes early enough. */
+void wp_call_help_in_time(wp_pool *pool, unsigned lane, wp_pace *pace, uint32_t claimed, wp_errands *errands);
 void wp_leave_idle_list(wp_pool *pool, wp_worker *worker);
 
 /* Under the lock: so many jobs have ended. */

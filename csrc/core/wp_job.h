@@ -137,6 +137,19 @@ wp_job_ref(wp_job *job)
     wp_add_relaxed(&job->references, 1); /* The caller has one already, so the count cannot reach 0 meanwhile. */
 }
 
+/* Takes a reference unless the last is gone already. For lists from which `destroy` takes the job. */
+static inline bool
+wp_job_try_ref(wp_job *job)
+{
+    uint32_t references = wp_load_relaxed(&job->references);
+    do {
+        if (references == 0) {
+            return false;
+        }
+    } while (!wp_cas_weak_acq_rel(&job->references, &references, references + 1));
+    return true;
+}
+
 static inline void
 wp_job_unref(wp_job *job)
 {

@@ -256,7 +256,7 @@ end_waiting(wp_pool *pool, wp_state outcome, bool only_unserved)
     wp_claims_recall(pool);
     while ((job = first_waiting(pool, only_unserved)) != NULL) {
         if (job->flags & WP_JOB_IS_RANGE) {
-            wp_range_cancel((wp_range *)(void *)job);
+            wp_range_cancel(wp_range_of(job));
             ended++;
         } else if (wp_job_take(job, outcome)) {
             wp_job_withdraw(job, outcome);
@@ -443,6 +443,7 @@ wp_pool_after_fork(wp_pool *pool)
     pool->n_threads = 0;
     pool->n_idle = 0;
     pool->n_starting = 0;
+    pool->patrols = 0;
     pool->waking = false;
     pool->unfinished = 0;
     pool->idle = NULL;

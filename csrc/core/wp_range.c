@@ -120,6 +120,7 @@ take_units(wp_range *range, uint32_t most)
             job->ticket = wp_ring_find(&lane->ring, job);
         }
         part = wp_claim_units(lane, job->ticket, most);
+        pool->claims++;
         wp_lane_refresh(pool, job->lane);
         wp_offer_room(pool, job->lane, &errands);
     }

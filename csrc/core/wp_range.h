@@ -43,11 +43,18 @@ void wp_group_tell(wp_group *group);
 typedef struct wp_range {
     wp_job job;
     uint32_t units;  /* Constant from submit on. */
-    wp_word open;    /* Units neither done nor given up. */
+    wp_word open;    /* Units neither done nor given up; those that a chunk of a stage may yet get are among them. */
     wp_group *group; /* Constant; a reference. */
     uint32_t spans;  /* Pool's lock: how many of its spans wait. */
     bool given_up;   /* Pool's lock: some units will not be done, because it was cancelled. */
 } wp_range;
+
+/* The range that a job with WP_JOB_IS_RANGE is. */
+static inline wp_range *
+wp_range_of(wp_job *job)
+{
+    return (wp_range *)(void *)job;
+}
 
 void wp_range_init(wp_range *range, const wp_job_class *class, uint32_t units, wp_group *group, wp_extra *extra);
 

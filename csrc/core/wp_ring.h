@@ -55,6 +55,9 @@ int wp_ring_push_front(wp_ring *ring, wp_span span);
 /* The first span, to be read or shortened in place; NULL when there is none. */
 wp_span *wp_ring_front(wp_ring *ring);
 
+/* The last span, to be made longer in place; NULL when there is none, or a hole in its place. */
+wp_span *wp_ring_last(const wp_ring *ring);
+
 /* Takes the first span off; a ticket that named it becomes WP_NO_TICKET. Needs a non-NULL wp_ring_front before it. */
 void wp_ring_pop_front(wp_ring *ring);
 

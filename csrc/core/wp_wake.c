@@ -5,6 +5,9 @@
  */
 #include "wp_internal.h"
 
+/* Less work than this (ns) is not worth a wake-up while a patrol is under way. */
+#define LITTLE_WORK_NS 20000u
+
 void
 wp_errands_run(wp_pool *pool, const wp_errands *errands)
 {
@@ -29,8 +32,10 @@ wp_lane_refresh(wp_pool *pool, unsigned lane)
     const wp_lane *l = &pool->lanes[lane];
     uint32_t ready = wp_load_relaxed(&pool->ready);
     uint32_t bit = 1u << lane;
-    ready = l->waiting > 0 && l->running < l->max_running ? ready | bit : ready & ~bit;
-    wp_store_relaxed(&pool->ready, ready);
+    bool has_work = l->waiting > 0 && l->running < l->max_running;
+    if (has_work != ((ready & bit) != 0)) { /* Else readers without the lock would miss their cache for nothing. */
+        wp_store_relaxed(&pool->ready, ready ^ bit);
+    }
 }
 
 void
@@ -82,6 +87,25 @@ wp_call_help(wp_pool *pool, bool more, wp_errands *errands)
         pool->n_threads++;
         errands->start = true;
         pool->waking = true;
+    }
+}
+
+/* Whether what waits of this pace in a lane, and what was claimed of it, can be left to a patrol: there is one, it is
+ * little work, and no submitter is about to be held up by it. */
+static bool
+can_wait(const wp_pool *pool, unsigned lane, wp_pace *pace, uint32_t claimed)
+{
+    const wp_lane *l = &pool->lanes[lane];
+    uint32_t mean = wp_pace_mean(pace);
+    return pool->patrols > 0 && mean != WP_PACE_UNKNOWN && l->waiting < l->capacity / 2 &&
+           l->waiting + claimed < LITTLE_WORK_NS / mean;
+}
+
+void
+wp_call_help_in_time(wp_pool *pool, unsigned lane, wp_pace *pace, uint32_t claimed, wp_errands *errands)
+{
+    if (!can_wait(pool, lane, pace, claimed)) {
+        wp_call_help(pool, claimed > 1, errands);
     }
 }
 
