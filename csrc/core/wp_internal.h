@@ -135,10 +135,33 @@ typedef struct wp_errands {
     bool drained;        /* Waiters in wp_pool_drain to be woken. */
 } wp_errands;
 
-void wp_errands_run(wp_pool *pool, const wp_errands *errands);
+void wp_errands_run_slowly(wp_pool *pool, const wp_errands *errands);
 
-/* Under the lock: whether the lane has work to give is looked at anew. */
-void wp_lane_refresh(wp_pool *pool, unsigned lane);
+static inline void
+wp_errands_run(wp_pool *pool, const wp_errands *errands)
+{
+    if (errands->call != NULL || errands->start || errands->rooms != 0 || errands->drained) {
+        wp_errands_run_slowly(pool, errands);
+    }
+}
+
+static inline bool
+wp_lane_is_ready(const wp_pool *pool, unsigned lane)
+{
+    return wp_load_relaxed(&pool->ready) >> lane & 1;
+}
+
+/* Under the lock: whether the lane has work to give is looked at anew. Written only when it changes, or those who read it
+ * without the lock would miss their cache for nothing. */
+static inline void
+wp_lane_refresh(wp_pool *pool, unsigned lane)
+{
+    const wp_lane *l = &pool->lanes[lane];
+    bool has_work = l->waiting > 0 && l->running < l->max_running;
+    if (has_work != wp_lane_is_ready(pool, lane)) {
+        wp_store_relaxed(&pool->ready, wp_load_relaxed(&pool->ready) ^ 1u << lane);
+    }
+}
 
 /* Under the lock: one more worker is called or started, if there is work for one in a lane or (`more`) in a claim. */
 void wp_call_help(wp_pool *pool, bool more, wp_errands *errands);
@@ -167,8 +190,17 @@ enum wp_result wp_wait_for_room(wp_word *room, wp_token *token, uint64_t deadlin
 /* Under the lock: WP_OK, or why the pool takes no jobs at all. */
 enum wp_result wp_phase_result(const wp_pool *pool);
 
-/* Under the lock: how many more jobs the lane takes. */
-uint64_t wp_room_in(const wp_pool *pool, const wp_lane *lane);
+/* Under the lock: how many more jobs the lane takes; without a waiting line, as many as can be handed over. */
+uint64_t wp_room_by_workers(const wp_pool *pool, const wp_lane *lane);
+
+static inline uint64_t
+wp_room_in(const wp_pool *pool, const wp_lane *lane)
+{
+    if (lane->capacity == 0) {
+        return wp_room_by_workers(pool, lane);
+    }
+    return lane->capacity > lane->waiting ? lane->capacity - lane->waiting : 0;
+}
 
 /* Under the lock: sleepers for room in the lane are woken if there is enough to be worth it, or if there is any. */
 void wp_offer_room(wp_pool *pool, unsigned lane, wp_errands *errands);

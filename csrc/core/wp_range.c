@@ -135,7 +135,9 @@ count_here(wp_range *range, uint64_t begin, uint32_t done)
     wp_pool *pool = range->job.pool;
     wp_errands errands = {0};
     uint64_t elapsed = wp_clock() - begin;
-    wp_pace_note(range->group->pace, elapsed, done);
+    if (!range->group->class_measures) {
+        wp_pace_note(range->group->pace, elapsed, done);
+    }
     wp_lock_take(&pool->lock);
     wp_lane_tally *tally = &pool->outside->lanes[range->job.lane];
     wp_count(&tally->ended[WP_DONE], done);

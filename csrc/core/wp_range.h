@@ -21,6 +21,7 @@ typedef struct wp_group {
     wp_pace own_pace;
     uint32_t most_claimed; /* Constant: units in one claim at most; */
     bool always_most;      /* Constant: and at least, as far as there are so many. */
+    bool class_measures;   /* Constant: the ranges' class notes the pace itself. */
 } wp_group;
 
 /* A group with one reference; `pace` may be NULL. Claims are as large as the pace suggests, up to `most_claimed`; or

@@ -135,13 +135,6 @@ wp_ring_front(wp_ring *ring)
     return NULL;
 }
 
-wp_span *
-wp_ring_last(const wp_ring *ring)
-{
-    wp_span *last = ring->head != ring->tail ? slot(ring, ring->tail - 1) : NULL;
-    return last != NULL && last->job != NULL ? last : NULL;
-}
-
 void
 wp_ring_pop_front(wp_ring *ring)
 {

@@ -56,7 +56,12 @@ int wp_ring_push_front(wp_ring *ring, wp_span span);
 wp_span *wp_ring_front(wp_ring *ring);
 
 /* The last span, to be made longer in place; NULL when there is none, or a hole in its place. */
-wp_span *wp_ring_last(const wp_ring *ring);
+static inline wp_span *
+wp_ring_last(const wp_ring *ring)
+{
+    wp_span *last = ring->head != ring->tail ? &ring->spans[(ring->tail - 1) & (ring->size - 1)] : NULL;
+    return last != NULL && last->job != NULL ? last : NULL;
+}
 
 /* Takes the first span off; a ticket that named it becomes WP_NO_TICKET. Needs a non-NULL wp_ring_front before it. */
 void wp_ring_pop_front(wp_ring *ring);

@@ -29,14 +29,14 @@
 #define SHORT_NS 1000u
 /* How long (ns) a reader may be kept asleep while results are few. */
 #define NAP_NS 200000u
-/* Pauses before a thread sleeps, where what it waits for is a matter of nanoseconds: about 5 us on x86-64, which is what
- * sleeping and being woken costs on the same processor; on another it is several times that. */
-#define PATIENCE 200
+/* Looks at what is a matter of nanoseconds before sleeping: after a pause each, and the last ones after a yield. */
+#define MOMENTS 23
+#define YIELDS 3
 /* A reader leaves off helping with so many results unread. */
 #define MOST_ATTENDED 256u
 /* After it could do no more than so many jobs it lets others gather, for so many pauses. */
 #define SMALL_HELP 32u
-#define MOMENT 20
+#define GATHERING 20
 
 typedef struct chunk {
     wp_range range;
@@ -126,8 +126,8 @@ is_worth_calling(wp_stage *stage, uint64_t position)
            position - wp_load_relaxed(&stage->head) >= many(stage);
 }
 
-/* There is a place, because the job was accepted with one. */
-static void
+/* There is a place, because the job was accepted with one. Returns whether readers should be called. */
+static bool
 deliver(wp_stage *stage, void *argument, int status, bool given_up)
 {
     uint64_t position = wp_add_acq_rel(&stage->tail, 1);
@@ -135,9 +135,7 @@ deliver(wp_stage *stage, void *argument, int status, bool given_up)
     wp_store_relaxed(&p->argument, argument);
     wp_store_relaxed(&p->status, status);
     wp_store_release(&p->turn, turn_of(position, given_up));
-    if (wp_load_relaxed(&stage->asleep) != AWAKE && is_worth_calling(stage, position)) {
-        call(&stage->asleep);
-    }
+    return wp_load_relaxed(&stage->asleep) != AWAKE && is_worth_calling(stage, position);
 }
 
 /* Takes the next result if there is one. One that has its position and is not written yet will be in a moment. */
@@ -186,12 +184,11 @@ chunk_of(wp_job *job)
     return (chunk *)(void *)job;
 }
 
-/* The first of the jobs from `begin` on begins: how long it waited, if that was measured. */
+/* The job at `begin` begins: how long it waited, if that was measured. */
 static void
-note_waiting(const chunk *c, uint32_t begin, wp_worker *self)
+note_waiting(const chunk *c, uint32_t begin, uint64_t now, wp_worker *self)
 {
     if (self != NULL && begin % STAMP_EVERY == 0) {
-        uint64_t now = wp_clock();
         uint64_t put = c->stamps[begin / STAMP_EVERY];
         wp_histogram_add(&self->tally->lanes[c->stage->lane].waited, now > put ? now - put : 0, 1);
     }
@@ -208,6 +205,19 @@ note_begun(chunk *c, uint32_t begin, uint32_t end)
     }
 }
 
+/* Calls readers. The thread that is woken may take this one's processor at once: that is no time of the jobs, so the
+ * measurement begins anew. */
+static void
+call_meanwhile(wp_stage *stage, uint64_t *since, uint32_t *unmeasured)
+{
+    if (*unmeasured > 0) {
+        wp_pace_note(stage->group->pace, wp_clock() - *since, *unmeasured);
+    }
+    call(&stage->asleep);
+    *since = wp_clock();
+    *unmeasured = 0;
+}
+
 static uint32_t
 run_chunk(wp_job *job, wp_stretch *units, wp_worker *self)
 {
@@ -215,24 +225,29 @@ run_chunk(wp_job *job, wp_stretch *units, wp_worker *self)
     wp_stage *stage = c->stage;
     wp_function *function = stage->function;
     bool reports = stage->places != NULL;
+    uint64_t since = wp_clock();
     uint32_t first = 0;
+    uint32_t done = 0;
+    uint32_t unmeasured = 0;
     uint32_t begin;
     uint32_t end;
-    uint32_t done = 0;
     while (wp_stretch_take(units, 1, &begin, &end)) {
-        if (done == 0) {
+        if (done++ == 0) {
             first = begin;
-            note_waiting(c, begin, self);
+            note_waiting(c, begin, since, self);
         }
         void *argument = c->arguments[begin];
         int status = function(job, argument);
-        if (reports) {
-            deliver(stage, argument, status, false);
+        unmeasured++;
+        if (reports && deliver(stage, argument, status, false)) {
+            call_meanwhile(stage, &since, &unmeasured);
         }
-        done++;
         if (wp_worker_is_wanted(self)) {
             break;
         }
+    }
+    if (unmeasured > 0) {
+        wp_pace_note(stage->group->pace, wp_clock() - since, unmeasured);
     }
     note_begun(c, first, first + done);
     return done;
@@ -243,10 +258,14 @@ static void
 report_given_up(wp_job *job)
 {
     chunk *c = chunk_of(job);
+    bool calls = false;
     for (uint32_t i = 0; c->stage->places != NULL && i < c->filled; i++) {
         if (!(wp_load_relaxed(&c->begun[i / 64]) >> i % 64 & 1)) {
-            deliver(c->stage, c->arguments[i], 0, true);
+            calls |= deliver(c->stage, c->arguments[i], 0, true);
         }
+    }
+    if (calls) {
+        call(&c->stage->asleep);
     }
     wp_job_settle(job);
 }
@@ -465,17 +484,34 @@ is_short(const wp_stage *stage)
     return mean != WP_PACE_UNKNOWN && mean < SHORT_NS;
 }
 
-/* Looks for a while whether a count moves on: to sleep and be woken costs more than that. */
+/* Lets a moment pass before the next look at what is about to come; false when there were enough of them. First without
+ * leaving the processor, for who works on another; then for whoever waits for this one. To sleep and be woken costs more
+ * than all of them. */
+static bool
+pass_moment(int *moment)
+{
+    if (*moment >= MOMENTS) {
+        return false;
+    }
+    if ((*moment)++ < MOMENTS - YIELDS) {
+        wp_pause();
+    } else {
+        wp_yield();
+    }
+    return true;
+}
+
+/* Looks for a while whether a count moves on. */
 static bool
 moves_soon(const wp_stage *stage, _Atomic(uint64_t) *count, uint64_t seen)
 {
-    for (int i = 0; i < PATIENCE && is_short(stage); i++) {
-        if (wp_load_relaxed(count) != seen) {
-            return true;
+    int moment = 0;
+    while (wp_load_relaxed(count) == seen) {
+        if (!is_short(stage) || !pass_moment(&moment)) {
+            return false;
         }
-        wp_pause();
     }
-    return false;
+    return true;
 }
 
 /* Sleeps until there may be a place. `lightly`: until there is any at all. */
@@ -588,13 +624,13 @@ help(wp_stage *stage)
 static bool
 jobs_come_soon(const wp_stage *stage)
 {
-    for (int i = 0; i < PATIENCE; i++) {
-        if (wp_load_relaxed(&stage->pool->ready) >> stage->lane & 1) {
-            return true;
+    int moment = 0;
+    while (!wp_lane_is_ready(stage->pool, stage->lane)) {
+        if (!pass_moment(&moment)) {
+            return false;
         }
-        wp_pause();
     }
-    return false;
+    return true;
 }
 
 static uint64_t
@@ -613,7 +649,7 @@ attend(wp_stage *stage)
     uint32_t done = SMALL_HELP;
     wp_add_acq_rel(&stage->attending, 1);
     while (done > 0 && unread(stage) <= many(stage) && jobs_come_soon(stage)) {
-        for (int i = 0; i < MOMENT && done < SMALL_HELP; i++) {
+        for (int i = 0; i < GATHERING && done < SMALL_HELP; i++) {
             wp_pause(); /* More jobs gather, which share the cost of a claim. */
         }
         done = help(stage);
@@ -677,6 +713,7 @@ wp_stage_new(wp_pool *pool, unsigned lane, wp_function *function, uint32_t capac
     if (stage->group == NULL) {
         goto no_group;
     }
+    stage->group->class_measures = true;
     if (capacity > 0) {
         for (stage->size = 1; stage->size < capacity; stage->size *= 2) {
         }

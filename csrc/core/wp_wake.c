@@ -9,7 +9,7 @@
 #define LITTLE_WORK_NS 20000u
 
 void
-wp_errands_run(wp_pool *pool, const wp_errands *errands)
+wp_errands_run_slowly(wp_pool *pool, const wp_errands *errands)
 {
     for (uint32_t rooms = errands->rooms; rooms != 0; rooms &= rooms - 1) {
         wp_word_wake(&pool->lanes[__builtin_ctz(rooms)].room, errands->room_count);
@@ -23,18 +23,6 @@ wp_errands_run(wp_pool *pool, const wp_errands *errands)
     }
     if (errands->start && wp_worker_start(pool) != 0) {
         wp_pool_lose_unserved(pool);
-    }
-}
-
-void
-wp_lane_refresh(wp_pool *pool, unsigned lane)
-{
-    const wp_lane *l = &pool->lanes[lane];
-    uint32_t ready = wp_load_relaxed(&pool->ready);
-    uint32_t bit = 1u << lane;
-    bool has_work = l->waiting > 0 && l->running < l->max_running;
-    if (has_work != ((ready & bit) != 0)) { /* Else readers without the lock would miss their cache for nothing. */
-        wp_store_relaxed(&pool->ready, ready ^ bit);
     }
 }
 
@@ -98,13 +86,20 @@ can_wait(const wp_pool *pool, unsigned lane, wp_pace *pace, uint32_t claimed)
     const wp_lane *l = &pool->lanes[lane];
     uint32_t mean = wp_pace_mean(pace);
     return pool->patrols > 0 && mean != WP_PACE_UNKNOWN && l->waiting < l->capacity / 2 &&
-           l->waiting + claimed < LITTLE_WORK_NS / mean;
+           (l->waiting + claimed) * mean < LITTLE_WORK_NS;
+}
+
+/* Whether there is anybody left to call. */
+static bool
+could_call(const wp_pool *pool)
+{
+    return !pool->waking && (pool->idle != NULL || pool->n_workers < pool->max_workers);
 }
 
 void
 wp_call_help_in_time(wp_pool *pool, unsigned lane, wp_pace *pace, uint32_t claimed, wp_errands *errands)
 {
-    if (!can_wait(pool, lane, pace, claimed)) {
+    if (could_call(pool) && !can_wait(pool, lane, pace, claimed)) {
         wp_call_help(pool, claimed > 1, errands);
     }
 }

@@ -208,7 +208,9 @@ count_units(work *w, wp_job *job, uint32_t done)
     uint64_t elapsed = w->now - w->since;
     w->since = w->now;
     if (done > 0) {
-        wp_pace_note(wp_range_of(job)->group->pace, elapsed, done);
+        if (!wp_range_of(job)->group->class_measures) {
+            wp_pace_note(wp_range_of(job)->group->pace, elapsed, done);
+        }
         wp_histogram_add(&w->self->tally->lanes[job->lane].ran, elapsed / done, done);
         wp_count(&w->self->tally->lanes[job->lane].ended[WP_DONE], done);
         w->self->ended += done;
