@@ -77,6 +77,29 @@ wpy_leave_python(wp_worker *self)
     }
 }
 
+/* Nobody else refers to the copy of a context, so the cyclic collector need not look at those of a hundred thousand jobs
+ * that wait. It must know it again when it goes. */
+static void
+hide_context(PyObject *context)
+{
+#ifndef Py_GIL_DISABLED
+    PyObject_GC_UnTrack(context);
+#else
+    (void)context;
+#endif
+}
+
+static void
+drop_context(python_call *call)
+{
+#ifndef Py_GIL_DISABLED
+    if (call->context != NULL) {
+        PyObject_GC_Track(call->context);
+    }
+#endif
+    Py_CLEAR(call->context);
+}
+
 /* The callable and its arguments are let go of as soon as the call is over: the future does not need them. */
 static void
 drop_arguments(python_call *call)
@@ -85,7 +108,7 @@ drop_arguments(python_call *call)
         Py_CLEAR(call->args[i]);
     }
     Py_CLEAR(call->kwnames);
-    Py_CLEAR(call->context);
+    drop_context(call);
 }
 
 static PyObject *
@@ -106,6 +129,15 @@ call_in_context(python_call *call)
     return result;
 }
 
+static void
+store_outcome(wpy_task *task, PyObject *outcome)
+{
+    task->outcome = outcome;
+    if (PyObject_IS_GC(outcome)) {
+        wpy_task_show_future(task); /* It may refer to its future. */
+    }
+}
+
 static wp_state
 run(wp_job *job, wp_worker *self)
 {
@@ -116,11 +148,11 @@ run(wp_job *job, wp_worker *self)
     PyObject *result = call_in_context(call);
     current = outer;
     if (result != NULL) {
-        task->outcome = result;
+        store_outcome(task, result);
         drop_arguments(call);
         return WP_DONE;
     }
-    task->outcome = wpy_take_exception();
+    store_outcome(task, wpy_take_exception());
     drop_arguments(call);
     bool stopped = (wp_load_relaxed(&job->word) & WP_JOB_STOP) != 0;
     (void)self;
@@ -142,7 +174,7 @@ free_call(wpy_task *task)
     python_call *call = call_of(task);
     drop_arguments(call);
     wpy_extra_clear(wpy_extra_of(&task->job));
-    PyMem_RawFree(call);
+    PyMem_Free(call);
 }
 
 /* Under the core's lock and without attaching, so only what is plain memory: the worker's index says the rest. */
@@ -178,16 +210,17 @@ wpy_python_call_new(wpy_home *home, const wpy_options *options, PyObject *const 
     Py_ssize_t n_all = nargs + n_keywords;
     bool with_extra = results != NULL || wpy_options_need_extra(options);
     size_t extra_at = wpy_rounded(sizeof(python_call) + (size_t)n_all * sizeof(PyObject *));
-    python_call *call = PyMem_RawMalloc(extra_at + (with_extra ? sizeof(wpy_extra) : 0));
+    python_call *call = PyMem_Malloc(extra_at + (with_extra ? sizeof(wpy_extra) : 0));
     if (call == NULL) {
         PyErr_NoMemory();
         return NULL;
     }
     call->context = PyContext_CopyCurrent();
     if (call->context == NULL) {
-        PyMem_RawFree(call);
+        PyMem_Free(call);
         return NULL;
     }
+    hide_context(call->context);
     wpy_extra *extra = with_extra ? (wpy_extra *)(void *)((char *)call + extra_at) : NULL;
     wpy_task_init(&call->task, home, &python_class, results != NULL ? WP_JOB_TIMED : 0,
                   wpy_options_fill_extra(options, extra, results, index));

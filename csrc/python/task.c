@@ -10,6 +10,16 @@ wpy_task_init(wpy_task *task, wpy_home *home, const wpy_task_class *class, unsig
     task->home = home;
     wp_store_relaxed(&task->watchers, NULL);
     task->outcome = NULL;
+    task->unseen = NULL;
+}
+
+void
+wpy_task_show_future(wpy_task *task)
+{
+    if (task->unseen != NULL) {
+        PyObject_GC_Track(task->unseen);
+        task->unseen = NULL;
+    }
 }
 
 void
@@ -262,6 +272,7 @@ wpy_task_watch(wpy_task *task, PyObject *future)
     if (made == NULL) {
         return NULL;
     }
+    wpy_task_show_future(task);
     if (!wp_cas_acq_rel(&task->watchers, &watchers, made)) {
         free(made);
         return watchers;
