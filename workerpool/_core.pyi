@@ -140,6 +140,7 @@ class Map(Iterator[_T]):
         timeout: float | None,
         chunksize: int,
         buffersize: int,
+        is_elastic: bool,
         in_order: bool,
         /,
     ) -> Self: ...

@@ -164,8 +164,9 @@ class _Submitter(concurrent.futures.Executor):
 
         timeout: seconds from now after which asking for the next result raises TimeoutError.
         chunksize: calls that a worker takes at a time; left out, it is found by measuring how long they take.
-        buffersize: calls that are under way or whose results were not yielded yet, at most; left out, it follows the
-            queue's size. No more input than that is taken ahead.
+        buffersize: calls that are under way or whose results were not yielded yet, at most. No more input than that is
+            taken ahead. Left out, it follows the queue's size, and is 32 times that for calls that were measured
+            to take less than a microsecond, if the input is a list, a tuple or a range.
         in_order: yield in the order of the input; else as calls end.
 
         An exception in a call, or in an iterable, is raised where its result would have come; the calls that have not
@@ -174,7 +175,8 @@ class _Submitter(concurrent.futures.Executor):
         if not iterables:
             raise TypeError("map() must have at least one iterable")
         chunk = 0 if chunksize is None else _whole_number(chunksize, "chunksize", 1)
-        return _core.Map(self, fn, iterables, timeout, chunk, self._buffersize(buffersize), in_order)
+        bound = self._buffersize(buffersize)
+        return _core.Map(self, fn, iterables, timeout, chunk, bound, buffersize is None, in_order)
 
     def _buffersize(self, buffersize: int | None) -> int:
         if buffersize is not None:

@@ -19,7 +19,8 @@
  *
  * PATROLS. A stream of jobs that take nanoseconds must not wake a worker each time the line has run empty: that costs as
  * much as hundreds of them. So a worker that has served a stream sleeps for a short time only, at first. While one does,
- * nobody is called for a few such jobs: the patrol will find them, if no other thread does.
+ * nobody is called for a few such jobs: the patrol will find them, if no other thread does. A worker also patrols rather
+ * than get in the way of another, where one thread at a time can get on (wp_job_class.one_at_a_time).
  */
 #ifndef WP_INTERNAL_H
 #define WP_INTERNAL_H
@@ -70,11 +71,14 @@ struct wp_worker {
     uint32_t guest_in;                     /* Worker only: other lanes, by bit, that count it among their running. */
     uint64_t ended;                        /* Worker only: jobs ended and not yet reported. */
     uint64_t streak;                       /* Worker only: jobs of short kinds that it ended since it last slept. */
-    bool took_all;                         /* Worker only: its claim left no short jobs in the lane. */
+    bool took_all;                         /* Worker only: its claim left no jobs in the lane. */
+    bool was_called;                       /* Worker only: it has not claimed anything since. */
+    bool takes_over;                       /* Worker only: on patrol it found that nothing was claimed. */
     wp_stretch stretch;                    /* What it claimed and has not begun: numbers of `claimed`, or units of the
                                               range that is claimed[0]. */
     wp_span claimed[WP_MOST_CLAIMED];      /* Written by the worker under the pool's lock, read by others under it. */
 
+    uint64_t bounds_seen; /* Pool's lock: its stretch, as a patrol saw it last. */
     wp_worker *next_idle; /* Pool's lock: the idle list, latest first. */
     wp_worker *previous_idle;
     bool is_idle;           /* Pool's lock: it is on the list. */
@@ -166,9 +170,9 @@ wp_lane_refresh(wp_pool *pool, unsigned lane)
 /* Under the lock: one more worker is called or started, if there is work for one in a lane or (`more`) in a claim. */
 void wp_call_help(wp_pool *pool, bool more, wp_errands *errands);
 
-/* Under the lock, for work of one pace that was added to a lane or claimed from it (`claimed` jobs, not begun): the same,
- * unless the next patrol comes early enough. */
-void wp_call_help_in_time(wp_pool *pool, unsigned lane, wp_pace *pace, uint32_t claimed, wp_errands *errands);
+/* Under the lock, after a job was added to its lane or `claimed` jobs (or units) like it were claimed and not begun: the
+ * same, unless the next patrol comes early enough. */
+void wp_call_help_in_time(wp_pool *pool, wp_job *job, uint32_t claimed, wp_errands *errands);
 void wp_leave_idle_list(wp_pool *pool, wp_worker *worker);
 
 /* Under the lock: so many jobs have ended. */
@@ -216,6 +220,9 @@ void wp_limits_clear(wp_pool *pool, wp_job *job);
 /* Under the lock: fills the worker's claim from the lane whose turn it is; false if there is no work. */
 bool wp_claim(wp_pool *pool, wp_worker *worker);
 
+/* Under the lock: whether the job is to be left to the worker that runs jobs of this lane already. */
+bool wp_is_left_to_one(const wp_lane *lane, wp_job *job);
+
 /* Under the lock: claims half of what another worker has claimed and not begun; false if there is no such thing. */
 bool wp_claim_from_others(wp_pool *pool, wp_worker *self);
 
@@ -225,9 +232,9 @@ wp_span wp_claim_units(wp_lane *lane, uint64_t ticket, uint32_t count);
 /* Under the lock: takes the units of a range out of all claims; returns how many. */
 uint32_t wp_claims_take_units(const wp_pool *pool, const wp_job *range);
 
-/* Under the lock: jobs of a lane that are claimed and not begun; whether there are any at all. */
+/* Under the lock: jobs of a lane that are claimed and not begun; whether there are any at all, `but` aside (or NULL). */
 uint64_t wp_claims_hidden(const wp_pool *pool, unsigned lane);
-bool wp_claims_hide_any(const wp_pool *pool);
+bool wp_claims_hide_any(const wp_pool *pool, const wp_worker *but);
 
 /* Puts what the worker, or every worker, claimed and has not begun back to the front of its lane. */
 void wp_claim_give_back(wp_worker *worker);

@@ -84,8 +84,14 @@ typedef struct wp_job_class {
     /* Writes one line that tells the job to a person, for reports of what still runs. Any thread, under a lock. */
     void (*describe)(const wp_job *job, char *text, size_t size);
 
-    /* The work that one claim of several short jobs should amount to, in nanoseconds. */
+    /* The work that one claim of several short jobs should amount to, in nanoseconds; and the work that is not worth
+     * spreading over several workers. */
     uint32_t claim_ns;
+    uint32_t spread_ns;
+
+    /* For ranges: only one thread at a time gets on with short units, because they need something that there is one of
+     * (the host's lock). Others do not take part, as long as that one gets on. */
+    bool one_at_a_time;
 } wp_job_class;
 
 struct wp_job {

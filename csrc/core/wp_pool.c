@@ -357,7 +357,7 @@ wp_pool_resize(wp_pool *pool, uint32_t max_workers)
     wp_lock_take(&pool->lock);
     bool fewer = max_workers < pool->n_workers;
     pool->max_workers = max_workers;
-    wp_call_help(pool, wp_claims_hide_any(pool), &errands);
+    wp_call_help(pool, wp_claims_hide_any(pool, NULL), &errands);
     wp_worker *retired = pool->retired;
     pool->retired = NULL;
     wp_lock_give(&pool->lock);

@@ -25,6 +25,7 @@
 /* Jobs in one claim at most. Nothing is copied for a claim, so more than plain jobs. */
 #define MOST_CLAIMED 64u
 #define CLAIM_NS 20000u
+#define SPREAD_NS 2000u
 /* Jobs that take less than this (ns) are not worth a wake-up each. */
 #define SHORT_NS 1000u
 /* How long (ns) a reader may be kept asleep while results are few. */
@@ -325,6 +326,7 @@ static const wp_job_class chunk_class = {
     .notify = report_given_up,
     .destroy = destroy_chunk,
     .claim_ns = CLAIM_NS,
+    .spread_ns = SPREAD_NS,
 };
 
 static chunk *
@@ -457,13 +459,13 @@ put_once(wp_stage *stage, void *argument, bool over, enum wp_result *why)
     wp_lock_take(&pool->lock);
     enum attempt result = attempt(pool, stage, argument, over, why);
     if (result == PUT) {
+        wp_lane_refresh(pool, stage->lane);
+        if (wp_load_relaxed(&stage->attending) == 0 || pool->patrols == 0) {
+            wp_call_help_in_time(pool, &stage->current->range.job, 0, &errands);
+        }
         if (stage->current->filled == CHUNK) {
             full = stage->current;
             stage->current = NULL;
-        }
-        wp_lane_refresh(pool, stage->lane);
-        if (wp_load_relaxed(&stage->attending) == 0 || pool->patrols == 0) {
-            wp_call_help_in_time(pool, stage->lane, stage->group->pace, 0, &errands);
         }
     }
     wp_lock_give(&pool->lock);
@@ -656,7 +658,10 @@ attend(wp_stage *stage)
     }
     wp_sub_acq_rel(&stage->attending, 1);
     wp_lock_take(&pool->lock);
-    wp_call_help_in_time(pool, stage->lane, stage->group->pace, 0, &errands);
+    const wp_span *first = wp_ring_front(&pool->lanes[stage->lane].ring);
+    if (first != NULL) {
+        wp_call_help_in_time(pool, first->job, 0, &errands);
+    }
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
 }

@@ -168,6 +168,7 @@ static const wpy_task_class native_class = {
             .destroy = wpy_task_destroy,
             .describe = describe,
             .claim_ns = 20000,
+            .spread_ns = 2000,
         },
     .result = result,
     .exception = exception,

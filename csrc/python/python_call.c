@@ -196,6 +196,7 @@ static const wpy_task_class python_class = {
             .describe = describe,
             /* Longer than for native jobs: a claim is also one acquisition of the GIL. */
             .claim_ns = 200000,
+            .spread_ns = WPY_SPREAD_PYTHON_NS,
         },
     .result = stored_outcome,
     .exception = stored_outcome,
