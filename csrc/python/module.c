@@ -1,4 +1,5 @@
 /* The extension module workerpool._core: its types and exceptions, made once for each interpreter. */
+#include "bridge.h"
 #include "future.h"
 #include "job.h"
 #include "lifecycle.h"
@@ -110,7 +111,9 @@ add_types(PyObject *module, wpy_home *home)
                    add_type(module, &wpy_results_spec, "Results", &home->results_type) < 0 ||
                    add_type(module, &wpy_result_spec, "Result", &home->result_type) < 0 ||
                    add_type(module, &wpy_map_spec, "Map", &home->map_type) < 0 ||
-                   add_type(module, &wpy_job_spec, "Job", &home->job_type) < 0
+                   add_type(module, &wpy_job_spec, "Job", &home->job_type) < 0 ||
+                   add_type(module, &wpy_bridge_spec, "Bridge", &home->bridge_type) < 0 ||
+                   add_type(module, &wpy_call_spec, NULL, &home->call_type) < 0
                ? -1
                : 0;
 }
@@ -137,6 +140,12 @@ add_names(wpy_home *home)
     home->add_result = PyUnicode_InternFromString("add_result");
     home->add_exception = PyUnicode_InternFromString("add_exception");
     home->add_cancelled = PyUnicode_InternFromString("add_cancelled");
+    home->done = PyUnicode_InternFromString("done");
+    home->cancel = PyUnicode_InternFromString("cancel");
+    home->set_result = PyUnicode_InternFromString("set_result");
+    home->set_exception = PyUnicode_InternFromString("set_exception");
+    home->call_name = PyUnicode_InternFromString("_call");
+    home->loop_keyword = Py_BuildValue("(s)", "loop");
     PyObject *logging = PyImport_ImportModule("logging");
     home->logger = logging != NULL ? PyObject_CallMethod(logging, "getLogger", "s", "concurrent.futures") : NULL;
     Py_XDECREF(logging);
