@@ -25,6 +25,9 @@ MARKERS = {
     "stress": "repeats a race many times; finds rare faults rather than clear ones",
 }
 
+# Fixtures that several test files share, and that are too many for this one.
+pytest_plugins = ["toolchain_fixtures"]
+
 # How long a process that hangs may take to print the stacks of its threads.
 DUMP_SECONDS = 5
 

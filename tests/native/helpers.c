@@ -107,6 +107,15 @@ write_log(int64_t *log, int64_t value)
     log[__atomic_add_fetch(log, 1, __ATOMIC_SEQ_CST)] = value;
 }
 
+/* For functions with user data: data[0] + data[1] * x. */
+EXPORT double add_scaled(double x, void *data);
+double
+add_scaled(double x, void *data)
+{
+    const double *pair = data;
+    return pair[0] + pair[1] * x;
+}
+
 /* ---- Errors ---- */
 
 EXPORT int fail_with(int code, int error_number);

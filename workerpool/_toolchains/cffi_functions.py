@@ -85,10 +85,10 @@ def _spelling(backend: Any, ctype: Any, where: str) -> str:
 
 
 def _signature(backend: Any, ctype: Any, name: str) -> str:
-    if ctype.ellipsis:
-        raise SignatureError(f"{name} is variadic ('{ctype.cname}'), which a native function cannot be")
     result = _spelling(backend, ctype.result, f"the result of {name}")
     parameters = [_spelling(backend, arg, f"parameter {number} of {name}") for number, arg in enumerate(ctype.args, 1)]
+    if ctype.ellipsis:  # Looked at last, because it is also set where cffi itself cannot pass a type.
+        raise SignatureError(f"{name} is variadic ('{ctype.cname}'), which a native function cannot be")
     return f"{result} ({', '.join(parameters) or 'void'})"
 
 

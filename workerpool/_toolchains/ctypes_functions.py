@@ -16,8 +16,9 @@ from typing import Any
 from .._core import SignatureError
 from .recognised import Recognised, address_in, integer_spelling
 
-# ctypes' FUNCFLAG_PYTHONAPI.
+# ctypes' FUNCFLAG_PYTHONAPI, and NumPy's NPY_ARRAY_WRITEABLE.
 _NEEDS_GIL = 0x4
+_WRITEABLE = 0x400
 
 # The type codes of ctypes, by which its simple types are known whatever their names are: c_int64 is c_long.
 _CODES = {
@@ -46,8 +47,7 @@ def _ndpointer_spelling(ctype: Any) -> str | None:
     if not (isinstance(ctype, type) and ctype.__module__.startswith("numpy.ctypeslib") and hasattr(ctype, "_dtype_")):
         return None
     dtype: Any = ctype._dtype_
-    flags = getattr(ctype, "_flags_", None) or ()
-    const = "" if "WRITEABLE" in str(flags) else "const "
+    const = "" if (getattr(ctype, "_flags_", None) or 0) & _WRITEABLE else "const "
     if dtype is None or dtype.kind not in "biuf" or dtype.itemsize > 8 or dtype.str[0] == ">":
         return f"{const}void *"
     if dtype.kind == "f":
@@ -62,6 +62,9 @@ def _spelling(ctype: Any, where: str) -> str:
     if ctype is None:
         return "void"
     if isinstance(ctype, type):
+        spelling = _ndpointer_spelling(ctype)  # First, because these types derive from c_void_p.
+        if spelling is not None:
+            return spelling
         if issubclass(ctype, _ctypes._SimpleCData):
             spelling = _CODES.get(getattr(ctype, "_type_", ""))
             if spelling is not None:
@@ -70,9 +73,6 @@ def _spelling(ctype: Any, where: str) -> str:
             return _pointer_spelling(getattr(ctype, "_type_", None))
         if issubclass(ctype, (_ctypes.CFuncPtr, _ctypes.Array)):
             return "void *"
-        spelling = _ndpointer_spelling(ctype)
-        if spelling is not None:
-            return spelling
     raise SignatureError(f"{where} has the ctypes type {ctype!r}, which cannot be passed to a native function")
 
 
