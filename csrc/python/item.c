@@ -75,12 +75,18 @@ is_bytes(const char *format)
     return is_in("bBc", *code) && code[1] == '\0';
 }
 
+/* What ctypes writes before the items of an array that a pointer of its leads to: "(2,3)". */
+static const char *
+past_shape(const char *format)
+{
+    const char *end = *format == '(' ? strchr(format, ')') : NULL;
+    return end != NULL ? end + 1 : format;
+}
+
 enum wpy_fit
 wpy_item_fits(wp_type pointee, const char *format, size_t item_size, const void *data, size_t length)
 {
-    if (format == NULL) {
-        format = "B";
-    }
+    format = format != NULL ? past_shape(format) : "B";
     if (has_objects(format)) {
         return WPY_OBJECTS;
     }
