@@ -222,6 +222,25 @@ wait_at(int64_t *gate)
     return 0;
 }
 
+/* Like wait_at, and then like sum_bytes: what it reads must live until then. */
+EXPORT uint64_t sum_behind(int64_t *gate, const unsigned char *data, size_t size);
+uint64_t
+sum_behind(int64_t *gate, const unsigned char *data, size_t size)
+{
+    wait_at(gate);
+    return sum_bytes(data, size);
+}
+
+/* The same with its user data last: the address and the size of the data. */
+EXPORT uint64_t sum_user_data_behind(int64_t *gate, void *user_data);
+uint64_t
+sum_user_data_behind(int64_t *gate, void *user_data)
+{
+    wait_at(gate);
+    const uintptr_t *pair = user_data;
+    return sum_bytes((const unsigned char *)pair[0], pair[1]);
+}
+
 /* Polls its job for at most max_ns. Counts itself in at begun[0]. 1 if it was asked to stop, 0 if the time was over. */
 EXPORT int poll_job(int64_t *begun, int64_t max_ns, wp_job *job);
 int
