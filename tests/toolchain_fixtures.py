@@ -283,7 +283,10 @@ def cython_module(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     script = """
 from setuptools import setup
 from Cython.Build import cythonize
-modules = cythonize("workerpool_cython.pyx", language_level=3)
+from Cython.Compiler.Options import get_directive_defaults
+known = "freethreading_compatible" in get_directive_defaults()
+directives = {"freethreading_compatible": True} if known else {}
+modules = cythonize("workerpool_cython.pyx", language_level=3, compiler_directives=directives)
 modules[0].extra_compile_args = ["-O1"]
 setup(script_args=["-q", "build_ext", "--inplace"], ext_modules=modules)
 """
