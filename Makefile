@@ -146,7 +146,7 @@ FFI_FLAGS := $(if $(HAS_FFI),-DWP_HAVE_LIBFFI $(FFI_CFLAGS))
 SANITIZER_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 C_FLAGS = -std=c11 $(if $(SANITIZE),-O1,-O2) -g -Wall -Wextra -pthread $(SANITIZER_FLAGS) $(FFI_FLAGS) $(CFLAGS)
 C_INCLUDES := -Icsrc/core -Icsrc/native -Icsrc/include -Icsrc/tests
-C_LIBS = -pthread $(SANITIZER_FLAGS) $(LDFLAGS) $(if $(HAS_FFI),$(FFI_LIBS)) -lm
+C_LIBS = -pthread $(SANITIZER_FLAGS) $(LDFLAGS) $(if $(HAS_FFI),$(FFI_LIBS)) -ldl -lm
 C_OUT := $(BUILD)/c$(if $(SANITIZE),-$(subst $(COMMA),-,$(SANITIZE)))
 C_SOURCES := $(wildcard csrc/core/*.c csrc/native/*.c)
 C_TESTS := $(patsubst csrc/tests/%.c,%,$(wildcard csrc/tests/test_*.c))
