@@ -8,15 +8,19 @@
  *
  * The list must be complete before anything is opened: the linker holds its lock while it lists.
  */
+/* Strict C11 hides what this needs of the linker; before any header, because the first decides. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
 #include "wp_inner.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "wp_lock.h"
 
 #if defined(__APPLE__)
 #include <mach-o/dyld.h>
@@ -42,9 +46,10 @@ typedef struct limited_thread {
 /* A library with one number of threads for the whole process. */
 typedef struct entry {
     void *library; /* keeps it loaded */
+    bool is_wide;  /* BLIS counts in 64 bits: the second pair of functions, and not the first */
     int (*get_int)(void);
     void (*set_int)(int);
-    int64_t (*get_wide)(void); /* BLIS counts in 64 bits; NULL where the two above serve */
+    int64_t (*get_wide)(void);
     void (*set_wide)(int64_t);
     int64_t saved; /* to be put back */
     int64_t set;   /* what was set last; if it is another now, somebody else wants it so */
@@ -53,11 +58,11 @@ typedef struct entry {
 static _Thread_local limited_thread self;
 
 static struct {
-    wp_lock lock;
+    pthread_mutex_t lock;
     limited_thread *threads; /* the lock guards all of it */
     entry entries[MAX_ENTRIES];
     size_t n_entries;
-} process;
+} process = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* ------------------------------------------------------------------------------------------------
  * Functions of a library. A name that is there is taken to have the type that its project documents.
@@ -128,7 +133,7 @@ find_openblas(void *library, entry *found)
 static bool
 find_blis(void *library, entry *found)
 {
-    *found = (entry){0};
+    *found = (entry){.is_wide = true};
     return find(library, "bli_thread_get_num_threads", &found->get_wide) &&
            find(library, "bli_thread_set_num_threads", &found->set_wide);
 }
@@ -140,13 +145,13 @@ find_blis(void *library, entry *found)
 static int64_t
 get(const entry *e)
 {
-    return e->get_wide != NULL ? e->get_wide() : e->get_int();
+    return e->is_wide ? e->get_wide() : e->get_int();
 }
 
 static void
 set(entry *e, int64_t number)
 {
-    if (e->set_wide != NULL) {
+    if (e->is_wide) {
         e->set_wide(number);
     } else {
         e->set_int((int)number);
@@ -353,14 +358,14 @@ wp_inner_begin(uint32_t limit)
     wp_inner_end();
     candidates found = {0};
     list_libraries(&found);
-    wp_lock_take(&process.lock);
+    pthread_mutex_lock(&process.lock);
     self = (limited_thread){.limit = limit, .next = process.threads};
     if (process.threads != NULL) {
         process.threads->previous = &self;
     }
     process.threads = &self;
     limit_all(&found);
-    wp_lock_give(&process.lock);
+    pthread_mutex_unlock(&process.lock);
     forget_paths(&found);
 }
 
@@ -375,9 +380,9 @@ wp_inner_renew(void)
     if (found.seen == self.seen) {
         return;
     }
-    wp_lock_take(&process.lock);
+    pthread_mutex_lock(&process.lock);
     limit_all(&found);
-    wp_lock_give(&process.lock);
+    pthread_mutex_unlock(&process.lock);
     forget_paths(&found);
 }
 
@@ -401,14 +406,14 @@ wp_inner_end(void)
     if (self.limit == 0) {
         return;
     }
-    wp_lock_take(&process.lock);
+    pthread_mutex_lock(&process.lock);
     unlink_self();
     if (process.threads == NULL) {
         put_all_back();
     } else {
         apply_all();
     }
-    wp_lock_give(&process.lock);
+    pthread_mutex_unlock(&process.lock);
 }
 
 void
@@ -416,5 +421,5 @@ wp_inner_forked(void)
 {
     self = (limited_thread){0};
     process.threads = NULL;
-    wp_store_relaxed(&process.lock.word, WP_LOCK_FREE);
+    process.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER; /* It may have been held by a thread that is not here. */
 }

@@ -25,8 +25,7 @@
 #ifndef WP_INNER_H
 #define WP_INNER_H
 
-/* Before any header of the system's: it decides which interfaces those show. */
-#include "wp_atomic.h"
+#include <stdint.h>
 
 /* From now on, and until wp_inner_end(), libraries may use `limit` threads (at least 1) for the calling thread, itself
  * included. */
