@@ -260,6 +260,14 @@ class WorkerPool(_core.Pool, _Submitter):
     initializer, initargs: called on each worker before its first job. If it raises, the pool is broken.
     idle_timeout: seconds after which a worker without work ends; None: never.
     stack_size: bytes of stack for each worker; None: 8 MiB.
+    inner_threads: threads that OpenMP and BLAS libraries may use for each worker, itself included; None: as many as
+        they would. 1 keeps a BLAS from starting a team of threads on every worker. A number is never raised. OpenMP,
+        what takes its threads from there, and MKL are limited on the workers only. OpenBLAS with threads of its own (as
+        in the wheels of NumPy and SciPy) and BLIS have one number for the whole process: it is set while the pool has
+        workers, and then put back. Libraries are found when a worker starts, before it runs Python jobs and before it
+        sleeps; so one that a job loads is limited from that worker's next Python job on. It is set before `initializer`
+        is called, which may change it. A job that another thread runs itself (on_full="caller_runs", a short native job
+        that is waited for) has that thread's numbers.
 
     Use it as a context manager, or call shutdown(). All methods may be called from any thread.
     """
@@ -279,8 +287,10 @@ class WorkerPool(_core.Pool, _Submitter):
         initargs: Iterable[Any] = (),
         idle_timeout: float | None = None,
         stack_size: int | None = None,
+        inner_threads: int | None = None,
     ) -> None:
         _check_initializer(initializer)
+        inner = None if inner_threads is None else _whole_number(inner_threads, "inner_threads", 1)
         bound = _capacity(queue_size, "queue_size")
         settings = _lanes(lanes, bound)
         workers = _max_workers(max_workers, _core.processors())
@@ -297,6 +307,8 @@ class WorkerPool(_core.Pool, _Submitter):
             idle_timeout=idle_timeout,
             stack_size=0 if stack_size is None else _whole_number(stack_size, "stack_size", 16384),
         )
+        if inner is not None:
+            _core._limit_inner_threads(self, min(inner, 2**31 - 1))
         if bound is not None:
             self._default_buffersize = max(bound, 2 * workers)
 

@@ -1,5 +1,6 @@
 /* The extension module workerpool._core: its types and exceptions, made once for each interpreter. */
 #include "bridge.h"
+#include "context.h"
 #include "future.h"
 #include "job.h"
 #include "lifecycle.h"
@@ -160,10 +161,30 @@ processors(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     return PyLong_FromUnsignedLong(wp_processors());
 }
 
+static PyObject *
+limit_inner_threads(PyObject *module, PyObject *args)
+{
+    const wpy_state *state = PyModule_GetState(module);
+    PyObject *pool;
+    unsigned int limit;
+    if (!PyArg_ParseTuple(args, "OI:_limit_inner_threads", &pool, &limit)) {
+        return NULL;
+    }
+    const wpy_gate *gate = wpy_gate_of(state->home, pool);
+    if (gate == NULL) {
+        return NULL;
+    }
+    wpy_context *context = wp_pool_hook_context(gate->core);
+    context->inner_threads = limit;
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef module_methods[] = {
     {"current_job", wpy_current_job, METH_NOARGS, wpy_current_job_doc},
     {"processors", processors, METH_NOARGS,
      "processors()\n--\n\nHow many processors this process may use, by its affinity and its cgroup's quota."},
+    {"_limit_inner_threads", limit_inner_threads, METH_VARARGS,
+     "_limit_inner_threads(pool, limit, /)\n--\n\nFor a pool that has not been given a job yet."},
     {"_at_exit", wpy_at_exit, METH_NOARGS, NULL},
     {0},
 };
