@@ -6,10 +6,9 @@
 
 BUILD := build
 VENV ?= .venv
-# Arguments for pytest, the demo's folder, and the benchmarks to run.
+# Arguments for pytest or for the benchmarks, and the demo's folder.
 ARGS ?=
 FOLDER ?=
-BENCH ?= $(wildcard benchmarks/first.py) $(sort $(wildcard benchmarks/bench_*.py))
 # SANITIZE=address,undefined or thread; PORTABLE=1 only the portable wait, PORTABLE=0 only the futex; else both.
 SANITIZE ?=
 PORTABLE ?=
@@ -32,7 +31,7 @@ help:
 	@echo 'make c-test    the C tests alone; SANITIZE=address,undefined or thread, PORTABLE=1 or 0, CC=clang'
 	@echo 'make py-test   the Python tests alone; ARGS="-k lanes -x" go to pytest'
 	@echo 'make lint      formatters, linters and type checkers, for Python and for C'
-	@echo 'make bench     the benchmarks'
+	@echo 'make bench     the benchmarks, beside every peer that is there; ARGS="--only map --quick" go to them'
 	@echo 'make build     a virtual environment in $(VENV) with the package installed in editable form'
 	@echo 'make clean     remove what was built; make distclean removes $(VENV) as well'
 	@echo
@@ -219,9 +218,10 @@ py-test: build $(VENV)/.made-test
 demo: build
 	$(VENV_PYTHON) -m workerpool demo$(if $(FOLDER), "$(FOLDER)")
 
+# The peers that can be built here; benchmarks/run.py says which could not, and how to get what they need.
 bench: build
-	@[ -n '$(BENCH)' ] || echo 'There are no benchmarks.'
-	@set -e; for bench in $(BENCH); do echo "== $$bench"; $(VENV_PYTHON) $$bench; done
+	@$(MAKE) --no-print-directory -C benchmarks/peers BUILD='$(abspath $(BUILD))/peers'
+	$(VENV_PYTHON) benchmarks/run.py $(ARGS)
 
 # Runs every step, also after one failed, and names those that failed. $(call step,NAME,COMMAND)
 define step
