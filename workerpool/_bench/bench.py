@@ -122,7 +122,7 @@ class AtLeast:
 
     @property
     def target(self) -> str:
-        return f"at least {self.factor:g}x"
+        return f"at least {self.factor:.3g}x"
 
     def judge(self, medians: Medians, ratio: RatioOf) -> Verdict:  # noqa: ARG002
         value = ratio(self.over, self.of, self.figure)

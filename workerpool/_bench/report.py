@@ -95,8 +95,12 @@ def _aligned(rows: Sequence[Row]) -> list[str]:
         return []
     columns = list(zip(*rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
-    right = [any(cell[-2:-1].isdigit() or cell[-1:].isdigit() for cell in column[1:2]) for column in columns]
+    right = [any(_is_number(cell) for cell in column) for column in columns]
     return [("  " + "   ".join(_cell(*each) for each in zip(row, widths, right, strict=True))).rstrip() for row in rows]
+
+
+def _is_number(cell: str) -> bool:
+    return cell.rstrip("%x").replace(",", "").replace(".", "", 1).isdecimal()
 
 
 def _cell(text: str, width: int, right: bool) -> str:
