@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 
 from programs import Programs
 
+from workerpool._bench.arrays import FUNCTIONS, make_arrays
 from workerpool._bench.bench import Bench, Catalogue
+from workerpool._bench.functions import double_function
 
 CORE = "workerpool's core"
 GO = "Go, two channels"
+OPENMP = "OpenMP loop"
 
 
 def add_cases(catalogue: Catalogue, programs: Programs) -> None:
     """Add them to the cases of Python."""
     cases = _Compiled(programs)
     catalogue.extend("map-c")(cases.map_c)
+    for name in FUNCTIONS:
+        catalogue.extend(f"array-{name}")(cases.array(name))
     for bound, factor in ((1000, 2.0), (100, 1.0)):
         catalogue.case(
             f"core-{bound}",
@@ -51,10 +57,35 @@ class _Compiled:
 
     def __init__(self, programs: Programs) -> None:
         self._add = programs.add
+        self._path = programs.path
+        self._why_not = programs.why_not
 
     def map_c(self, bench: Bench) -> None:
         self._add(bench, GO, "go-pools", "channels", bound=1000)
         bench.at_least(1.5, over=GO)
+
+    def array(self, name: str) -> Callable[[Bench], None]:
+        """The loop of peers/openmp_loop.c over the same function, called from here."""
+
+        def part(bench: Bench) -> None:
+            library = self._path("libopenmp-loop.so")
+            bench.at_least(0.95, over=OPENMP)
+            if library is None:
+                bench.leave_out(OPENMP, self._why_not("libopenmp-loop.so"))
+                return
+            loop = ctypes.CDLL(str(library)).openmp_loop
+            pointer = ctypes.c_void_p
+            loop.restype, loop.argtypes = None, [pointer, pointer, pointer, ctypes.c_size_t, ctypes.c_int]
+            function = ctypes.cast(double_function(name).plain, pointer)
+            values, out = make_arrays(bench)
+
+            def run() -> None:
+                addresses = values.buffer_info()[0], out.buffer_info()[0]
+                loop(function, *addresses, len(values), bench.workers)
+
+            bench.add(OPENMP, run)
+
+        return part
 
     def bounded(self, bound: int, factor: float) -> Callable[[Bench], None]:
         def part(bench: Bench) -> None:
