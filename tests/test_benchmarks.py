@@ -184,6 +184,25 @@ def test_a_ratio_is_taken_within_each_round() -> None:
     assert json.loads(as_json({}, [outcome]))["cases"][0]["claims"][1]["met"] is False
 
 
+def test_disturbed_rounds_are_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = iter([0.5, 0.01, 0.9, 0.3, 0.2, 0.7])
+    monkeypatch.setattr("workerpool._bench.rounds.share_of_others", lambda before: next(shares))
+    # The first figure is the warm-up's, so rounds 1 to 6 have the figures 1 to 6.
+    (case,) = catalogue_of(("a", [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0])).select([])
+    outcome = measure(case, Settings(workers=1, rounds=3, patience=2))
+    assert [figures["ns"] for figures in outcome.rounds["a"]] == [2.0, 4.0, 5.0]
+    assert outcome.others == 0.2
+    assert "others took 20% of the processors" in case_lines(outcome)[1]
+
+
+def test_quiet_rounds_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = iter([0.0, 0.5, 0.04])
+    monkeypatch.setattr("workerpool._bench.rounds.share_of_others", lambda before: next(shares))
+    (case,) = catalogue_of(("a", [0.0, 1.0, 2.0, 3.0])).select([])
+    outcome = measure(case, Settings(workers=1, rounds=2, patience=9))
+    assert [figures["ns"] for figures in outcome.rounds["a"]] == [1.0, 3.0]
+
+
 def test_a_claim_about_a_missing_peer_is_not_measured() -> None:
     (case,) = catalogue_of(("a", [1.0, 1.0]), a=(1.0, "absent")).select([])
     outcome = measure(case, Settings(workers=1))

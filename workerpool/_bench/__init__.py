@@ -50,6 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=_positive, metavar="N", help="workers of each pool (default: the processors, at least 2)"
     )
+    parser.add_argument(
+        "--patience",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="take up to N times as many rounds while other processes take more than 5 %% of the processors, and keep "
+        "the least disturbed (default: 1)",
+    )
     parser.add_argument("--json", metavar="FILE", help="write all figures to FILE as JSON; - is the standard output")
     parser.add_argument("--plot", metavar="FILE", help="draw the ratios into FILE, .svg or .png; needs matplotlib")
 
@@ -75,7 +83,7 @@ def run(options: argparse.Namespace, catalogue: Catalogue) -> int:
         _list(cases)
         return OK
     workers = options.workers or max(2, _core.processors())
-    return _measure(cases, Settings(workers, options.rounds, options.quick), options)
+    return _measure(cases, Settings(workers, options.rounds, options.quick, options.patience), options)
 
 
 def _problem(options: argparse.Namespace, cases: Sequence[Case]) -> str | None:

@@ -152,11 +152,16 @@ class AtMost:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line asks for. workers: None for the processors. rounds: None for what each case wants."""
+    """What the command line asks for.
+
+    workers: of each pool. rounds: None for what each case wants. patience: how many times as many rounds may be taken
+    when other processes disturb them.
+    """
 
     workers: int
     rounds: int | None = None
     quick: bool = False
+    patience: int = 1
 
 
 class Bench:

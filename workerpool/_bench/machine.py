@@ -37,6 +37,40 @@ class Usage:
         return {"ns": self.wall_ns / jobs, "cpu_ns": self.cpu_ns / jobs, "switches": self.switches / jobs}
 
 
+@dataclass(frozen=True)
+class Neighbours:
+    """What other processes have taken of the processors: since some point, or between two."""
+
+    seconds: float
+    of: float
+
+    @classmethod
+    def now(cls) -> Neighbours | None:
+        """Return None where the system does not say."""
+        try:
+            fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+        except OSError:
+            return None
+        tick = os.sysconf("SC_CLK_TCK")
+        user, nice, system, idle, io_wait, interrupt, soft_interrupt, stolen = (int(each) / tick for each in fields)
+        busy = user + nice + system + interrupt + soft_interrupt + stolen
+        own = sum(
+            used.ru_utime + used.ru_stime
+            for used in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        )
+        return cls(busy - own, busy + idle + io_wait)
+
+    def share_since(self, before: Neighbours) -> float:
+        """Return the part of all processors' time that others took meanwhile, from 0 to 1."""
+        return max(0.0, self.seconds - before.seconds) / max(self.of - before.of, 1e-9)
+
+
+def share_of_others(before: Neighbours | None) -> float | None:
+    """Return what part of all processors others have taken since, or None where that cannot be known."""
+    after = Neighbours.now()
+    return None if before is None or after is None else after.share_since(before)
+
+
 def resident_bytes() -> int:
     """Return the memory of this process that is in the machine's memory now; where that is unknown, at most so far."""
     try:

@@ -26,9 +26,10 @@ def case_lines(outcome: Outcome) -> list[str]:
     case = outcome.case
     rounds = max((len(taken) for taken in outcome.rounds.values()), default=0)
     jobs = f"{outcome.jobs:,} jobs, " if outcome.jobs else ""
+    others = "" if outcome.others is None else f", others took {outcome.others:.0%} of the processors"
     lines = [
         f"{case.key}: {case.title}",
-        f"  {jobs}{rounds} round{'' if rounds == 1 else 's'}, {outcome.seconds:.1f} s",
+        f"  {jobs}{rounds} round{'' if rounds == 1 else 's'}, {outcome.seconds:.1f} s{others}",
     ]
     lines += _aligned(_contender_rows(outcome))
     lines += [f"  left out: {left.name}: {left.why}" for left in outcome.left_out]
@@ -122,6 +123,7 @@ def _case_data(outcome: Outcome) -> dict[str, Any]:
         "key": outcome.case.key,
         "title": outcome.case.title,
         "jobs": outcome.jobs,
+        "others": outcome.others,
         "figure": outcome.case.figure,
         "contenders": [
             {"name": name, "medians": medians[name], "rounds": [dict(figures) for figures in taken]}

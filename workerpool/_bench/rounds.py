@@ -3,10 +3,14 @@
 A machine's speed drifts: other work comes and goes, and the processor changes its clock. So a ratio is taken within
 each round, between figures that were measured within seconds of each other, and what is reported is the median over the
 rounds. A figure by itself is a median as well, and is no claim.
+
+The system says how much of the processors other processes have taken during a round. With patience, a round that was
+disturbed is taken again, and the least disturbed ones count; which those are does not depend on their figures.
 """
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -14,9 +18,12 @@ from dataclasses import dataclass
 from statistics import median
 
 from .bench import Bench, Case, Claim, Contender, Figures, LeftOut, Settings, Verdict
+from .machine import Neighbours, share_of_others
 
 # Runtimes such as OpenMP's let their threads spin for a while after the work; the next contender is not to pay for it.
 PAUSE = 0.02
+# Others may take this part of all processors before a round counts as disturbed.
+DISTURBED = 0.05
 
 
 @dataclass(frozen=True)
@@ -32,11 +39,13 @@ class Outcome:
     """What was measured of a case.
 
     rounds: each contender's figures, one mapping a round. beside: for each contender, the first of its group.
+    others: the part of all processors that other processes took, the median over the rounds; None if it is not known.
     """
 
     case: Case
     jobs: int
     seconds: float
+    others: float | None
     rounds: dict[str, list[Figures]]
     beside: dict[str, str]
     left_out: list[LeftOut]
@@ -83,9 +92,18 @@ def measure(case: Case, settings: Settings) -> Outcome:
         bench = Bench(settings, jobs, stack)
         for part in case.parts:
             part(bench)
-        rounds = _take_rounds(bench.contenders, case.rounds_for(settings))
-    beside = _firsts_of_groups(bench.contenders)
-    return Outcome(case, jobs, time.perf_counter() - start, rounds, beside, bench.left_out, bench.claims)
+        rounds = _take_rounds(bench.contenders, case.rounds_for(settings), settings.patience)
+    others = [taken.others for taken in rounds if taken.others is not None]
+    return Outcome(
+        case=case,
+        jobs=jobs,
+        seconds=time.perf_counter() - start,
+        others=median(others) if others else None,
+        rounds={each.name: [taken.figures[each.name] for taken in rounds] for each in bench.contenders},
+        beside=_firsts_of_groups(bench.contenders),
+        left_out=bench.left_out,
+        claims=bench.claims,
+    )
 
 
 def _firsts_of_groups(contenders: Sequence[Contender]) -> dict[str, str]:
@@ -95,14 +113,31 @@ def _firsts_of_groups(contenders: Sequence[Contender]) -> dict[str, str]:
     return {contender.name: firsts[contender.group] for contender in contenders}
 
 
-def _take_rounds(contenders: Sequence[Contender], rounds: int) -> dict[str, list[Figures]]:
-    taken: dict[str, list[Figures]] = {contender.name: [] for contender in contenders}
+@dataclass(frozen=True)
+class _Round:
+    others: float | None
+    figures: dict[str, Figures]
+
+
+def _take_rounds(contenders: Sequence[Contender], rounds: int, patience: int) -> list[_Round]:
+    """Take at most `patience` times as many rounds as asked for, and return the least disturbed in their order."""
     for contender in contenders:
         if contender.warm:
             contender.measure()
-    for number in range(rounds if contenders else 0):
-        first = number % len(contenders)
-        for contender in [*contenders[first:], *contenders[:first]]:
-            time.sleep(PAUSE)
-            taken[contender.name].append(contender.measure())
-    return taken
+    taken: list[_Round] = []
+    quiet = 0
+    while contenders and quiet < rounds and len(taken) < rounds * patience:
+        first = len(taken) % len(contenders)
+        taken.append(_take_round([*contenders[first:], *contenders[:first]]))
+        quiet += (taken[-1].others or 0.0) <= DISTURBED
+    best = heapq.nsmallest(rounds, range(len(taken)), key=lambda number: taken[number].others or 0.0)
+    return [taken[number] for number in sorted(best)]
+
+
+def _take_round(contenders: Sequence[Contender]) -> _Round:
+    before = Neighbours.now()
+    figures = {}
+    for contender in contenders:
+        time.sleep(PAUSE)
+        figures[contender.name] = contender.measure()
+    return _Round(share_of_others(before), figures)
