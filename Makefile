@@ -247,10 +247,10 @@ lint: build $(VENV)/.made-lint $(STUBTEST_EXCEPTIONS)
 	$(call step,mypy,$(VENV_PYTHON) -m mypy --strict workerpool) \
 	$(call step,stubtest,$(VENV_PYTHON) -m mypy.stubtest --allowlist $(STUBTEST_EXCEPTIONS) --ignore-unused-allowlist workerpool._core) \
 	$(call step,warnings,WORKERPOOL_WERROR=1 $(VENV_PYTHON) setup.py -q build_ext --build-lib $(BUILD)/warnings --build-temp $(BUILD)/warnings --force) \
-	$(call step,mypy-benchmarks,cd benchmarks && $(abspath $(VENV_PYTHON)) -m mypy --strict *.py) \
+	$(call step,mypy-benchmarks,(cd benchmarks && $(abspath $(VENV_PYTHON)) -m mypy --strict *.py)) \
 	$(call tool-step,clang-format,$(CLANG_FORMAT),$(CLANG_FORMAT) --dry-run -Werror csrc/*/*.[ch] benchmarks/*/*.[ch] benchmarks/*/*.cpp) \
 	$(call tool-step,gofmt,gofmt,test -z "$$(gofmt -l -e benchmarks | tee /dev/stderr)") \
-	$(call tool-step,go-vet,go,cd benchmarks/peers/go && go vet .) \
+	$(call tool-step,go-vet,go,go -C benchmarks/peers/go vet .) \
 	$(call tool-step,clang-tidy,$(CLANG_TIDY),printf '%s\n' $(C_SOURCES) | xargs -n 1 -P 2 sh -c '$(CLANG_TIDY) --quiet "$$1" -- $(TIDY_FLAGS) 2>/dev/null' -) \
 	$(call tool-step,clang-tidy-portable,$(CLANG_TIDY),$(CLANG_TIDY) --quiet csrc/core/wp_wait_portable.c -- $(TIDY_FLAGS) -DWP_PORTABLE_WAIT 2>/dev/null) \
 	if [ -n "$$failed" ]; then echo "lint failed:$$failed"; exit 1; fi; \
