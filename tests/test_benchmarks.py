@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from conftest import scenario_environment
-from workerpool._bench.bench import Bench, Catalogue, Settings, WrongResult
+from workerpool._bench.bench import AtLeast, Bench, Catalogue, Settings, WrongResult
 from workerpool._bench.report import as_json, case_lines, summary_lines
 from workerpool._bench.rounds import measure
 
@@ -193,6 +193,8 @@ def test_disturbed_rounds_are_taken_again(monkeypatch: pytest.MonkeyPatch) -> No
     assert [figures["ns"] for figures in outcome.rounds["a"]] == [2.0, 4.0, 5.0]
     assert outcome.others == 0.2
     assert "others took 20% of the processors" in case_lines(outcome)[1]
+    outcome.claims.append(AtLeast(1.0, "a", "a"))
+    assert summary_lines([outcome])[0].endswith("disturbed: others took 20%")
 
 
 def test_quiet_rounds_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:

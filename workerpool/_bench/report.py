@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .bench import FIGURES, Claim
-from .rounds import Judged, Outcome
+from .rounds import DISTURBED, Judged, Outcome
 
 SCHEMA = 1  # Of the JSON; raised when something in it changes its meaning.
 
@@ -38,11 +38,20 @@ def case_lines(outcome: Outcome) -> list[str]:
 
 
 def summary_lines(outcomes: Iterable[Outcome]) -> list[str]:
-    """Return the table of all claims and how many were met."""
-    rows = [[outcome.case.key, *claim_cells(judged)] for outcome in outcomes for judged in outcome.judged()]
+    """Return the table of all claims and how many were met, with a note where other processes disturbed a case."""
+    rows = [
+        [outcome.case.key, *claim_cells(judged), _disturbance(outcome)]
+        for outcome in outcomes
+        for judged in outcome.judged()
+    ]
     words = [row[1] for row in rows]
     counts = ", ".join(f"{words.count(word)} {word}" for word in (MET, MISSED, NOT_MEASURED) if word in words)
     return [*_aligned(rows), f"claims: {counts}"] if rows else []
+
+
+def _disturbance(outcome: Outcome) -> str:
+    others = outcome.others or 0.0
+    return f"disturbed: others took {others:.0%}" if others > DISTURBED else ""
 
 
 MET, MISSED, NOT_MEASURED = "met", "MISSED", "not measured"

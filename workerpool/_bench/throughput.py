@@ -28,7 +28,7 @@ def add_cases(catalogue: Catalogue) -> None:
     case("round-trip-py", "one at a time, submit(...).result(), Python function", jobs=10_000, quick_jobs=1000)(
         round_trip_python
     )
-    case("map-py", "map of a cheap Python function over a list", jobs=200_000, quick_jobs=10_000)(map_python)
+    case("map-py", "map of a cheap Python function over a list", jobs=100_000, quick_jobs=10_000)(map_python)
     case("map-sizes", "map of a C function of 1 ns to 1 ms, beside a plain loop", jobs=0, quick_jobs=0)(map_sizes)
     case("burst", "calls of 0, 10, 100 µs on 8 threads, the pool made for them", jobs=1000, quick_jobs=200)(burst)
 
