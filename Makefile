@@ -6,10 +6,9 @@
 
 BUILD := build
 VENV ?= .venv
-# Arguments for pytest, the demo's folder, and the benchmarks to run.
+# Arguments for pytest or for the benchmarks, and the demo's folder.
 ARGS ?=
 FOLDER ?=
-BENCH ?= $(wildcard benchmarks/first.py) $(sort $(wildcard benchmarks/bench_*.py))
 # SANITIZE=address,undefined or thread; PORTABLE=1 only the portable wait, PORTABLE=0 only the futex; else both.
 SANITIZE ?=
 PORTABLE ?=
@@ -33,7 +32,7 @@ help:
 	@echo 'make py-test   the Python tests alone; ARGS="-k lanes -x" go to pytest'
 	@echo 'make asan-test the tests of what jobs keep alive, with the extension under AddressSanitizer'
 	@echo 'make lint      formatters, linters and type checkers, for Python and for C'
-	@echo 'make bench     the benchmarks'
+	@echo 'make bench     the benchmarks, beside every peer that is there; ARGS="--only map --quick" go to them'
 	@echo 'make build     a virtual environment in $(VENV) with the package installed in editable form'
 	@echo 'make clean     remove what was built; make distclean removes $(VENV) as well'
 	@echo
@@ -242,9 +241,10 @@ asan-test: build $(VENV)/.made-test-toolchains
 demo: build
 	$(VENV_PYTHON) -m workerpool demo$(if $(FOLDER), "$(FOLDER)")
 
+# The peers that can be built here; benchmarks/run.py says which could not, and how to get what they need.
 bench: build
-	@[ -n '$(BENCH)' ] || echo 'There are no benchmarks.'
-	@set -e; for bench in $(BENCH); do echo "== $$bench"; $(VENV_PYTHON) $$bench; done
+	@$(MAKE) --no-print-directory -C benchmarks/peers BUILD='$(abspath $(BUILD))/peers'
+	$(VENV_PYTHON) benchmarks/run.py $(ARGS)
 
 # Runs every step, also after one failed, and names those that failed. $(call step,NAME,COMMAND)
 define step
@@ -270,7 +270,10 @@ lint: build $(VENV)/.made-lint $(STUBTEST_EXCEPTIONS)
 	$(call step,mypy,$(VENV_PYTHON) -m mypy --strict workerpool) \
 	$(call step,stubtest,$(VENV_PYTHON) -m mypy.stubtest --allowlist $(STUBTEST_EXCEPTIONS) --ignore-unused-allowlist workerpool._core) \
 	$(call step,warnings,WORKERPOOL_WERROR=1 $(VENV_PYTHON) setup.py -q build_ext --build-lib $(BUILD)/warnings --build-temp $(BUILD)/warnings --force) \
-	$(call tool-step,clang-format,$(CLANG_FORMAT),$(CLANG_FORMAT) --dry-run -Werror csrc/*/*.[ch]) \
+	$(call step,mypy-benchmarks,(cd benchmarks && $(abspath $(VENV_PYTHON)) -m mypy --strict *.py)) \
+	$(call tool-step,clang-format,$(CLANG_FORMAT),$(CLANG_FORMAT) --dry-run -Werror csrc/*/*.[ch] benchmarks/*/*.[ch] benchmarks/*/*.cpp) \
+	$(call tool-step,gofmt,gofmt,test -z "$$(gofmt -l -e benchmarks | tee /dev/stderr)") \
+	$(call tool-step,go-vet,go,go -C benchmarks/peers/go vet .) \
 	$(call tool-step,clang-tidy,$(CLANG_TIDY),printf '%s\n' $(C_SOURCES) | xargs -n 1 -P 2 sh -c '$(CLANG_TIDY) --quiet "$$1" -- $(TIDY_FLAGS) 2>/dev/null' -) \
 	$(call tool-step,clang-tidy-portable,$(CLANG_TIDY),$(CLANG_TIDY) --quiet csrc/core/wp_wait_portable.c -- $(TIDY_FLAGS) -DWP_PORTABLE_WAIT 2>/dev/null) \
 	if [ -n "$$failed" ]; then echo "lint failed:$$failed"; exit 1; fi; \
