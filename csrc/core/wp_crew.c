@@ -412,7 +412,7 @@ begin(wp_crew *crew, bool had_turn)
 {
     wp_pool *pool = crew->job->pool;
     wp_lock_take(&pool->lock);
-    crew->most = pool->max_workers;
+    crew->most = pool->max_workers + (wp_worker_in(pool) == NULL ? 1 : 0);
     wp_lock_give(&pool->lock);
     crew->began = wp_clock();
     wp_store_relaxed(&crew->had_turn, had_turn);

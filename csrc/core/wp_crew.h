@@ -38,7 +38,8 @@ struct wp_crew {
     const wp_crew_class *class; /* Constant. */
     uint64_t n;                 /* Constant: elements. */
     bool grain_is_fixed;        /* Constant. */
-    uint32_t most;              /* Constant from the beginning on: threads that take part, at most. */
+    uint32_t most;              /* Constant from the beginning on: threads that take part, at most: the pool's workers,
+                                   and the thread that began it if it is none of them. */
     uint64_t began;             /* Likewise: when. */
     wp_word state;              /* How many take part, and two flags; see wp_crew.c. */
     wp_word failed;             /* 1 once a part has failed. */
