@@ -22,6 +22,10 @@
 /* The time that a part should take (ns): short enough for whoever waits for its end, long enough to make the claim, two
  * readings of the clock and a switch of threads cost next to nothing. */
 #define PART_NS UINT64_C(100000)
+/* The first part by a pace that is known (ns): it may be out of date. */
+#define FIRST_PART_NS UINT64_C(10000)
+/* A part that took less than this (ns) was perhaps all clock. */
+#define MEASURABLE_NS 1000u
 /* Parts grow by this factor at most, since short ones are measured badly. */
 #define GROWTH 8u
 /* Parts by time are multiples of so many elements, where they are longer: whole cache lines. */
@@ -87,12 +91,16 @@ claim(wp_crew *crew, uint64_t *begin, uint64_t *end)
     return true;
 }
 
-/* Parts that were cut short at the end say little about the next, so they change only the pace. */
+/* A part too short to be measured says only that the pace is no slower. Parts that were cut short at the end say little
+ * about the size of the next. */
 static void
 measure(wp_crew *crew, uint64_t count, uint64_t elapsed)
 {
     uint64_t pace = larger(elapsed * 1000 / count, 1);
-    wp_store_relaxed(&crew->pace, pace);
+    uint64_t known = wp_load_relaxed(&crew->pace);
+    if (elapsed >= MEASURABLE_NS || known == 0 || pace < known) {
+        wp_store_relaxed(&crew->pace, pace);
+    }
     if (!crew->grain_is_fixed && count >= wp_load_relaxed(&crew->grain)) {
         wp_store_relaxed(&crew->grain, rounded(smaller(PART_NS * 1000 / pace, count * GROWTH)));
     }
@@ -380,7 +388,10 @@ wp_crew_work(wp_crew *crew, wp_worker *self, uint64_t until)
 void
 wp_crew_help(wp_crew *crew)
 {
-    uint32_t state = wp_load_relaxed(&crew->state);
+    uint32_t state;
+    while ((state = wp_load_acquire(&crew->state)) == 0 && wp_job_state(crew->job) == WP_RUNNING) {
+        wp_pause(); /* Another thread is just about to begin. */
+    }
     do {
         if ((state & OVER) || state == 0) {
             return; /* It has ended, or not begun. */
@@ -399,11 +410,19 @@ wp_crew_claimed(wp_crew *crew)
 /* ---- The beginning ---- */
 
 void
-wp_crew_init(wp_crew *crew, wp_job *job, const wp_crew_class *class, uint64_t n, uint64_t grain, uint64_t pace)
+wp_crew_init(wp_crew *crew, wp_job *job, const wp_crew_class *class, uint64_t n, uint64_t grain)
 {
     *crew = (wp_crew){.job = job, .class = class, .n = n, .grain_is_fixed = grain > 0};
     wp_store_relaxed(&crew->grain, grain > 0 ? grain : 1);
+}
+
+void
+wp_crew_expect(wp_crew *crew, uint64_t pace, bool is_measured)
+{
     wp_store_relaxed(&crew->pace, pace);
+    if (is_measured && pace > 0 && !crew->grain_is_fixed) {
+        wp_store_relaxed(&crew->grain, rounded(FIRST_PART_NS * 1000 / pace));
+    }
 }
 
 /* For the thread that has made the job RUNNING, the first to take part. */

@@ -50,9 +50,12 @@ struct wp_crew {
     wp_job *hand;               /* The latest hand, with a reference; whose it is to change: see wp_crew.c. */
 };
 
-/* A crew for a job that was not submitted yet. `grain`: the elements of each part, or 0 for parts by time. `pace`: the
- * picoseconds that an element is thought to take, or 0: then help is called before the first part has been measured. */
-void wp_crew_init(wp_crew *crew, wp_job *job, const wp_crew_class *class, uint64_t n, uint64_t grain, uint64_t pace);
+/* A crew for a job that was not submitted yet. `grain`: the elements of each part, or 0 for parts by time. */
+void wp_crew_init(wp_crew *crew, wp_job *job, const wp_crew_class *class, uint64_t n, uint64_t grain);
+
+/* Before it begins: the picoseconds that an element is thought to take, or 0. Where that is not known, help is called
+ * before the first part has been measured. If it was measured before, parts need not begin with one element. */
+void wp_crew_expect(wp_crew *crew, uint64_t pace, bool is_measured);
 
 /* For the `run` of the job's class: takes part, and returns WP_RUNNING, because the job is ended by whoever is the last
  * to leave. `self` as `run` got it. */

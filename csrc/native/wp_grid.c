@@ -186,8 +186,9 @@ next_row(const wp_grid *grid, position *at)
 uint64_t
 wp_grid_walk(const wp_grid *grid, uint64_t begin, uint64_t end, wp_grid_row *row, void *context)
 {
+    static const ptrdiff_t no_strides[WP_GRID_MAX_OPERANDS] = {0};
     if (grid->n_dims == 0) {
-        return begin < end ? row(context, grid->bases, NULL, 1) : 0;
+        return begin < end ? row(context, grid->bases, no_strides, 1) : 0;
     }
     const size_t last = grid->n_dims - 1;
     uint64_t done = 0;

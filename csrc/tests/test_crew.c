@@ -86,7 +86,7 @@ new_limited_loop(uint64_t n, uint64_t grain, wp_token *token, uint64_t run_timeo
     l->n = n;
     l->times = calloc(n + 1, sizeof *l->times);
     wp_job_init(&l->job, &loop_class, 0, limited ? &l->extra : NULL);
-    wp_crew_init(&l->crew, &l->job, &crew_class, n, grain, 0);
+    wp_crew_init(&l->crew, &l->job, &crew_class, n, grain);
     return l;
 }
 

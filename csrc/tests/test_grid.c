@@ -104,7 +104,7 @@ note_row(void *context, char *const *pointers, const ptrdiff_t *strides, size_t 
     CHECK(count > 0);
     while (did < count && t->n < t->stop_after && t->n < MOST_ELEMENTS) {
         for (size_t o = 0; o < t->n_operands; o++) {
-            t->places[t->n][o] = pointers[o] + (did > 0 ? (ptrdiff_t)did * strides[o] : 0);
+            t->places[t->n][o] = pointers[o] + (ptrdiff_t)did * strides[o];
         }
         t->n++;
         did++;
