@@ -74,7 +74,9 @@ def _inputs(ufunc: Any, arguments: tuple[Any, ...]) -> list[Any]:
             f"{ufunc.__name__}() takes {ufunc.nin} argument{'s' if ufunc.nin != 1 else ''} ({len(arguments)} given)"
         )
     return [
-        value if type(value) in {int, float, complex} else _as_array(_plain(value), ufunc.__name__, f"argument {number}")
+        value
+        if type(value) in {int, float, complex}
+        else _as_array(_plain(value), ufunc.__name__, f"argument {number}")
         for number, value in enumerate(arguments, 1)
     ]
 
@@ -93,7 +95,7 @@ def _outputs(ufunc: Any, out: Any) -> tuple[Any, ...]:
         raise TypeError(
             f"{ufunc.__name__}() has {ufunc.nout} outputs: out must be a tuple of {ufunc.nout} arrays, each may be None"
         )
-    return out
+    return tuple(out)
 
 
 def _resolve(fn: Any, ufunc: Any, given: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
@@ -115,6 +117,11 @@ def _resolve(fn: Any, ufunc: Any, given: tuple[Any, ...]) -> tuple[tuple[Any, ..
 
 def _check_types(ufunc: Any, given: tuple[Any, ...], types: tuple[Any, ...]) -> None:
     """A ufunc converts where it must; a loop cannot."""
+    if any(its.hasobject for its in types):
+        raise TypeError(
+            f"{ufunc.__name__}() works on Python objects, which needs the GIL; "
+            f"a pool can only run loops over plain numbers"
+        )
     for number, (mine, its) in enumerate(zip(given, types, strict=True)):
         if mine is None or isinstance(mine, type) or mine == its:
             continue

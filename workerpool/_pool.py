@@ -198,17 +198,17 @@ class _Submitter(concurrent.futures.Executor):
         arrays: any objects with a buffer: NumPy arrays, array.array, memoryview, ctypes arrays. They may have any
             strides, but nothing is converted: dtypes must be exactly those of fn's parameters. Python's numbers are.
         out: an array for the result (of a ufunc with several results a tuple of arrays): its dtype that of the result,
-            its shape that of the broadcast arrays. It may be one of `arrays`, but not overlap one in another way. For a
-            kernel, it is the last pointer to what is not const. Left out, it is made: by NumPy if NumPy was imported,
-            else a memoryview.
+            its shape that of the broadcast arrays, or one to which that can be broadcast. It may be one of `arrays`,
+            but not overlap one in another way. For a kernel, it goes to the last pointer to what is not const. Left
+            out, it is made: by NumPy if NumPy was imported, else a memoryview.
         grain: elements in a range, at least 1. None: found by measuring, about 100 microseconds each.
 
         Returns the result, an array of the broadcast shape; `out` if that was given; None for a kernel all of whose
         parameters are in `arrays`.
 
         The loop is one job in this pool's lane, but begins at once on the calling thread; workers join it when they
-        come to it. An error, a cancelled token, a run_timeout and Ctrl-C stop it between ranges: what was begun is done,
-        and the rest of the result is as it was. Arrays are held until the end, and must not be changed meanwhile.
+        come to it. An error, a cancelled token, a run_timeout and Ctrl-C stop it between ranges: what was begun is
+        done, and the rest of the result is as it was. Arrays are held until the end; nobody may change them meanwhile.
 
         Raises NativeError if fn returned an error: its `elements` is the range in which that was, and the message names
         the element. CancelledError, JobTimeout and KeyboardInterrupt have a note that says how far the loop came.

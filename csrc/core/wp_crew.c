@@ -187,6 +187,9 @@ static wp_state
 run_hand(wp_job *job, wp_worker *self)
 {
     wp_crew *crew = crew_of(job);
+    if (crew->class->join != NULL) {
+        crew->class->join(crew->job, self);
+    }
     if (join_as_hand(crew)) {
         wp_store_relaxed(&crew->had_turn, 1);
         wp_crew_work(crew, self, WP_FOREVER);
@@ -442,6 +445,9 @@ begin(wp_crew *crew, bool had_turn)
 wp_state
 wp_crew_run(wp_crew *crew, wp_worker *self)
 {
+    if (crew->class->join != NULL && self != NULL) {
+        crew->class->join(crew->job, self);
+    }
     begin(crew, true);
     wp_crew_work(crew, self, WP_FOREVER);
     wp_crew_leave(crew);

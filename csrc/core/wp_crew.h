@@ -25,6 +25,10 @@ typedef struct wp_crew wp_crew;
 
 /* What a crew does; constant. Called with no lock held. */
 typedef struct wp_crew_class {
+    /* A worker is about to take part, for the first time or again; may be NULL. It may take long: only then does the
+     * worker count. */
+    void (*join)(wp_job *job, wp_worker *self);
+
     /* Does the elements begin to end - 1, on any thread that takes part; several run at once. False if that failed:
      * then no more is claimed, and the job ends as WP_FAILED. */
     bool (*part)(wp_job *job, uint64_t begin, uint64_t end);

@@ -54,8 +54,8 @@ take_output(const request *r, wpy_array_plan *plan, wpy_operand *operand, PyObje
         return -1;
     }
     PyTuple_SET_ITEM(results, (Py_ssize_t)operand->number, output); /* Takes the reference over. */
-    if (operand->has_view) {
-        return 0;
+    if (operand->has_view || wpy_shape_count(&plan->shape) == 0) {
+        return 0; /* Taken already; or made, and nothing will be written to it. */
     }
     return plan->function == NULL ? wpy_operand_take_buffer(plan->operands, operand, output)
                                   : wpy_operand_take_array(plan->operands, operand, output, type,
@@ -256,14 +256,15 @@ match_kernel(const request *r, const wpy_function *function, kernel_call *k)
 }
 
 static int
-fail_kernel(const wpy_function *function)
+fail_kernel(const request *r)
 {
+    const wpy_function *function = r->function;
     PyErr_Format(
         PyExc_TypeError,
-        "%U(): a kernel takes its parameters from the third on, with or without the last pointer to what it may "
-        "write (then that is `out`), and in front of them a range(begin, end) where no array tells how many "
-        "elements there are; called for each element, it takes %zu arguments",
-        function->name, function->n_arguments);
+        "%U() cannot be called with %zd arguments: as a kernel it takes %zu, for its parameters from the third on "
+        "(one less if the last pointer to what is not const is `out`), and before them a range(begin, end) where "
+        "no array says how many elements there are; to be called for each element, it takes %zu",
+        function->name, PyTuple_GET_SIZE(r->args), function->n_arguments - 2, function->n_arguments);
     return -1;
 }
 
@@ -346,14 +347,17 @@ take_kernel_argument(const wpy_array_plan *plan, wpy_operand *operand, size_t at
     return 0;
 }
 
-/* All but the output, whose size may depend on the others. The first two operands are where each range begins and ends. */
+/* All but the output, whose size may depend on the others. The first two operands are where each range begins and ends;
+ * messages count them, as C does. */
 static int
 take_kernel_arguments(const request *r, wpy_array_plan *plan, kernel_call *k, uint64_t end)
 {
     const wp_signature *signature = plan->function->signature;
     Py_ssize_t given = k->first;
+    size_t number = 0;
     for (size_t at = 0; at < signature->n_params; at++) {
-        wpy_operand *operand = wpy_operands_next(plan->operands, (size_t)given + 1, false);
+        number += signature->params[at].type != WP_TYPE_JOB;
+        wpy_operand *operand = wpy_operands_next(plan->operands, number, false);
         if (at < 2 || at == k->output || signature->params[at].type == WP_TYPE_JOB) {
             continue;
         }
@@ -417,6 +421,9 @@ take_kernel_output(wpy_array_plan *plan, kernel_call *k, uint64_t end)
         wpy_shape shape;
         shape_of_output(plan, k, end, &shape);
         plan->result = wpy_new_array(&shape, NULL, NULL, pointee_of(param));
+        if (plan->result != NULL && wpy_shape_count(&shape) == 0) {
+            return 0;
+        }
     } else {
         plan->result = Py_NewRef(k->given);
     }
@@ -551,7 +558,7 @@ make_plan(const request *r, wpy_array_plan *plan)
         return plan_kernel(r, plan, &k);
     }
     if (!all_given && could_be_kernel(r->function)) {
-        return fail_kernel(r->function);
+        return fail_kernel(r);
     }
     return wpy_check_count(r->function, PyTuple_GET_SIZE(r->args)) < 0 ? -1 : plan_elements(r, plan);
 }

@@ -1,5 +1,10 @@
 /* See array_call.h.
  *
+ * UFUNCS. Their loops are for threads of Python's: one that fails takes the GIL by itself and leaves an exception in the
+ * thread's state, and a thread that has none would lose it. So a worker makes itself a thread state before it takes part in
+ * such a loop for the first time, and looks into it, detached, after each range. The loops of native functions need no
+ * thread state.
+ *
  * What the threads of the crew need lies in the task or is held by its operands, which are let go of by the last thread
  * to leave, before the end is told. An error is noted by the first thread that has one; the others stop at the end of
  * their range.
@@ -26,6 +31,8 @@ typedef struct failure {
     uint64_t end;
     uint64_t at; /* The element; `end` if only the range is known. */
     wp_loop_error error;
+    PyObject *exception; /* Of a ufunc: a reference to what it raised, or NULL. */
+    bool is_noted;       /* Attached: the exception has its note. */
 } failure;
 
 typedef struct array_call {
@@ -87,29 +94,62 @@ do_row_of_ufunc(void *context, char *const *pointers, const ptrdiff_t *strides, 
     return call->strided(call->context, data, &n, steps, call->auxdata) == 0 ? count : 0;
 }
 
-static void
+/* Whether this failure is the first, and so the one that is told. */
+static bool
 note_failure(array_call *call, uint64_t begin, uint64_t end, uint64_t at, wp_loop_error error)
 {
     uint32_t expected = 0;
-    if (wp_cas_acq_rel(&call->failure.noted, &expected, 1)) {
-        call->failure.begin = begin;
-        call->failure.end = end;
-        call->failure.at = at;
-        call->failure.error = error;
+    if (!wp_cas_acq_rel(&call->failure.noted, &expected, 1)) {
+        return false;
     }
+    call->failure.begin = begin;
+    call->failure.end = end;
+    call->failure.at = at;
+    call->failure.error = error;
+    return true;
 }
 
 static bool
-do_rows(array_call *call, uint64_t begin, uint64_t end)
+do_elements(array_call *call, uint64_t begin, uint64_t end)
 {
-    const bool by_element = call->kind == WPY_ELEMENTS;
     row_context row = {.call = call, .error = {.error_number = 0}};
-    uint64_t done = wp_grid_walk(&call->grid, begin, end, by_element ? do_row_of_elements : do_row_of_ufunc, &row);
+    uint64_t done = wp_grid_walk(&call->grid, begin, end, do_row_of_elements, &row);
     if (done < end - begin) {
-        note_failure(call, begin, end, by_element ? begin + done : end, row.error);
-        return false;
+        note_failure(call, begin, end, begin + done, row.error);
     }
-    return true;
+    return done == end - begin;
+}
+
+/* Takes the exception that a loop has left in this thread's state. */
+static void
+take_exception(array_call *call, bool is_first)
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    PyObject *exception = wpy_take_exception();
+    if (is_first) {
+        call->failure.exception = exception;
+    } else {
+        Py_XDECREF(exception);
+    }
+    PyGILState_Release(state);
+}
+
+/* Most loops say by an exception alone that they failed. */
+static bool
+do_ufunc(array_call *call, uint64_t begin, uint64_t end)
+{
+    row_context row = {.call = call, .error = {.error_number = 0}};
+    uint64_t done = wp_grid_walk(&call->grid, begin, end, do_row_of_ufunc, &row);
+    const PyThreadState *state = PyGILState_GetThisThreadState();
+    bool has_raised = state != NULL && wpy_has_exception(state);
+    if (done == end - begin && !has_raised) {
+        return true;
+    }
+    bool is_first = note_failure(call, begin, end, end, row.error);
+    if (has_raised) {
+        take_exception(call, is_first);
+    }
+    return false;
 }
 
 /* A kernel's result says whether it failed: not 0, if nothing else was declared. */
@@ -141,10 +181,24 @@ static bool
 do_part(wp_job *job, uint64_t begin, uint64_t end)
 {
     array_call *call = call_of(job);
-    if (call->kind == WPY_KERNEL) {
+    switch (call->kind) {
+    case WPY_KERNEL:
         return do_kernel(call, call->begin + begin, call->begin + end);
+    case WPY_UFUNC:
+        return do_ufunc(call, begin, end);
+    default:
+        return do_elements(call, begin, end);
     }
-    return do_rows(call, begin, end);
+}
+
+/* Without memory for a thread state the worker takes part all the same; it could only lose what an error says. */
+static void
+join(wp_job *job, wp_worker *self)
+{
+    const array_call *call = call_of(job);
+    if (call->kind == WPY_UFUNC && *wp_worker_local(self) == NULL && wpy_attach(call->home, self)) {
+        wpy_detach();
+    }
 }
 
 /* ---- The end ---- */
@@ -172,7 +226,7 @@ end_call(wp_job *job, wp_state outcome)
     }
 }
 
-static const wp_crew_class crew_class = {.part = do_part, .end = end_call};
+static const wp_crew_class crew_class = {.join = join, .part = do_part, .end = end_call};
 
 static wp_state
 run(wp_job *job, wp_worker *self)
@@ -242,7 +296,6 @@ set_attribute(PyObject *object, const char *name, PyObject *value)
     return status;
 }
 
-/* The loop of a ufunc says that it failed, and no more: what else it has to say is for a thread of Python's. */
 static PyObject *
 ufunc_error(const array_call *call)
 {
@@ -255,6 +308,22 @@ ufunc_error(const array_call *call)
         Py_CLEAR(error);
     }
     return error;
+}
+
+/* What a ufunc has raised is raised as it is, with a note; the note is added when it is first asked for. */
+static PyObject *
+exception_of_ufunc(array_call *call)
+{
+    PyObject *error = call->failure.exception;
+    PyObject *place = call->failure.is_noted ? NULL : text_of_failure(call);
+    PyObject *note = place != NULL ? PyUnicode_FromFormat("in the loop of %U(), for %U", call->name, place) : NULL;
+    PyObject *noted = note != NULL ? PyObject_CallMethod(error, "add_note", "O", note) : NULL;
+    call->failure.is_noted = true;
+    PyErr_Clear();
+    Py_XDECREF(noted);
+    Py_XDECREF(note);
+    Py_XDECREF(place);
+    return Py_NewRef(error);
 }
 
 static int
@@ -275,9 +344,12 @@ add_elements(PyObject *error, const array_call *call)
 static PyObject *
 exception(wpy_task *task)
 {
-    const array_call *call = call_of(&task->job);
-    PyObject *error = call->function != NULL ? wpy_native_error(call->function, call->failure.error.result,
-                                                                call->failure.error.error_number)
+    array_call *call = call_of(&task->job);
+    const wp_loop_error *found = &call->failure.error;
+    if (call->failure.exception != NULL) {
+        return exception_of_ufunc(call);
+    }
+    PyObject *error = call->function != NULL ? wpy_native_error(call->function, found->result, found->error_number)
                                              : ufunc_error(call);
     if (error != NULL && add_elements(error, call) < 0) {
         Py_CLEAR(error);
@@ -294,6 +366,7 @@ let_go(array_call *call)
     wpy_operands_free(call->operands);
     call->operands = NULL;
     Py_CLEAR(call->result);
+    Py_CLEAR(call->failure.exception);
     Py_CLEAR(call->name);
     if (call->function != NULL) {
         wpy_function_unref(call->function);
@@ -541,8 +614,12 @@ wait_for_others(array_call *call, int status)
 
 /* Replaces the exception by itself with a note of how far the loop came. */
 static void
-note_progress(const array_call *call, uint64_t claimed)
+note_progress(array_call *call)
 {
+    uint64_t claimed = wp_crew_claimed(&call->crew);
+    if (claimed == call->crew.n) {
+        return;
+    }
     PyObject *error = wpy_take_exception();
     PyObject *note = PyUnicode_FromFormat(
         "%U() was stopped: of the elements %llu:%llu, those from %llu on were not begun", call->name,
@@ -561,9 +638,8 @@ static PyObject *
 take_result(array_call *call)
 {
     PyObject *value = wpy_task_result(&call->task);
-    uint64_t claimed = wp_crew_claimed(&call->crew);
-    if (value == NULL && wp_job_state(&call->task.job) != WP_FAILED && claimed < call->crew.n) {
-        note_progress(call, claimed);
+    if (value == NULL && wp_job_state(&call->task.job) != WP_FAILED) {
+        note_progress(call);
     }
     return value;
 }
@@ -578,7 +654,7 @@ wpy_array_call_run(wpy_task *task, wp_pool *pool, unsigned lane)
     if (wait_for_others(call, take_part(call)) == 0) {
         value = take_result(call);
     } else {
-        note_progress(call, wp_crew_claimed(&call->crew));
+        note_progress(call);
     }
     if (wp_job_is_settled(&task->job)) {
         PyObject *error = value == NULL ? wpy_take_exception() : NULL;

@@ -30,6 +30,7 @@ wpy_operands_free(wpy_operands *operands)
             PyBuffer_Release(&operand->view);
         }
         wpy_hold_release(&operand->hold);
+        PyMem_RawFree(operand->own_strides);
     }
     if (operands != NULL) {
         Py_DECREF(operands->name);
@@ -237,6 +238,28 @@ fail_buffer(const wpy_operands *operands, const wpy_operand *operand, PyObject *
     return -1;
 }
 
+/* Some exporters (ctypes) leave the strides out although they were asked for, where the elements lie in C's order. */
+static int
+fill_strides(wpy_operand *operand)
+{
+    operand->strides = operand->view.strides;
+    if (operand->strides != NULL || operand->n_dims == 0) {
+        return 0;
+    }
+    operand->own_strides = PyMem_RawMalloc((size_t)operand->n_dims * sizeof(Py_ssize_t));
+    if (operand->own_strides == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    Py_ssize_t step = operand->view.itemsize;
+    for (int d = operand->n_dims; d-- > 0;) {
+        operand->own_strides[d] = step;
+        step *= operand->shape[d];
+    }
+    operand->strides = operand->own_strides;
+    return 0;
+}
+
 int
 wpy_operand_take_buffer(const wpy_operands *operands, wpy_operand *operand, PyObject *object)
 {
@@ -252,8 +275,7 @@ wpy_operand_take_buffer(const wpy_operands *operands, wpy_operand *operand, PyOb
     operand->size = (size_t)operand->view.itemsize;
     operand->n_dims = operand->view.ndim;
     operand->shape = operand->view.shape;
-    operand->strides = operand->view.strides;
-    return 0;
+    return fill_strides(operand);
 }
 
 static int
@@ -332,6 +354,16 @@ wpy_shape_tuple(const wpy_shape *shape, const size_t *order)
         }
     }
     return tuple;
+}
+
+uint64_t
+wpy_shape_count(const wpy_shape *shape)
+{
+    uint64_t count = 1;
+    for (size_t d = 0; d < shape->n_dims; d++) {
+        count *= shape->lengths[d];
+    }
+    return count;
 }
 
 static void
@@ -458,7 +490,7 @@ wpy_operands_fill_grid(const wpy_operands *operands, const wpy_shape *shape, wp_
     memcpy(grid->shape, shape->lengths, shape->n_dims * sizeof shape->lengths[0]);
     for (size_t i = 0; i < operands->n; i++) {
         const wpy_operand *operand = &operands->list[i];
-        if (operand->is_output && !has_shape(operand, shape)) {
+        if (operand->is_output && operand->has_view && !has_shape(operand, shape)) {
             return fail_output_shape(operands, operand, shape);
         }
         grid->bases[i] = operand->base;
@@ -604,7 +636,7 @@ new_numpy_array(PyObject *numpy, const wpy_shape *shape, const size_t *order, Py
     return result;
 }
 
-/* A memoryview cannot be empty in several dimensions, nor cast to any type while it is empty. */
+/* A memoryview cannot be empty in several dimensions, nor be cast while it is empty. */
 static PyObject *
 new_memoryview(const wpy_shape *shape, wp_type type)
 {

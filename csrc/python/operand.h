@@ -19,7 +19,8 @@ typedef struct wpy_operand {
     size_t alignment;          /* What its address must be a multiple of. */
     int n_dims;                /* 0 for a value. */
     const Py_ssize_t *shape;   /* The view's; n_dims of them. */
-    const Py_ssize_t *strides; /* The view's. */
+    const Py_ssize_t *strides; /* The view's, or those that it leaves out. */
+    Py_ssize_t *own_strides;   /* Memory for those, or NULL. */
     size_t number;             /* What messages call it: the argument of that number, from 1; or an output. */
     bool is_output;            /* The result is written to it. */
     bool is_written;           /* It is an output, or the function may write to it. */
@@ -95,7 +96,10 @@ int wpy_operands_order(const wpy_operands *operands, const wpy_shape *shape, siz
 /* Checks what the grid shows: alignment, and memory that is shared in a way that would change the result. */
 int wpy_operands_check_memory(const wpy_operands *operands, const wp_grid *grid);
 
-/* A new array of that shape, for the operand to take: NumPy's where NumPy is loaded, else a memoryview. order[d] is the
+uint64_t wpy_shape_count(const wpy_shape *shape);
+
+/* A new array of that shape: NumPy's where NumPy is loaded, else a memoryview; one that is empty may then have another
+ * type and shape, and no operand can take it. order[d] is the
  * dimension that is to be at place d in memory; NULL for C's order. `dtype` is a type of NumPy, or NULL to take `type`. */
 PyObject *wpy_new_array(const wpy_shape *shape, const size_t *order, PyObject *dtype, wp_type type);
 
