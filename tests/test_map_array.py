@@ -1,5 +1,5 @@
-"""map_array() and submit_array(): every element is what a direct call gives, bit for bit, and nothing else is written; what
-does not fit is an error before anything runs; a loop that is stopped says how far it came."""
+"""map_array() and submit_array(): every element is what a direct call gives, bit for bit, and nothing else is written;
+what does not fit is an error before anything runs; a loop that is stopped says how far it came."""
 
 from __future__ import annotations
 

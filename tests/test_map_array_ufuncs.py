@@ -1,5 +1,5 @@
-"""map_array() over the loops of NumPy's ufuncs and numba's @vectorize: bit for bit what the ufunc itself gives; what does
-not fit is an error before anything runs; what a loop raises on any thread arrives."""
+"""map_array() over the loops of NumPy's ufuncs and numba's @vectorize: bit for bit what the ufunc itself gives; what
+does not fit is an error before anything runs; what a loop raises on any thread arrives."""
 
 from __future__ import annotations
 

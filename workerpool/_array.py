@@ -90,12 +90,12 @@ def _outputs(ufunc: Any, out: Any) -> tuple[Any, ...]:
     if ufunc.nout == 1 and not isinstance(out, tuple):
         return (out,)
     if out is None:
-        return (None,) * ufunc.nout
+        return (None,) * int(ufunc.nout)
     if not isinstance(out, tuple) or len(out) != ufunc.nout:
         raise TypeError(
             f"{ufunc.__name__}() has {ufunc.nout} outputs: out must be a tuple of {ufunc.nout} arrays, each may be None"
         )
-    return tuple(out)
+    return out
 
 
 def _resolve(fn: Any, ufunc: Any, given: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
