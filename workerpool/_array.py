@@ -134,6 +134,16 @@ def _check_types(ufunc: Any, given: tuple[Any, ...], types: tuple[Any, ...]) -> 
         raise TypeError(f"{ufunc.__name__}() {place}: its loop for these arrays gives {its}, not {mine}")
 
 
+def _as_type(value: Any, dtype: Any, place: str) -> Any:
+    """One of Python's numbers as an array of a type; an array is of that type already."""
+    numpy: Any = sys.modules["numpy"]
+    if isinstance(value, int) and dtype.kind in "iu":
+        limits = numpy.iinfo(dtype)
+        if not limits.min <= value <= limits.max:
+            raise OverflowError(f"{place}: {value} is out of the range of {dtype}")
+    return numpy.asarray(value, dtype)
+
+
 def _request_of_ufunc(fn: Any, ufunc: Any, arguments: tuple[Any, ...], out: Any, grain: int) -> _Request:
     numpy: Any = sys.modules["numpy"]
     name = ufunc.__name__
@@ -151,7 +161,10 @@ def _request_of_ufunc(fn: Any, ufunc: Any, arguments: tuple[Any, ...], out: Any,
     types, info = _resolve(fn, ufunc, given)
     _check_types(ufunc, given, types)
     ufunc._get_strided_loop(info)
-    arrays = tuple(numpy.asarray(x, dtype) for x, dtype in zip(inputs, types, strict=False))
+    arrays = tuple(
+        _as_type(x, dtype, f"{name}() argument {number}")
+        for number, (x, dtype) in enumerate(zip(inputs, types, strict=False), 1)
+    )
     return None, (info, name, types[ufunc.nin :]), arrays, outputs, grain
 
 
