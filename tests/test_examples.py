@@ -139,3 +139,12 @@ def test_asyncio() -> None:
         "meanwhile the event loop went on: True",
         "job 4 on default",
     ]
+
+
+def test_array() -> None:
+    assert run("17_array.py") == [
+        "two arrays: True",
+        "an array and a number: True",
+        "the same in place: True",
+        "cancelled: usleep() was stopped",
+    ]

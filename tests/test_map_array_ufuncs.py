@@ -58,8 +58,8 @@ UFUNCS = [
 ]
 
 
-# Before NumPy 2 a number, or an array without dimensions, counted by its value for the type of the result. Here it counts
-# by its type, with every NumPy.
+# Before NumPy 2 a number, or an array without dimensions, counted by its value for the type of the result. Here it
+# counts by its type, with every NumPy.
 TYPES_ALONE_COUNT = int(np.__version__.split(".")[0]) >= 2
 
 

@@ -145,7 +145,6 @@ def _as_type(value: Any, dtype: Any, place: str) -> Any:
 
 
 def _request_of_ufunc(fn: Any, ufunc: Any, arguments: tuple[Any, ...], out: Any, grain: int) -> _Request:
-    numpy: Any = sys.modules["numpy"]
     name = ufunc.__name__
     if ufunc.signature is not None:
         raise TypeError(f"{name}() works on whole rows ({ufunc.signature}), not on elements")
