@@ -174,7 +174,7 @@ $(C_OUT)/$(1)/libworkerpool.a: $(patsubst csrc/%.c,$(C_OUT)/$(1)/%.o,$(C_SOURCES
 	@rm -f $$@
 	$$(call run,AR $$@,$$(AR) rcs $$@ $$^)
 
-$(C_OUT)/$(1)/test_call: $(C_OUT)/call_cases.o
+$(C_OUT)/$(1)/test_call $(C_OUT)/$(1)/test_loop: $(C_OUT)/call_cases.o
 
 $(addprefix $(C_OUT)/$(1)/,$(C_TESTS)): $(C_OUT)/$(1)/%: $(C_OUT)/$(1)/tests/%.o $(C_OUT)/$(1)/libworkerpool.a
 	$$(call run,LD $$@,$$(CC) -o $$@ $$(filter %.o,$$^) $$(filter %.a,$$^) $$(C_LIBS))

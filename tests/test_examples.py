@@ -181,3 +181,12 @@ def test_ctypes_zlib(tmp_path: Path) -> None:
     sizes, same = run_toolchain(run("16_ctypes_zlib.py", str(log)))
     assert sizes.startswith("24000 bytes to ")
     assert same == "the same log again: True"
+
+
+def test_array() -> None:
+    assert run("17_array.py") == [
+        "two arrays: True",
+        "an array and a number: True",
+        "the same in place: True",
+        "cancelled: usleep() was stopped",
+    ]

@@ -25,6 +25,7 @@ class NativeError(Error):
     code: Any
     errno: int
     function: str
+    elements: range | None
 
 @final
 class NativeFunction:
@@ -218,6 +219,24 @@ class View:
     @property
     def token(self) -> CancelToken | None: ...
 
+def _map_array(
+    pool: concurrent.futures.Executor,
+    function: NativeFunction | None,
+    ufunc: Any,
+    args: tuple[Any, ...],
+    outputs: tuple[Any, ...],
+    grain: int,
+    /,
+) -> Any: ...
+def _submit_array(
+    pool: concurrent.futures.Executor,
+    function: NativeFunction | None,
+    ufunc: Any,
+    args: tuple[Any, ...],
+    outputs: tuple[Any, ...],
+    grain: int,
+    /,
+) -> Future[Any]: ...
 def current_job() -> Job | None: ...
 def processors() -> int: ...
 def _limit_inner_threads(pool: Pool, limit: int, /) -> None: ...

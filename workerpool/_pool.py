@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any, SupportsIndex, TypeVar
 
-from . import _core
+from . import _array, _core
 from ._core import CancelToken, NativeFunction, Results
 
 T = TypeVar("T")
@@ -177,6 +177,59 @@ class _Submitter(concurrent.futures.Executor):
         chunk = 0 if chunksize is None else _whole_number(chunksize, "chunksize", 1)
         bound = self._buffersize(buffersize)
         return _core.Map(self, fn, iterables, timeout, chunk, bound, buffersize is None, in_order)
+
+    def map_array(
+        self, fn: NativeFunction | Callable[..., Any], /, *arrays: Any, out: Any = None, grain: int | None = None
+    ) -> Any:
+        """Run fn over whole arrays, on the workers and the calling thread together, and return the result.
+
+        fn: what is done with the elements, without an object for any of them. It is one of:
+
+        * A NativeFunction that returns a number, such as `double (double, double)`: called once for each element.
+          `arrays` are arrays or numbers, broadcast together as NumPy does; a pointer parameter takes one buffer or
+          address, which each call gets.
+        * A kernel, a NativeFunction called once for each range of elements: its first two parameters are where the
+          range begins and ends, as `int (size_t begin, size_t end, const double *in, double *out)`. `arrays` go to
+          the parameters from the third on. A pointer to numbers takes a contiguous array of them, of any shape; all
+          have the same number of elements, which is that of the loop. A `void *` takes any buffer, and a number is
+          passed as it is. Where no array says how many elements there are, or not all of them are wanted, a
+          range(begin, end) comes first. A result that is not 0 is an error, unless fn was made with raises="negative"
+          or returns void.
+        * A NumPy ufunc of numbers, or a function made by numba's @vectorize. Floating point errors give no warnings.
+
+        arrays: any objects with a buffer: NumPy arrays, array.array, memoryview, ctypes arrays. They may have any
+            strides, but nothing is converted: dtypes must be exactly those of fn's parameters. Python's numbers are.
+        out: an array for the result (of a ufunc with several results a tuple of arrays): its dtype that of the result,
+            its shape that of the broadcast arrays, or one to which that can be broadcast. It may be one of `arrays`,
+            but not overlap one in another way. For a kernel, it goes to the last pointer to what is not const. Left
+            out, it is made: by NumPy if NumPy was imported, else a memoryview.
+        grain: elements in a range, at least 1. None: found by measuring, about 100 microseconds each.
+
+        Returns the result, an array of the broadcast shape; `out` if that was given; None for a kernel all of whose
+        parameters are in `arrays`.
+
+        The loop is one job in this pool's lane, but begins at once on the calling thread; workers join it when they
+        come to it. An error, a cancelled token, a run_timeout and Ctrl-C stop it between ranges: what was begun is
+        done, and the rest of the result is as it was. Arrays are held until the end; nobody may change them meanwhile.
+
+        Raises NativeError if fn returned an error: its `elements` is the range in which that was, and the message names
+        the element. CancelledError, JobTimeout and KeyboardInterrupt have a note that says how far the loop came.
+        TypeError for a wrong dtype or number of arrays; ValueError for shapes that do not fit, overlaps, a read-only
+        `out`, foreign byte order or wrong alignment, all of it before anything runs. RuntimeError after shutdown.
+        Thread-safe.
+        """
+        return _core._map_array(self, *_array.request("map_array", fn, arrays, out, grain))
+
+    def submit_array(
+        self, fn: NativeFunction | Callable[..., Any], /, *arrays: Any, out: Any = None, grain: int | None = None
+    ) -> _core.Future[Any]:
+        """Submit a loop over whole arrays, and return the Future of what map_array() would return.
+
+        The arguments are map_array()'s. What is wrong with them is raised here. The loop waits for its turn in the lane
+        as any job does, and then takes as many workers as come free; the calling thread takes no part. A future that is
+        asked to stop, by request_cancel(), ends as cancelled unless all elements were done.
+        """
+        return _core._submit_array(self, *_array.request("submit_array", fn, arrays, out, grain))
 
     def _buffersize(self, buffersize: int | None) -> int:
         if buffersize is not None:

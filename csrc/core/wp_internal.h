@@ -1,7 +1,8 @@
 /* The pool's inside, for the files of the core alone.
  *
  * WORDS. A job is one thing to do. A lane is a priority class with its own waiting line. A worker is a thread that runs
- * jobs. A claim is what a worker takes from a lane under one lock: a batch of plain jobs, or a part of a range. The
+ * jobs. A claim is what a worker takes from a lane under one lock: a batch of plain jobs, or a part of a range. A crew is
+ * the threads that do one job together; a hand is a place at a crew, waiting in a lane for a worker. The
  * keeper is a thread that fires time limits, the attendant one that attends to the host; each exists only where it is
  * needed.
  *
@@ -26,6 +27,7 @@
 #define WP_INTERNAL_H
 
 #include "wp_attendant.h"
+#include "wp_crew.h"
 #include "wp_fork.h"
 #include "wp_keeper.h"
 #include "wp_pool.h"
@@ -248,6 +250,9 @@ bool wp_job_begin(wp_job *job, uint32_t worker, uint64_t now);
 /* The end of a run that has been counted: it is measured and told. */
 void wp_job_finish(wp_job *job, wp_state outcome, uint64_t now);
 
+/* The end of a job whose run returned WP_RUNNING, and which ran since `began`: it is counted and told. */
+void wp_job_end(wp_job *job, wp_state outcome, uint64_t began);
+
 /* The end of a job that has been counted is told: limits off, outcome visible, result delivered. */
 void wp_job_ended(wp_job *job, wp_state outcome);
 
@@ -266,8 +271,16 @@ void wp_tally_started(wp_tally *tally, wp_job *job, uint64_t now);
 /* Under the lock: counts jobs that no worker ended. */
 void wp_count_outside(wp_pool *pool, const wp_job *job, wp_state outcome, uint64_t count);
 
+/* Under the lock: counts a plain job that ran, but not as a worker's claim. */
+void wp_count_run_outside(wp_job *job, wp_state outcome, uint64_t ran, wp_errands *errands);
+
 /* Under the lock: takes a plain job that will not be claimed out of its lane; false if it was claimed already. */
 bool wp_leave_ring(wp_pool *pool, wp_job *job);
+
+/* ---- wp_waiter.c ---- */
+
+/* Begins a job on the calling thread that was never submitted, and counts it as submitted. */
+void wp_pool_begin_here(wp_pool *pool, unsigned lane, wp_job *job);
 
 /* ---- wp_worker.c ---- */
 

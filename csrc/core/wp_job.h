@@ -53,16 +53,20 @@ enum {
     WP_JOB_STATE_SHIFT = 4,
 };
 
-/* Flags of a job, set before it is submitted and constant from then on. */
+/* Flags of a job, set before it is submitted or begun and constant from then on. */
 enum {
-    WP_JOB_IS_RANGE = 1u << 0, /* A wp_range: many units of work that several threads claim parts of. */
-    WP_JOB_TIMED = 1u << 1,    /* Measure this job's own waiting and running time (else they may be sampled). */
+    WP_JOB_IS_RANGE = 1u << 0,  /* A wp_range: many units of work that several threads claim parts of. */
+    WP_JOB_TIMED = 1u << 1,     /* Measure this job's own waiting and running time (else they may be sampled). */
+    WP_JOB_IS_HAND = 1u << 2,   /* A place at another job (wp_crew.h), which alone is counted. */
+    WP_JOB_RUNS_HERE = 1u << 3, /* Never submitted: its submitter runs it, and it is not among the unfinished. */
 };
 
 typedef struct wp_job_class {
     const char *name;
 
-    /* Does the work and returns WP_DONE, WP_FAILED, or WP_CANCELLED for a job that stopped because it was asked to.
+    /* Does the work and returns WP_DONE, WP_FAILED, or WP_CANCELLED for a job that stopped because it was asked to; or
+     * WP_RUNNING if others may still be at it: then whoever is the last calls wp_job_end, and the job may be gone when
+     * this returns but for the references that keep it.
      * Called with no lock held, on a worker or on a thread that waits for the job. `self` is NULL on the latter. */
     wp_state (*run)(wp_job *job, wp_worker *self);
 

@@ -179,6 +179,19 @@ wants_clock(const work *w, const wp_job *job)
     return mean >= 1000 || mean == WP_PACE_UNKNOWN || job->extra != NULL || (job->flags & WP_JOB_TIMED) != 0;
 }
 
+/* A place at a job, or a job that others may still be at: it is counted elsewhere, and says nothing about the pace of the
+ * lane's jobs. */
+static void
+pass_over(work *w, wp_job *job, wp_state outcome)
+{
+    read_clock(w);
+    w->since = w->now;
+    w->unmeasured = 0;
+    if (outcome != WP_RUNNING) {
+        wp_job_finish(job, outcome, w->now);
+    }
+}
+
 static void
 run_plain(work *w, wp_job *job)
 {
@@ -191,6 +204,10 @@ run_plain(work *w, wp_job *job)
     wp_worker_set_current(self, job);
     wp_state outcome = job->class->run(job, self);
     wp_worker_set_current(self, NULL);
+    if (outcome == WP_RUNNING || (job->flags & WP_JOB_IS_HAND)) {
+        pass_over(w, job, outcome);
+        return;
+    }
     w->unmeasured++;
     if (wants_clock(w, job)) {
         read_clock(w);

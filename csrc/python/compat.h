@@ -95,6 +95,17 @@ wpy_take_exception(void)
 #endif
 }
 
+/* Whether an exception is set in a thread state, which may be detached. Only for the thread that it belongs to. */
+static inline bool
+wpy_has_exception(const PyThreadState *state)
+{
+#if PY_VERSION_HEX >= 0x030c0000
+    return state->current_exception != NULL;
+#else
+    return state->curexc_type != NULL;
+#endif
+}
+
 /* Raises an exception object that is kept elsewhere too. */
 static inline void
 wpy_raise(PyObject *exception)

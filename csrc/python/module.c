@@ -1,4 +1,5 @@
 /* The extension module workerpool._core: its types and exceptions, made once for each interpreter. */
+#include "array.h"
 #include "bridge.h"
 #include "context.h"
 #include "future.h"
@@ -61,10 +62,14 @@ add_exceptions(PyObject *module, wpy_home *home)
             error, broken);
         home->native_error = new_exception(
             module, "NativeError",
-            "A native function returned an error.\n\ncode: what it returned. errno: as it was then. function: its name.",
+            "A native function returned an error.\n\ncode: what it returned. errno: as it was then. function: its name.\n"
+            "elements: in a loop over arrays, the range of elements in which that was; else None.",
             error, NULL);
         home->signature_error = new_exception(module, "SignatureError", "A C signature is wrong or cannot be called.",
                                               error, PyExc_TypeError);
+    }
+    if (home->native_error != NULL) {
+        PyObject_SetAttrString(home->native_error, "elements", Py_None);
     }
     if (home->queue_full != NULL) {
         home->submit_timeout =
@@ -185,6 +190,8 @@ static PyMethodDef module_methods[] = {
      "processors()\n--\n\nHow many processors this process may use, by its affinity and its cgroup's quota."},
     {"_limit_inner_threads", limit_inner_threads, METH_VARARGS,
      "_limit_inner_threads(pool, limit, /)\n--\n\nFor a pool that has not been given a job yet."},
+    {"_map_array", wpy_map_array, METH_VARARGS, wpy_map_array_doc},
+    {"_submit_array", wpy_submit_array, METH_VARARGS, wpy_submit_array_doc},
     {"_at_exit", wpy_at_exit, METH_NOARGS, NULL},
     {0},
 };

@@ -62,6 +62,9 @@ typedef struct wpy_task_class {
     PyObject *(*exception)(wpy_task *task);
     /* Lets go of everything and frees the memory. */
     void (*free)(wpy_task *task);
+    /* For a worker that waits for a task of its own pool: does what it can of it. NULL: the core runs the job, if it has
+     * not begun. Attached. */
+    void (*help)(wpy_task *task);
     bool is_native;
     bool is_manual; /* No pool ends it: it lives in its future. */
 } wpy_task_class;
