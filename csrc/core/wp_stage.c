@@ -381,14 +381,15 @@ has_place(wp_stage *stage)
     return true;
 }
 
-/* Adds the argument to the current chunk and to what waits, lock held. False without memory. */
+/* Adds the argument to the current chunk and to what waits, lock held. False without memory. The last span may be one
+ * that a worker gave back, from the middle of the chunk: then another begins. */
 static bool
 append(wp_pool *pool, wp_stage *stage, void *argument)
 {
     chunk *c = stage->current;
     wp_lane *lane = &pool->lanes[stage->lane];
     wp_span *last = wp_ring_last(&lane->ring);
-    if (last != NULL && last->job == &c->range.job) {
+    if (last != NULL && last->job == &c->range.job && last->end == c->filled) {
         last->end++;
     } else if (wp_ring_push_back(&lane->ring, (wp_span){&c->range.job, c->filled, c->filled + 1}) < 0) {
         return false;

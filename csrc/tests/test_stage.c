@@ -1,0 +1,275 @@
+/* Stages: every accepted job runs once or is given up, and is reported exactly once; no reader or submitter sleeps while
+ * there is something for it; a job that takes long holds up no other.
+ */
+#include "wp_stage.h"
+
+#include "fixture.h"
+
+/* ---- What the tests share ---- */
+
+/* An argument: how often it ran and how often it was reported. */
+typedef struct item {
+    wp_word runs;
+    wp_word reports;
+    wp_word given_up;
+    gate *g; /* It stands at this gate; or NULL. */
+} item;
+
+/* Counts the run and returns a status by which the result is known again. */
+static int
+run_item(wp_job *job, void *argument)
+{
+    item *i = argument;
+    wp_add_acq_rel(&i->runs, 1);
+    if (i->g != NULL) {
+        stand_at_gate(job, i->g);
+    }
+    return 7;
+}
+
+static enum wp_result
+put_until(wp_stage *stage, void *argument, uint64_t deadline)
+{
+    enum wp_result result;
+    do {
+        result = wp_stage_put(stage, argument, deadline);
+    } while (result == WP_INTERRUPTED);
+    return result;
+}
+
+static void
+put(wp_stage *stage, void *argument)
+{
+    CHECK_INT(put_until(stage, argument, soon()), WP_OK);
+}
+
+static enum wp_result
+get_until(wp_stage *stage, uint64_t deadline, wp_stage_result *result)
+{
+    enum wp_result got;
+    do {
+        got = wp_stage_get(stage, deadline, result);
+    } while (got == WP_INTERRUPTED);
+    return got;
+}
+
+/* The next result; its argument. */
+static void *
+get(wp_stage *stage)
+{
+    wp_stage_result result = {0};
+    CHECK_INT(get_until(stage, soon(), &result), WP_OK);
+    return result.argument;
+}
+
+/* Counts a result of an item. */
+static void
+note_report(const wp_stage_result *result)
+{
+    item *i = result->argument;
+    wp_add_acq_rel(&i->reports, 1);
+    wp_add_acq_rel(&i->given_up, result->given_up);
+    CHECK_INT(result->status, result->given_up ? 0 : 7);
+}
+
+/* Reads until there are no more results; returns how many there were. */
+static uint32_t
+read_items(wp_stage *stage)
+{
+    wp_stage_result result;
+    uint32_t n = 0;
+    enum wp_result got;
+    while ((got = get_until(stage, soon(), &result)) == WP_OK) {
+        note_report(&result);
+        n++;
+    }
+    CHECK_INT(got, WP_FINISHED);
+    return n;
+}
+
+/* Each was reported once, and ran unless it was given up. Returns how many were given up. */
+static uint32_t
+check_items(item *items, uint32_t n)
+{
+    uint32_t given_up = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        CHECK_INT(wp_load_acquire(&items[i].reports), 1);
+        CHECK_INT(wp_load_acquire(&items[i].runs) + wp_load_acquire(&items[i].given_up), 1);
+        given_up += wp_load_acquire(&items[i].given_up);
+    }
+    return given_up;
+}
+
+/* ---- Many of everything ---- */
+
+typedef struct crowd {
+    wp_stage *stage;
+    item *items;
+    uint32_t n;
+    wp_word next; /* To be put. */
+    wp_word left; /* Producers that are not done. */
+    wp_word read;
+} crowd;
+
+static void *
+producer_main(void *argument)
+{
+    crowd *c = argument;
+    for (uint32_t i = wp_add_acq_rel(&c->next, 1); i < c->n; i = wp_add_acq_rel(&c->next, 1)) {
+        put(c->stage, &c->items[i]);
+    }
+    if (wp_sub_acq_rel(&c->left, 1) == 1) {
+        wp_stage_close(c->stage);
+    }
+    return NULL;
+}
+
+static void *
+reader_main(void *argument)
+{
+    crowd *c = argument;
+    wp_add_acq_rel(&c->read, read_items(c->stage));
+    return NULL;
+}
+
+static void
+run_crowd(uint32_t workers, uint32_t capacity, uint32_t producers, uint32_t readers, uint32_t n)
+{
+    pthread_t threads[8];
+    wp_pool *pool = pool_for(workers, 1, 50);
+    crowd c = {.stage = wp_stage_new(pool, 0, run_item, capacity), .items = calloc(n, sizeof(item)), .n = n};
+    wp_store_relaxed(&c.left, producers);
+    for (uint32_t i = 0; i < producers + readers; i++) {
+        threads[i] = start_thread(i < producers ? producer_main : reader_main, &c);
+    }
+    for (uint32_t i = 0; i < producers + readers; i++) {
+        join_thread(threads[i]);
+    }
+    CHECK_INT(wp_load_acquire(&c.read), n);
+    CHECK_INT(check_items(c.items, n), 0);
+    wp_stage_unref(c.stage);
+    CHECK_INT(drain(pool, soon()), WP_OK);
+    end_pool(pool);
+    free(c.items);
+}
+
+static void
+test_every_job_once(void)
+{
+    static const uint32_t capacities[] = {1, 2, 3, 5, 7, 100, 1000};
+    for (uint32_t i = 0; i < 7; i++) {
+        for (uint32_t workers = 1; workers <= 3; workers++) {
+            run_crowd(workers, capacities[i], 1, 1, IS_SANITIZED ? 500 : 3000);
+            run_crowd(workers, capacities[i], 2, 1, IS_SANITIZED ? 500 : 2000);
+            run_crowd(workers, capacities[i], 1 + i % 3, 2 + i % 2, IS_SANITIZED ? 500 : 2000);
+        }
+    }
+}
+
+/* ---- Beside more urgent jobs ---- */
+
+typedef struct hurry {
+    wp_pool *pool;
+    wp_word stop;
+    wp_word done;
+} hurry;
+
+static void *
+hurry_main(void *argument)
+{
+    hurry *h = argument;
+    while (!wp_load_acquire(&h->stop)) {
+        wp_job *job = wp_function_job(count_up, &h->done, NULL);
+        CHECK_INT(submit_wait(h->pool, 0, job, soon()), WP_OK);
+        wp_job_unref(job);
+        usleep(20);
+    }
+    return NULL;
+}
+
+/* Workers give back what they have not begun, again and again, while the chunk that it came from still grows. */
+static void
+test_urgent_jobs(void)
+{
+    enum { N = IS_SANITIZED ? 3000 : 30000 };
+    wp_pool *pool = pool_for(3, 2, 500);
+    hurry h = {.pool = pool};
+    crowd c = {.stage = wp_stage_new(pool, 1, run_item, 300), .items = calloc(N, sizeof(item)), .n = N};
+    wp_store_relaxed(&c.left, 1);
+    pthread_t urgent = start_thread(hurry_main, &h);
+    pthread_t producer = start_thread(producer_main, &c);
+    CHECK_INT(read_items(c.stage), N);
+    join_thread(producer);
+    wp_store_release(&h.stop, 1);
+    join_thread(urgent);
+    CHECK_INT(check_items(c.items, N), 0);
+    wp_stage_unref(c.stage);
+    end_pool(pool);
+    free(c.items);
+}
+
+/* Runs jobs until the stage knows that they are short. Nothing is left over. */
+static void
+warm_up(wp_stage *stage)
+{
+    static item items[300];
+    memset(items, 0, sizeof items);
+    for (int i = 0; i < 300; i++) {
+        put(stage, &items[i]);
+    }
+    for (int i = 0; i < 300; i++) {
+        get(stage);
+    }
+}
+
+/* A job that holds its worker up until the gate opens. */
+static void
+occupy(wp_pool *pool, gate *g)
+{
+    post(pool, 0, stand_at_gate, g);
+    event_wait(&g->begun, 1);
+}
+
+/* The only jobs of a chunk that wait are some that were given back, from its middle. The next one that it gets is not
+ * next to those. */
+static void
+test_put_after_give_back(void)
+{
+    enum { N = 65 };
+    static item items[N];
+    gate gates[4] = {0};
+    memset(items, 0, sizeof items);
+    items[0].g = &gates[2];
+    items[63].g = &gates[3];
+    wp_pool *pool = pool_for(2, 1, WP_UNBOUNDED);
+    wp_stage *stage = wp_stage_new(pool, 0, run_item, 400);
+    warm_up(stage);
+    occupy(pool, &gates[0]);
+    occupy(pool, &gates[1]);
+    for (int i = 0; i < 64; i++) {
+        put(stage, &items[i]);
+    }
+    event_set(&gates[0].open); /* This worker claims the first job and more, and is held up in the first. */
+    event_wait(&gates[2].begun, 1);
+    event_set(&gates[1].open); /* This one claims all that wait, and is held up in the last. */
+    event_wait(&gates[3].begun, 1);
+    wp_claims_recall(pool);
+    put(stage, &items[64]);
+    wp_stage_close(stage);
+    event_set(&gates[2].open);
+    event_set(&gates[3].open);
+    CHECK_INT(read_items(stage), N);
+    CHECK_INT(check_items(items, N), 0);
+    wp_stage_unref(stage);
+    end_pool(pool);
+}
+
+int
+main(void)
+{
+    check_time_limit(55);
+    RUN(test_every_job_once);
+    RUN(test_urgent_jobs);
+    RUN(test_put_after_give_back);
+    return check_done();
+}
