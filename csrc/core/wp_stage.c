@@ -4,9 +4,12 @@
  * takes it anyway. The stage's own lock guards the list of chunks and is never taken under another. Results pass without
  * a lock.
  *
- * SLEEPING. A reader that finds nothing says so in `asleep` and then touches `tail`; a worker moves `tail` and then looks
- * at `asleep`. Both touch `tail` by a read-modify-write, so whichever comes second sees what the first did before. The
- * same holds between a submitter (`blocked`) and a reader (`head`).
+ * SLEEPING. Readers sleep on `asleep`, submitters on `blocked`. A reader that finds nothing says in `asleep` that it
+ * sleeps, and then looks once more: at `tail`, which it touches by a read-modify-write, and whether the stage is
+ * finished. A worker moves `tail` and then looks at `asleep`; who closes sets `closed` and then touches `asleep`. So both
+ * sides touch the same word by a read-modify-write, and whichever comes second sees what the first did before. The same
+ * holds between a submitter (`blocked`) and a reader (`head`). Each call changes the word, so nobody who looked before it
+ * falls asleep after it.
  *
  * Waking a reader for each result would cost a hundred times what a short job does, so a reader that sleeps is called
  * when there are many, or by the last job that was accepted; a submitter when half of the places are free. A job that
@@ -59,7 +62,9 @@ typedef struct place {
     _Atomic(int) status;
 } place;
 
-enum { AWAKE, ASLEEP, ASLEEP_LIGHTLY /* To be called for any result. */ };
+/* A word that threads sleep on: whether any does, and in what way; and how often they were called, times CALL. */
+enum { ASLEEP = 1u << 0, ASLEEP_LIGHTLY = 1u << 1 /* To be called for any result or place. */, CALL = 1u << 2 };
+#define SLEEPERS ((uint32_t)(ASLEEP | ASLEEP_LIGHTLY))
 
 struct wp_stage {
     wp_pool *pool;          /* Constant; a reference. */
@@ -85,8 +90,8 @@ struct wp_stage {
     alignas(WP_CACHE_LINE) _Atomic(uint64_t) tail; /* Results that have got their position. */
     alignas(WP_CACHE_LINE) _Atomic(uint64_t) head; /* Results that were read. */
     wp_word attending;                             /* Readers that run jobs of the stage rather than sleep. */
-    alignas(WP_CACHE_LINE) wp_word asleep;         /* Whether readers sleep, on this word. */
-    wp_word blocked;                               /* Whether submitters sleep for a place, on this word. */
+    alignas(WP_CACHE_LINE) wp_word asleep;         /* Of readers: see SLEEPERS. */
+    wp_word blocked;                               /* Of submitters that wait for a place. */
 };
 
 static wp_stage *
@@ -103,13 +108,25 @@ turn_of(uint64_t position, bool given_up)
     return (position + 1) << 1 | given_up;
 }
 
+/* The caller is about to sleep on the word; returns what it must still hold then. */
+static uint32_t
+say_asleep(wp_word *sleepers, bool lightly)
+{
+    uint32_t how = lightly ? ASLEEP_LIGHTLY : ASLEEP;
+    return wp_or_acq_rel(sleepers, how) | how;
+}
+
 /* Wakes those who sleep on `asleep` or `blocked`, once. */
 static void
 call(wp_word *sleepers)
 {
-    if (wp_exchange_acq_rel(sleepers, AWAKE) != AWAKE) {
-        wp_word_wake(sleepers, WP_WAKE_ALL);
-    }
+    uint32_t seen = wp_add_acq_rel(sleepers, 0);
+    do {
+        if (!(seen & SLEEPERS)) {
+            return;
+        }
+    } while (!wp_cas_weak_acq_rel(sleepers, &seen, (seen & ~SLEEPERS) + CALL));
+    wp_word_wake(sleepers, WP_WAKE_ALL);
 }
 
 /* So many results are worth a wake-up. */
@@ -123,7 +140,7 @@ many(const wp_stage *stage)
 static bool
 is_worth_calling(wp_stage *stage, uint64_t position)
 {
-    return wp_load_relaxed(&stage->asleep) == ASLEEP_LIGHTLY || position + 1 == wp_load_relaxed(&stage->accepted) ||
+    return wp_load_relaxed(&stage->asleep) & ASLEEP_LIGHTLY || position + 1 == wp_load_relaxed(&stage->accepted) ||
            position - wp_load_relaxed(&stage->head) >= many(stage);
 }
 
@@ -136,7 +153,7 @@ deliver(wp_stage *stage, void *argument, int status, bool given_up)
     wp_store_relaxed(&p->argument, argument);
     wp_store_relaxed(&p->status, status);
     wp_store_release(&p->turn, turn_of(position, given_up));
-    return wp_load_relaxed(&stage->asleep) != AWAKE && is_worth_calling(stage, position);
+    return wp_load_relaxed(&stage->asleep) & SLEEPERS && is_worth_calling(stage, position);
 }
 
 /* Takes the next result if there is one. One that has its position and is not written yet will be in a moment. */
@@ -169,9 +186,10 @@ take_result(wp_stage *stage, wp_stage_result *result)
 static void
 offer_places(wp_stage *stage)
 {
-    if (wp_load_relaxed(&stage->blocked) != AWAKE) {
+    uint32_t blocked = wp_load_relaxed(&stage->blocked);
+    if (blocked & SLEEPERS) {
         uint64_t used = wp_load_relaxed(&stage->accepted) - wp_load_relaxed(&stage->head);
-        if (used <= stage->capacity / 2 || wp_load_relaxed(&stage->blocked) == ASLEEP_LIGHTLY) {
+        if (used <= stage->capacity / 2 || blocked & ASLEEP_LIGHTLY) {
             call(&stage->blocked);
         }
     }
@@ -521,16 +539,15 @@ moves_soon(const wp_stage *stage, _Atomic(uint64_t) *count, uint64_t seen)
 static enum wp_result
 sleep_for_place(wp_stage *stage, bool lightly, uint64_t deadline)
 {
-    uint32_t state = lightly ? ASLEEP_LIGHTLY : ASLEEP;
     if (moves_soon(stage, &stage->head, wp_load_relaxed(&stage->head))) {
         return WP_OK;
     }
-    wp_exchange_acq_rel(&stage->blocked, state);
+    uint32_t seen = say_asleep(&stage->blocked, lightly);
     uint64_t head = wp_add_acq_rel(&stage->head, 0);
-    if (wp_load_relaxed(&stage->accepted) - head < stage->capacity) {
+    if (wp_load_relaxed(&stage->accepted) - head < stage->capacity || wp_load_acquire(&stage->closed)) {
         return WP_OK;
     }
-    return wp_result_of_wait(wp_word_wait(&stage->blocked, state, deadline));
+    return wp_result_of_wait(wp_word_wait(&stage->blocked, seen, deadline));
 }
 
 /* The first sleep is a nap: if it ends by itself and nothing has changed, the next one is light. */
@@ -576,23 +593,22 @@ wp_stage_put(wp_stage *stage, void *argument, uint64_t deadline)
     }
 }
 
-/* Sleeps until there may be a result. `lightly`: until there is any at all. */
-static enum wp_result
-sleep_for_result(wp_stage *stage, bool lightly, uint64_t deadline)
-{
-    uint32_t state = lightly ? ASLEEP_LIGHTLY : ASLEEP;
-    wp_exchange_acq_rel(&stage->asleep, state);
-    uint64_t tail = wp_add_acq_rel(&stage->tail, 0);
-    if (tail != wp_load_relaxed(&stage->head)) {
-        return WP_OK;
-    }
-    return wp_result_of_wait(wp_word_wait(&stage->asleep, state, deadline));
-}
-
 static bool
 is_finished(wp_stage *stage)
 {
     return wp_load_acquire(&stage->closed) && wp_load_relaxed(&stage->accepted) == wp_load_relaxed(&stage->head);
+}
+
+/* Sleeps until there may be a result. `lightly`: until there is any at all. */
+static enum wp_result
+sleep_for_result(wp_stage *stage, bool lightly, uint64_t deadline)
+{
+    uint32_t seen = say_asleep(&stage->asleep, lightly);
+    uint64_t tail = wp_add_acq_rel(&stage->tail, 0);
+    if (tail != wp_load_relaxed(&stage->head) || is_finished(stage)) {
+        return WP_OK;
+    }
+    return wp_result_of_wait(wp_word_wait(&stage->asleep, seen, deadline));
 }
 
 /* The first chunk of the stage whose jobs wait at the front of the lane, with a reference. */

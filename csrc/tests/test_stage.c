@@ -1,9 +1,47 @@
 /* Stages: every accepted job runs once or is given up, and is reported exactly once; no reader or submitter sleeps while
  * there is something for it; a job that takes long holds up no other.
+ *
+ * The stage is compiled into this program, not taken from the library: so tests see when its threads sleep, and its
+ * atomic operations can be made to take their time, which opens each window that a race needs.
  */
-#include "wp_stage.h"
+#include <stdatomic.h>
+
+static void schedule_point(void);
+#define WP_SCHEDULE_POINT() schedule_point()
+
+#include "../core/wp_stage.c"
 
 #include "fixture.h"
+
+/* ---- Schedules ---- */
+
+static atomic_bool is_shaken;
+static atomic_ullong seeds;
+
+/* While the schedule is shaken, one operation in a few lets others go first. */
+static void
+schedule_point(void)
+{
+    static _Thread_local uint64_t seed;
+    if (!atomic_load_explicit(&is_shaken, memory_order_relaxed)) {
+        return;
+    }
+    if (seed == 0) {
+        seed = atomic_fetch_add(&seeds, 1);
+    }
+    uint64_t dice = check_rand(&seed) % 64;
+    if (dice == 0) {
+        usleep(1);
+    } else if (dice < 6) {
+        sched_yield();
+    }
+}
+
+static void
+shake(bool on)
+{
+    atomic_store(&is_shaken, on);
+}
 
 /* ---- What the tests share ---- */
 
@@ -264,12 +302,143 @@ test_put_after_give_back(void)
     end_pool(pool);
 }
 
+/* ---- Sleeping and waking ---- */
+
+static bool
+is_asleep(wp_word *sleepers)
+{
+    return (wp_load_acquire(sleepers) & SLEEPERS) != 0;
+}
+
+typedef struct sleeper {
+    wp_stage *stage;
+    item *item;
+    enum wp_result result;
+    pthread_t thread;
+} sleeper;
+
+static void *
+get_main(void *argument)
+{
+    sleeper *s = argument;
+    wp_stage_result result;
+    uint64_t deadline = soon();
+    s->result = get_until(s->stage, deadline, &result);
+    CHECK(wp_clock() < deadline); /* It was woken. */
+    return NULL;
+}
+
+static void *
+put_main(void *argument)
+{
+    sleeper *s = argument;
+    s->result = put_until(s->stage, s->item, soon());
+    return NULL;
+}
+
+/* The stage is closed just as readers fall asleep. */
+static void
+test_close_wakes_readers(void)
+{
+    wp_pool *pool = pool_for(1, 1, 10);
+    shake(true);
+    for (int round = 0; round < 500; round++) {
+        wp_stage *stage = wp_stage_new(pool, 0, run_item, 3);
+        sleeper s[2] = {{.stage = stage}, {.stage = stage}};
+        s[0].thread = start_thread(get_main, &s[0]);
+        s[1].thread = start_thread(get_main, &s[1]);
+        while (round % 4 && !is_asleep(&stage->asleep)) {
+        }
+        wp_stage_close(stage);
+        join_thread(s[0].thread);
+        join_thread(s[1].thread);
+        CHECK_INT(s[0].result, WP_FINISHED);
+        CHECK_INT(s[1].result, WP_FINISHED);
+        wp_stage_unref(stage);
+    }
+    shake(false);
+    end_pool(pool);
+}
+
+/* The same with submitters that find no place. Nobody reads. */
+static void
+test_close_wakes_submitters(void)
+{
+    static item items[3];
+    wp_pool *pool = pool_for(1, 1, 10);
+    shake(true);
+    for (int round = 0; round < 500; round++) {
+        memset(items, 0, sizeof items);
+        wp_stage *stage = wp_stage_new(pool, 0, run_item, 1);
+        put(stage, &items[0]);
+        sleeper s[2] = {{.stage = stage, .item = &items[1]}, {.stage = stage, .item = &items[2]}};
+        s[0].thread = start_thread(put_main, &s[0]);
+        s[1].thread = start_thread(put_main, &s[1]);
+        while (round % 4 && !is_asleep(&stage->blocked)) {
+        }
+        wp_stage_close(stage);
+        join_thread(s[0].thread);
+        join_thread(s[1].thread);
+        CHECK_INT(s[0].result, WP_CLOSED);
+        CHECK_INT(s[1].result, WP_CLOSED);
+        CHECK_INT(read_items(stage), 1);
+        wp_stage_unref(stage);
+    }
+    shake(false);
+    end_pool(pool);
+}
+
+/* Readers and submitters come and go, and each takes or brings as much as it likes: a result that one was called for and
+ * leaves is for another who sleeps. */
+static void
+test_readers_share_wake_ups(void)
+{
+    shake(true);
+    for (int round = 0; round < 30; round++) {
+        run_crowd(2, 1 + (uint32_t)round % 4, 3, 5, 100);
+    }
+    shake(false);
+}
+
+/* One reader sleeps for any result; another, which comes later and goes again, would rather be called for many. The first
+ * is still called for any. */
+static void
+test_naps_beside_sleep(void)
+{
+    gate before = {0};
+    gate g = {0};
+    item items[2] = {{.g = NULL}, {.g = &g}};
+    wp_stage_result result;
+    wp_pool *pool = pool_for(1, 1, 10);
+    wp_stage *stage = wp_stage_new(pool, 0, run_item, 100);
+    sleeper s = {.stage = stage};
+    s.thread = start_thread(get_main, &s);
+    UNTIL(is_asleep(&stage->asleep));
+    wp_pace_note(stage->group->pace, 50, 1); /* As if jobs were known to be short. */
+    CHECK_INT(get_until(stage, wp_clock() + MS / 10, &result), WP_LATE); /* Not long enough to sleep lightly. */
+    occupy(pool, &before); /* Until both jobs are there: so the first result is not the last. */
+    put(stage, &items[0]);
+    put(stage, &items[1]);
+    event_set(&before.open);
+    join_thread(s.thread);
+    CHECK_INT(s.result, WP_OK);
+    event_set(&g.open);
+    get(stage);
+    wp_stage_unref(stage);
+    end_pool(pool);
+}
+
 int
 main(void)
 {
     check_time_limit(55);
+    atomic_store(&seeds, check_seed(11));
     RUN(test_every_job_once);
     RUN(test_urgent_jobs);
     RUN(test_put_after_give_back);
+    RUN(test_close_wakes_readers);
+    RUN(test_close_wakes_submitters);
+    RUN(test_readers_share_wake_ups);
+    RUN(test_naps_beside_sleep);
     return check_done();
 }
