@@ -1,8 +1,10 @@
 /* See wp_stage.h.
  *
  * LOCKS. The pool's lock guards what putting changes (the current chunk, the count of accepted jobs), because putting
- * takes it anyway. The stage's own lock guards the list of chunks and is never taken under another. Results pass without
- * a lock.
+ * takes it anyway, and the list of chunks. Results pass without a lock.
+ *
+ * CHUNKS. A chunk is on the stage's list from when it becomes the current one until its last job has ended. Until then
+ * the pool has a reference to it, so whoever finds a chunk on the list may take one too.
  *
  * SLEEPING. Readers sleep on `asleep`, submitters on `blocked`. A reader that finds nothing says in `asleep` that it
  * sleeps, and then looks once more: at `tail`, which it touches by a read-modify-write, and whether the stage is
@@ -45,11 +47,10 @@
 typedef struct chunk {
     wp_range range;
     wp_stage *stage;     /* Constant; a reference. */
-    struct chunk *next;  /* Stage's lock: the list of chunks. */
-    struct chunk **link; /* Stage's lock: what points here. */
-    bool is_cancelled;   /* Stage's lock. */
+    struct chunk *next;  /* Pool's lock: the stage's list, oldest first. */
+    struct chunk **link; /* Pool's lock: what points here; NULL if it is not on the list. */
+    uint64_t number;     /* Pool's lock: its place among all chunks of the stage, from 1. */
     uint32_t filled;     /* Pool's lock: arguments that it has got; does not change once it was sealed. */
-    _Atomic(uint64_t) begun[CHUNK / 64];  /* Bits: jobs that were not given up. */
     uint64_t stamps[CHUNK / STAMP_EVERY]; /* When the first of so many jobs was put; written under the pool's lock
                                                  before that job can be claimed. */
     void *arguments[CHUNK];               /* In the same way. */
@@ -78,13 +79,14 @@ struct wp_stage {
     wp_word references;     /* Of holders and of chunks. */
     wp_word holders;        /* With the last the stage is closed. */
     _Atomic(chunk *) spare; /* To be used again. */
-    wp_lock lock;
-    chunk *chunks; /* Stage's lock: those that were not freed. */
 
     /* Pool's lock. */
     alignas(WP_CACHE_LINE) chunk *current; /* Gets arguments; a reference. NULL: there is none, or it is full. */
     _Atomic(uint64_t) accepted;            /* Read without the lock as well. */
     uint64_t head_seen;                    /* `head` as it was last looked at. */
+    chunk *oldest;                         /* Of those that have not ended. */
+    chunk **end;                           /* Where the next goes. */
+    uint64_t n_chunks;                     /* How many there ever were. */
     _Atomic(bool) closed;                  /* As above; `accepted` does not change any more. */
 
     alignas(WP_CACHE_LINE) _Atomic(uint64_t) tail; /* Results that have got their position. */
@@ -213,17 +215,6 @@ note_waiting(const chunk *c, uint32_t begin, uint64_t now, wp_worker *self)
     }
 }
 
-static void
-note_begun(chunk *c, uint32_t begin, uint32_t end)
-{
-    for (uint32_t at = begin; at < end;) {
-        uint32_t stop = (at / 64 + 1) * 64 < end ? (at / 64 + 1) * 64 : end;
-        uint64_t bits = stop - at == 64 ? UINT64_MAX : ((UINT64_C(1) << (stop - at)) - 1) << at % 64;
-        wp_or_acq_rel(&c->begun[at / 64], bits);
-        at = stop;
-    }
-}
-
 /* Calls readers. The thread that is woken may take this one's processor at once: that is no time of the jobs, so the
  * measurement begins anew. */
 static void
@@ -245,14 +236,12 @@ run_chunk(wp_job *job, wp_stretch *units, wp_worker *self)
     wp_function *function = stage->function;
     bool reports = stage->places != NULL;
     uint64_t since = wp_clock();
-    uint32_t first = 0;
     uint32_t done = 0;
     uint32_t unmeasured = 0;
     uint32_t begin;
     uint32_t end;
     while (wp_stretch_take(units, 1, &begin, &end)) {
         if (done++ == 0) {
-            first = begin;
             note_waiting(c, begin, since, self);
         }
         void *argument = c->arguments[begin];
@@ -268,49 +257,55 @@ run_chunk(wp_job *job, wp_stretch *units, wp_worker *self)
     if (unmeasured > 0) {
         wp_pace_note(stage->group->pace, wp_clock() - since, unmeasured);
     }
-    note_begun(c, first, first + done);
     return done;
 }
 
-/* The chunk has ended. Jobs that were not begun were given up. */
 static void
-report_given_up(wp_job *job)
+report_given_up(wp_job *job, uint32_t begin, uint32_t end)
 {
     chunk *c = chunk_of(job);
     bool calls = false;
-    for (uint32_t i = 0; c->stage->places != NULL && i < c->filled; i++) {
-        if (!(wp_load_relaxed(&c->begun[i / 64]) >> i % 64 & 1)) {
-            calls |= deliver(c->stage, c->arguments[i], 0, true);
-        }
+    for (uint32_t i = begin; c->stage->places != NULL && i < end; i++) {
+        calls |= deliver(c->stage, c->arguments[i], 0, true);
     }
     if (calls) {
         call(&c->stage->asleep);
     }
-    wp_job_settle(job);
+}
+
+/* At the end of the stage's list, lock held. */
+static void
+link_chunk(wp_stage *stage, chunk *c)
+{
+    c->number = ++stage->n_chunks;
+    c->next = NULL;
+    c->link = stage->end;
+    *stage->end = c;
+    stage->end = &c->next;
 }
 
 static void
 unlink_chunk(wp_stage *stage, chunk *c)
 {
-    wp_lock_take(&stage->lock);
     *c->link = c->next;
     if (c->next != NULL) {
         c->next->link = c->link;
+    } else {
+        stage->end = c->link;
     }
-    wp_lock_give(&stage->lock);
 }
 
+/* All its jobs have ended. */
 static void
-link_chunk(wp_stage *stage, chunk *c)
+chunk_ended(wp_job *job)
 {
-    wp_lock_take(&stage->lock);
-    c->next = stage->chunks;
-    c->link = &stage->chunks;
-    if (c->next != NULL) {
-        c->next->link = &c->next;
+    chunk *c = chunk_of(job);
+    wp_lock_take(&job->pool->lock);
+    if (c->link != NULL) {
+        unlink_chunk(c->stage, c);
     }
-    stage->chunks = c;
-    wp_lock_give(&stage->lock);
+    wp_lock_give(&job->pool->lock);
+    wp_job_settle(job);
 }
 
 static void
@@ -332,7 +327,6 @@ destroy_chunk(wp_job *job)
 {
     chunk *c = chunk_of(job);
     wp_stage *stage = c->stage;
-    unlink_chunk(stage, c);
     wp_group_unref(c->range.group);
     free(wp_exchange_acq_rel(&stage->spare, c));
     stage_let_go(stage);
@@ -341,7 +335,8 @@ destroy_chunk(wp_job *job)
 static const wp_job_class chunk_class = {
     .name = "jobs of a stage",
     .run_range = run_chunk,
-    .notify = report_given_up,
+    .given_up = report_given_up,
+    .notify = chunk_ended,
     .destroy = destroy_chunk,
     .claim_ns = CLAIM_NS,
     .spread_ns = SPREAD_NS,
@@ -363,12 +358,8 @@ chunk_new(wp_stage *stage)
     wp_job_ref(&c->range.job); /* The pool's, until all of its jobs have ended. */
     wp_add_relaxed(&stage->references, 1);
     c->stage = stage;
+    c->link = NULL;
     c->filled = 0;
-    c->is_cancelled = false;
-    for (uint32_t i = 0; i < CHUNK / 64; i++) {
-        wp_store_relaxed(&c->begun[i], 0);
-    }
-    link_chunk(stage, c);
     return c;
 }
 
@@ -461,6 +452,7 @@ add_chunk(wp_pool *pool, wp_stage *stage)
     bool used = stage->current == NULL && !wp_load_relaxed(&stage->closed);
     if (used) {
         stage->current = c;
+        link_chunk(stage, c);
     }
     wp_lock_give(&pool->lock);
     if (!used) {
@@ -736,6 +728,7 @@ wp_stage_new(wp_pool *pool, unsigned lane, wp_function *function, uint32_t capac
         goto no_group;
     }
     stage->group->class_measures = true;
+    stage->end = &stage->oldest;
     if (capacity > 0) {
         for (stage->size = 1; stage->size < capacity; stage->size *= 2) {
         }
@@ -771,55 +764,57 @@ wp_stage_unref(wp_stage *stage)
     stage_let_go(stage);
 }
 
-static chunk *
-take_current(wp_stage *stage, bool close)
+/* What is put from now on goes into other chunks, with numbers beyond the one that is returned. */
+static uint64_t
+seal_current(wp_stage *stage, bool close)
 {
     wp_lock_take(&stage->pool->lock);
     chunk *c = stage->current;
+    uint64_t n_chunks = stage->n_chunks;
     stage->current = NULL;
     if (close) {
         wp_store_release(&stage->closed, true);
+    }
+    wp_lock_give(&stage->pool->lock);
+    if (c != NULL) {
+        seal(c);
+    }
+    return n_chunks;
+}
+
+void
+wp_stage_close(wp_stage *stage)
+{
+    seal_current(stage, true);
+    call(&stage->asleep);
+    call(&stage->blocked);
+}
+
+/* The first chunk with a number beyond `after`, up to `last`, with a reference; NULL when there is none. */
+static chunk *
+next_chunk(wp_stage *stage, uint64_t after, uint64_t last)
+{
+    wp_lock_take(&stage->pool->lock);
+    chunk *c = stage->oldest;
+    while (c != NULL && c->number <= after) {
+        c = c->next;
+    }
+    c = c != NULL && c->number <= last ? c : NULL;
+    if (c != NULL) {
+        wp_job_ref(&c->range.job);
     }
     wp_lock_give(&stage->pool->lock);
     return c;
 }
 
 void
-wp_stage_close(wp_stage *stage)
-{
-    chunk *c = take_current(stage, true);
-    if (c != NULL) {
-        seal(c);
-    }
-    call(&stage->asleep);
-    call(&stage->blocked);
-}
-
-/* A chunk that was not cancelled yet, with a reference; NULL when there is none. One whose last reference is gone is
- * about to leave the list. */
-static chunk *
-next_to_cancel(wp_stage *stage)
-{
-    wp_lock_take(&stage->lock);
-    chunk *c = stage->chunks;
-    while (c != NULL && (c->is_cancelled || !wp_job_try_ref(&c->range.job))) {
-        c = c->next;
-    }
-    if (c != NULL) {
-        c->is_cancelled = true;
-    }
-    wp_lock_give(&stage->lock);
-    return c;
-}
-
-void
 wp_stage_cancel(wp_stage *stage)
 {
-    chunk *c = take_current(stage, false);
-    if (c != NULL) {
-        seal(c); /* What is put from now on belongs to another. */
-    }
-    while ((c = next_to_cancel(stage)) != NULL) {
+    uint64_t last = seal_current(stage, false);
+    uint64_t done = 0;
+    chunk *c;
+    while ((c = next_chunk(stage, done, last)) != NULL) {
+        done = c->number;
         wp_job_stop(&c->range.job);
         wp_job_unref(&c->range.job);
     }

@@ -428,6 +428,223 @@ test_naps_beside_sleep(void)
     end_pool(pool);
 }
 
+/* ---- Given up ---- */
+
+/* The next `n` results are of jobs that were given up. */
+static void
+get_given_up(wp_stage *stage, int n)
+{
+    for (int i = 0; i < n; i++) {
+        wp_stage_result result = {0};
+        uint64_t deadline = soon();
+        CHECK_INT(get_until(stage, deadline, &result), WP_OK);
+        CHECK(wp_clock() < deadline);
+        CHECK(result.given_up);
+        note_report(&result);
+    }
+}
+
+/* One job runs and others of its chunk wait. */
+typedef struct held {
+    wp_pool *pool;
+    wp_stage *stage;
+    gate g;
+    item items[10];
+} held;
+
+static void
+hold(held *h)
+{
+    *h = (held){.pool = pool_for(1, 1, 100)};
+    h->stage = wp_stage_new(h->pool, 0, run_item, 20);
+    h->items[0].g = &h->g;
+    put(h->stage, &h->items[0]);
+    event_wait(&h->g.begun, 1);
+    for (int i = 1; i < 10; i++) {
+        put(h->stage, &h->items[i]);
+    }
+}
+
+/* The job that runs ends, and is reported, and so is one that is put now. */
+static void
+let_go(held *h, enum wp_result next)
+{
+    item last = {.g = NULL};
+    event_set(&h->g.open);
+    CHECK_INT(put_until(h->stage, &last, soon()), next);
+    wp_stage_close(h->stage);
+    CHECK_INT(read_items(h->stage), next == WP_OK ? 2 : 1);
+    CHECK_INT(check_items(h->items, 10), 9);
+    wp_stage_unref(h->stage);
+    end_pool(h->pool);
+}
+
+/* A reader hears at once of the jobs that were given up, whatever else is in their chunk. */
+static void
+test_given_up_at_once(void)
+{
+    held h;
+    hold(&h);
+    wp_stage_cancel(h.stage);
+    get_given_up(h.stage, 9);
+    CHECK_INT(stats_of(h.pool).unfinished, 1);
+    let_go(&h, WP_OK);
+}
+
+static void
+test_given_up_by_the_pool(void)
+{
+    held h;
+    hold(&h);
+    CHECK_INT(wp_pool_cancel_waiting(h.pool), 9);
+    get_given_up(h.stage, 9);
+    let_go(&h, WP_OK);
+}
+
+static void
+test_given_up_by_a_broken_pool(void)
+{
+    held h;
+    hold(&h);
+    wp_pool_break(h.pool);
+    get_given_up(h.stage, 9);
+    let_go(&h, WP_BROKEN);
+}
+
+/* Asks whether it should stop until it should, and returns a status by which the result is known again. */
+static int
+run_item_until_stopped(wp_job *job, void *argument)
+{
+    item *i = argument;
+    wp_add_acq_rel(&i->runs, 1);
+    return run_until_stopped(job, &i->g->begun);
+}
+
+static void
+test_cancel_stops_what_runs(void)
+{
+    static item items[600];
+    gate g = {0};
+    memset(items, 0, sizeof items);
+    wp_pool *pool = pool_for(2, 1, WP_UNBOUNDED);
+    wp_stage *stage = wp_stage_new(pool, 0, run_item_until_stopped, 1000);
+    for (int i = 0; i < 600; i++) {
+        items[i].g = &g;
+        put(stage, &items[i]);
+    }
+    event_wait(&g.begun, 2);
+    wp_stage_cancel(stage);
+    wp_stage_close(stage);
+    CHECK_INT(read_items(stage), 600);
+    CHECK(check_items(items, 600) > 590); /* Workers that stopped may have begun others before those were given up. */
+    wp_stage_unref(stage);
+    end_pool(pool);
+}
+
+/* Whoever cancels takes a while; jobs that are put meanwhile may be given up as well, those that are put afterwards not,
+ * nor are they asked to stop. */
+static int
+run_unless_stopped(wp_job *job, void *argument)
+{
+    item *i = argument;
+    wp_add_acq_rel(&i->runs, 1);
+    for (int looks = 0; i->g != NULL && looks < 100; looks++) {
+        CHECK(!wp_job_should_stop(job));
+    }
+    return 7;
+}
+
+typedef struct canceller {
+    wp_stage *stage;
+    wp_word begun;
+    wp_word stop;
+} canceller;
+
+static void *
+cancel_once(void *argument)
+{
+    canceller *c = argument;
+    wp_store_release(&c->begun, 1);
+    wp_stage_cancel(c->stage);
+    return NULL;
+}
+
+static void
+test_put_after_cancel(void)
+{
+    static item items[20];
+    gate unused = {0};
+    wp_pool *pool = pool_for(2, 1, WP_UNBOUNDED);
+    wp_stage *stage = wp_stage_new(pool, 0, run_unless_stopped, 30);
+    shake(true);
+    for (int round = 0; round < 300; round++) {
+        memset(items, 0, sizeof items);
+        canceller c = {.stage = stage};
+        put(stage, &items[0]);
+        pthread_t thread = start_thread(cancel_once, &c);
+        while (!wp_load_acquire(&c.begun)) {
+        }
+        for (int i = 1; i < 10; i++) {
+            put(stage, &items[i]);
+        }
+        join_thread(thread);
+        for (int i = 10; i < 20; i++) {
+            items[i].g = &unused; /* Must run, and not be asked to stop. */
+            put(stage, &items[i]);
+        }
+        for (int i = 0; i < 20; i++) {
+            wp_stage_result result = {0};
+            CHECK_INT(get_until(stage, soon(), &result), WP_OK);
+            note_report(&result);
+            CHECK(!result.given_up || ((item *)result.argument)->g == NULL);
+        }
+        check_items(items, 20);
+    }
+    shake(false);
+    wp_stage_unref(stage);
+    end_pool(pool);
+}
+
+static void *
+cancel_for_ever(void *argument)
+{
+    canceller *c = argument;
+    while (!wp_load_acquire(&c->stop)) {
+        wp_stage_cancel(c->stage);
+        usleep(20);
+    }
+    return NULL;
+}
+
+/* Chunks end, are freed and used again while they are looked for. */
+static void
+test_cancel_at_any_moment(void)
+{
+    enum { N = IS_SANITIZED ? 3000 : 20000 };
+    for (int round = 0; round < 4; round++) {
+        wp_pool *pool = pool_for(2, 1, WP_UNBOUNDED);
+        crowd c = {.stage = wp_stage_new(pool, 0, run_item, 2000), .items = calloc(N, sizeof(item)), .n = N};
+        canceller cancellers[2] = {{.stage = c.stage}, {.stage = c.stage}};
+        pthread_t threads[3] = {start_thread(cancel_for_ever, &cancellers[0]),
+                                start_thread(cancel_for_ever, &cancellers[1])};
+        wp_store_relaxed(&c.left, 1);
+        shake(round % 2);
+        threads[2] = start_thread(producer_main, &c);
+        CHECK_INT(read_items(c.stage), N);
+        shake(false);
+        wp_store_release(&cancellers[0].stop, 1);
+        wp_store_release(&cancellers[1].stop, 1);
+        for (int i = 0; i < 3; i++) {
+            join_thread(threads[i]);
+        }
+        check_items(c.items, N);
+        wp_stage_unref(c.stage);
+        CHECK_INT(drain(pool, soon()), WP_OK);
+        end_pool(pool);
+        free(c.items);
+    }
+}
+
 int
 main(void)
 {
@@ -440,5 +657,11 @@ main(void)
     RUN(test_close_wakes_submitters);
     RUN(test_readers_share_wake_ups);
     RUN(test_naps_beside_sleep);
+    RUN(test_given_up_at_once);
+    RUN(test_given_up_by_the_pool);
+    RUN(test_given_up_by_a_broken_pool);
+    RUN(test_cancel_stops_what_runs);
+    RUN(test_put_after_cancel);
+    RUN(test_cancel_at_any_moment);
     return check_done();
 }
