@@ -249,18 +249,17 @@ wp_claims_hidden(const wp_pool *pool, unsigned lane)
 }
 
 uint32_t
-wp_claims_take_units(const wp_pool *pool, const wp_job *range)
+wp_claims_take_units(const wp_pool *pool, wp_job *range, wp_span *taken, uint32_t most)
 {
-    uint32_t taken = 0;
-    for (wp_worker *worker = pool->workers; worker != NULL; worker = worker->next_worker) {
-        uint32_t begin;
-        uint32_t end;
+    uint32_t n = 0;
+    for (wp_worker *worker = pool->workers; worker != NULL && n < most; worker = worker->next_worker) {
+        wp_span part = {.job = range};
         if (worker->claims_range && worker->claimed[0].job == range &&
-            wp_stretch_take_end(&worker->stretch, UINT32_MAX, &begin, &end)) {
-            taken += end - begin;
+            wp_stretch_take_end(&worker->stretch, UINT32_MAX, &part.begin, &part.end)) {
+            taken[n++] = part;
         }
     }
-    return taken;
+    return n;
 }
 
 /* Plain jobs that another has moved out of PENDING since they were claimed: they are no more of the lane's, and are let

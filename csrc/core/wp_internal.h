@@ -231,8 +231,8 @@ bool wp_claim_from_others(wp_pool *pool, wp_worker *self);
 /* Under the lock: cuts up to `count` units off the span at a ticket, which is of a range. */
 wp_span wp_claim_units(wp_lane *lane, uint64_t ticket, uint32_t count);
 
-/* Under the lock: takes the units of a range out of all claims; returns how many. */
-uint32_t wp_claims_take_units(const wp_pool *pool, const wp_job *range);
+/* Under the lock: takes units of a range out of claims, as up to `most` spans; returns how many spans. */
+uint32_t wp_claims_take_units(const wp_pool *pool, wp_job *range, wp_span *taken, uint32_t most);
 
 /* Under the lock: jobs of a lane that are claimed and not begun; whether there are any at all, `but` aside (or NULL). */
 uint64_t wp_claims_hidden(const wp_pool *pool, unsigned lane);

@@ -75,6 +75,10 @@ typedef struct wp_job_class {
      * least one if it got any, or lanes could keep each other from moving. Others may take units from the end meanwhile. */
     uint32_t (*run_range)(wp_job *job, wp_stretch *units, wp_worker *self);
 
+    /* Units of a range were given up: nobody will do them. Called once for each, with no lock held, by who cancels; the
+     * range has not ended yet. May be NULL. */
+    void (*given_up)(wp_job *job, uint32_t begin, uint32_t end);
+
     /* Before the first and after the last of several consecutive jobs of this class on one worker; may be NULL. */
     void (*enter)(wp_worker *self);
     void (*leave)(wp_worker *self);
@@ -145,19 +149,6 @@ static inline void
 wp_job_ref(wp_job *job)
 {
     wp_add_relaxed(&job->references, 1); /* The caller has one already, so the count cannot reach 0 meanwhile. */
-}
-
-/* Takes a reference unless the last is gone already. For lists from which `destroy` takes the job. */
-static inline bool
-wp_job_try_ref(wp_job *job)
-{
-    uint32_t references = wp_load_relaxed(&job->references);
-    do {
-        if (references == 0) {
-            return false;
-        }
-    } while (!wp_cas_weak_acq_rel(&job->references, &references, references + 1));
-    return true;
 }
 
 static inline void

@@ -168,8 +168,8 @@ bool
 wp_job_stop(wp_job *job)
 {
     if (job->flags & WP_JOB_IS_RANGE) {
-        wp_job_ask_to_stop(job);
         wp_range_cancel(wp_range_of(job));
+        wp_job_ask_to_stop(job); /* Afterwards: a unit that began between the two would hear of neither. */
         return true;
     }
     return wp_job_cancel(job) || wp_job_ask_to_stop(job);

@@ -256,8 +256,7 @@ end_waiting(wp_pool *pool, wp_state outcome, bool only_unserved)
     wp_claims_recall(pool);
     while ((job = first_waiting(pool, only_unserved)) != NULL) {
         if (job->flags & WP_JOB_IS_RANGE) {
-            wp_range_cancel(wp_range_of(job));
-            ended++;
+            ended += wp_range_cancel(wp_range_of(job));
         } else if (wp_job_take(job, outcome)) {
             wp_job_withdraw(job, outcome);
             ended++;

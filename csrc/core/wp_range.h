@@ -65,7 +65,7 @@ uint32_t wp_range_run_here(wp_range *range, uint32_t most);
 /* So many units are done, or will never be: for who claimed them. The range ends with the last, and may be gone then. */
 void wp_range_done(wp_range *range, uint32_t units);
 
-/* Gives up every unit that was not begun. Units that run are not touched. */
-void wp_range_cancel(wp_range *range);
+/* Gives up every unit that was not begun; returns how many. Units that run are not touched. */
+uint32_t wp_range_cancel(wp_range *range);
 
 #endif
