@@ -71,7 +71,7 @@ typedef struct wp_job_class {
     wp_state (*run)(wp_job *job, wp_worker *self);
 
     /* For a range instead of `run`: takes units from the front of the stretch, one or a few at a time, and does them,
-     * until none is left, or wp_worker_is_wanted() says that more urgent work waits. Returns how many it did: at
+     * until none is left, wp_worker_is_wanted() says that more urgent work waits, or wp_has_helped_enough(). Returns how many it did: at
      * least one if it got any, or lanes could keep each other from moving. Others may take units from the end meanwhile. */
     uint32_t (*run_range)(wp_job *job, wp_stretch *units, wp_worker *self);
 

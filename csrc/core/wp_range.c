@@ -153,19 +153,46 @@ count_here(wp_range *range, uint64_t begin, uint32_t done)
     wp_errands_run(pool, &errands);
 }
 
+/* Puts units that were taken back to the front of the lane. False without memory. */
+static bool
+give_back(wp_range *range, const wp_stretch *units)
+{
+    wp_job *job = &range->job;
+    wp_pool *pool = job->pool;
+    wp_lane *lane = &pool->lanes[job->lane];
+    wp_errands errands = {0};
+    uint64_t bounds = wp_load_relaxed(&units->bounds);
+    uint32_t begin = (uint32_t)(bounds >> 32);
+    uint32_t end = (uint32_t)bounds;
+    wp_lock_take(&pool->lock);
+    bool done = wp_ring_reserve(&lane->ring, 1) == 0;
+    if (done) {
+        wp_ring_push_front(&lane->ring, (wp_span){job, begin, end});
+        range->spans++;
+        lane->waiting += end - begin;
+        wp_lane_refresh(pool, job->lane);
+        wp_call_help(pool, false, &errands);
+    }
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
+    return done;
+}
+
+/* Nobody else can reach what this thread has taken, so when it turns out long the rest goes back. */
 uint32_t
 wp_range_run_here(wp_range *range, uint32_t most)
 {
     wp_span part = take_units(range, most);
-    if (part.begin == part.end) {
-        return 0;
-    }
     wp_stretch units;
+    uint32_t done = 0;
     wp_stretch_set(&units, part.begin, part.end);
-    uint64_t begin = wp_clock();
-    uint32_t done = range->job.class->run_range(&range->job, &units, NULL);
-    count_here(range, begin, done);
-    wp_range_done(range, done);
+    while (wp_stretch_left(&units) > 0 && (done == 0 || !give_back(range, &units))) {
+        uint64_t begin = wp_clock();
+        uint32_t more = range->job.class->run_range(&range->job, &units, NULL);
+        count_here(range, begin, more);
+        done += more;
+        wp_range_done(range, more);
+    }
     return done;
 }
 

@@ -235,7 +235,8 @@ run_chunk(wp_job *job, wp_stretch *units, wp_worker *self)
     wp_stage *stage = c->stage;
     wp_function *function = stage->function;
     bool reports = stage->places != NULL;
-    uint64_t since = wp_clock();
+    uint64_t start = wp_clock();
+    uint64_t since = start;
     uint32_t done = 0;
     uint32_t unmeasured = 0;
     uint32_t begin;
@@ -250,7 +251,8 @@ run_chunk(wp_job *job, wp_stretch *units, wp_worker *self)
         if (reports && deliver(stage, argument, status, false)) {
             call_meanwhile(stage, &since, &unmeasured);
         }
-        if (wp_worker_is_wanted(self)) {
+        bool is_time_to_look = (done & (done - 1)) == 0; /* After 1, 2, 4, 8 and so on. */
+        if (wp_worker_is_wanted(self) || (is_time_to_look && wp_has_helped_enough(self, start))) {
             break;
         }
     }

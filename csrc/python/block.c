@@ -23,6 +23,14 @@ step_of(const wpy_block *block, uint32_t step)
     return mean == WP_PACE_UNKNOWN || mean >= LONG_UNIT_NS ? 1 : step;
 }
 
+/* The first steps are small: units that turn out long hide few others. */
+static uint32_t
+step_after(uint32_t done, uint32_t most)
+{
+    uint32_t step = done > 0 ? done : 1;
+    return step < most ? step : most;
+}
+
 static wpy_block *
 block_of(wp_job *job)
 {
@@ -64,16 +72,17 @@ static uint32_t
 run_native_units(wp_job *job, wp_stretch *units, wp_worker *self)
 {
     wpy_block *block = block_of(job);
-    uint32_t step = step_of(block, NATIVE_STEP);
+    uint64_t start = self == NULL ? wp_clock() : 0;
+    uint32_t most = step_of(block, NATIVE_STEP);
     uint32_t done = 0;
     uint32_t at;
     uint32_t end;
-    while (wp_stretch_take(units, step, &at, &end)) {
+    while (wp_stretch_take(units, step_after(done, most), &at, &end)) {
         done += end - at;
         while (at < end) {
             at = call_units(block, at, end);
         }
-        if (wp_worker_is_wanted(self)) {
+        if (wp_worker_is_wanted(self) || wp_has_helped_enough(self, start)) {
             break;
         }
     }
@@ -125,11 +134,11 @@ run_python_units(wp_job *job, wp_stretch *units, wp_worker *self)
         PyErr_Clear(); /* No memory: the units run in the thread's own context. */
         Py_CLEAR(context);
     }
-    uint32_t step = step_of(block, PYTHON_STEP);
+    uint32_t most = step_of(block, PYTHON_STEP);
     uint32_t done = 0;
     uint32_t at;
     uint32_t end;
-    while (wp_stretch_take(units, step, &at, &end)) {
+    while (wp_stretch_take(units, step_after(done, most), &at, &end)) {
         done += end - at;
         for (; at < end; at++) {
             call_unit(block, at);

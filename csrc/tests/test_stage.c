@@ -414,7 +414,7 @@ test_naps_beside_sleep(void)
     sleeper s = {.stage = stage};
     s.thread = start_thread(get_main, &s);
     UNTIL(is_asleep(&stage->asleep));
-    wp_pace_note(stage->group->pace, 50, 1); /* As if jobs were known to be short. */
+    wp_pace_note(stage->group->pace, 50, 1);                             /* As if jobs were known to be short. */
     CHECK_INT(get_until(stage, wp_clock() + MS / 10, &result), WP_LATE); /* Not long enough to sleep lightly. */
     occupy(pool, &before); /* Until both jobs are there: so the first result is not the last. */
     put(stage, &items[0]);
