@@ -15,12 +15,12 @@ typedef struct item {
 typedef struct state {
     wp_pool *pool;
     item *items;
-    uint64_t places;
+    uint32_t places;
 } state;
 
 typedef struct producer {
     state *s;
-    wp_results *results;
+    wp_stage *stage;
     uint64_t jobs;
 } producer;
 
@@ -40,22 +40,21 @@ produce(void *argument)
     for (uint64_t i = 0; i < p->jobs; i++) {
         item *one = &p->s->items[i];
         one->value = -(double)i;
-        if (wp_function_submit(p->s->pool, 0, p->results, absolute, one, WP_FOREVER) != WP_OK) {
-            fail("wp_function_submit");
+        if (wp_stage_put(p->stage, one, WP_FOREVER) != WP_OK) {
+            fail("wp_stage_put");
         }
     }
-    wp_results_close(p->results);
+    wp_stage_close(p->stage);
     return NULL;
 }
 
 static double
-consume(wp_results *results)
+consume(wp_stage *stage)
 {
     double sum = 0.0;
-    wp_job *job;
-    while (wp_results_next(results, WP_FOREVER, &job) == WP_OK) {
-        sum += ((item *)wp_function_argument(job))->result;
-        wp_job_unref(job);
+    wp_stage_result result;
+    while (wp_stage_get(stage, WP_FOREVER, &result) == WP_OK) {
+        sum += ((item *)result.argument)->result;
     }
     return sum;
 }
@@ -64,14 +63,14 @@ static void
 work(void *context, uint64_t jobs)
 {
     state *s = context;
-    producer p = {s, wp_results_new(s->places), jobs};
+    producer p = {s, wp_stage_new(s->pool, 0, absolute, s->places), jobs};
     pthread_t thread;
-    if (p.results == NULL || wp_thread_start(&thread, produce, &p, 0) != 0) {
+    if (p.stage == NULL || wp_thread_start(&thread, produce, &p, 0) != 0) {
         fail("starting the producer");
     }
-    double sum = consume(p.results);
+    double sum = consume(p.stage);
     pthread_join(thread, NULL);
-    wp_results_unref(p.results);
+    wp_stage_unref(p.stage);
     if (sum != (double)jobs * (double)(jobs - 1) / 2) {
         fail("the sum of the results");
     }
@@ -83,7 +82,7 @@ run_channels(const arguments *a, uint64_t places)
     state s = {
         .pool = pool_or_exit(a->workers, a->bound),
         .items = calloc(a->jobs + 1, sizeof *s.items),
-        .places = places > 0 ? places : WP_UNBOUNDED,
+        .places = places > 0 && places < WP_STAGE_MOST ? (uint32_t)places : WP_STAGE_MOST,
     };
     if (s.items == NULL) {
         fail("calloc");

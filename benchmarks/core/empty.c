@@ -13,9 +13,16 @@ static void
 work(void *context, uint64_t jobs)
 {
     wp_pool *pool = context;
-    for (uint64_t i = 0; i < jobs; i++) {
-        submit_or_exit(pool, nothing, NULL);
+    wp_stage *stage = wp_stage_new(pool, 0, nothing, 0);
+    if (stage == NULL) {
+        fail("wp_stage_new");
     }
+    for (uint64_t i = 0; i < jobs; i++) {
+        if (wp_stage_put(stage, NULL, WP_FOREVER) != WP_OK) {
+            fail("wp_stage_put");
+        }
+    }
+    wp_stage_unref(stage);
     while (wp_pool_drain(pool, WP_FOREVER) == WP_INTERRUPTED) {
     }
 }

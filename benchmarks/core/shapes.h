@@ -3,7 +3,7 @@
 #define SHAPES_H
 
 #include "measure.h"
-#include "wp_function.h"
+#include "wp_stage.h"
 
 /* A pool with one lane for so many jobs (0: any number), or the program ends. */
 wp_pool *pool_or_exit(unsigned workers, uint64_t capacity);
