@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import datetime as dt
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 import workerpool as wp
+from conftest import RunScenario
 
 INT = ctypes.c_int
 
@@ -80,6 +82,28 @@ def test_numba_function_that_runs_python(numba: Any) -> None:
 
     with pytest.raises(TypeError, match=r"outside runs Python code \(objmode\), which takes the GIL"):
         wp.native(outside)
+
+
+def test_numba_function_from_the_cache(run_scenario: RunScenario, tmp_path: Path, numba: Any) -> None:
+    """It cannot be looked into, and nothing warns of that."""
+    (tmp_path / "cached.py").write_text(
+        "import numba\n@numba.cfunc('float64(float64)', cache=True)\ndef twice(x):\n    return 2 * x\n"
+    )
+    code = """
+    import sys
+    sys.path.insert(0, sys.argv[1])
+    import warnings
+    warnings.simplefilter("default")
+    import cached
+    warnings.simplefilter("error")
+    import workerpool as wp
+    assert wp.native(cached.twice)(1.5) == 3.0
+    print(cached.twice.cache_hits)
+    """
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    for hits in ("0", "1"):
+        done = run_scenario(code, timeout=60, args=[str(tmp_path)], env=environment, options=[])
+        assert done.stdout.strip() == hits
 
 
 def test_numba_function_that_may_raise_is_taken(numba: Any) -> None:

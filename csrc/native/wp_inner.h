@@ -13,7 +13,8 @@
  *                 number for all callers. It is set while any limited thread is there, to the least of their limits, and
  *                 put back with the last.
  *
- * A limit never raises a number. What has no function for it (Apple's Accelerate, TBB, numexpr) is left as it is.
+ * A limit never raises a number. What has no function for it (Apple's Accelerate, TBB), or is told a number with each
+ * piece of work (numba), is left as it is.
  *
  * WHEN. Libraries come and go, so they are looked for when a thread begins, and again by wp_inner_renew(), which takes well
  * under a microsecond if none has been loaded since. A library that a job loads and uses at once is not limited there.
@@ -27,7 +28,7 @@
 
 #include <stdint.h>
 
-/* From now on, and until wp_inner_end(), libraries may use `limit` threads (at least 1) for the calling thread, itself
+/* From now on, and until wp_inner_end(), libraries may use `limit` threads (1 to INT32_MAX) for the calling thread, itself
  * included. */
 void wp_inner_begin(uint32_t limit);
 

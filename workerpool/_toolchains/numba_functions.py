@@ -53,11 +53,11 @@ def _signature(cfunc: Any) -> str:
 
 
 def _runs_python(cfunc: Any) -> bool:
-    """Whether there is a call of a Python object in the compiled code, as `objmode` makes one."""
-    try:
-        return "@PyObject_Call" in cfunc.inspect_llvm()
-    except RuntimeError:  # Inspection is disabled for what was loaded from the cache.
-        return False
+    """Whether there is a call of a Python object in the compiled code, as `objmode` makes one.
+
+    Of what was loaded from numba's cache there is only machine code, which numba warns of being asked for.
+    """
+    return not cfunc.cache_hits and "@PyObject_Call" in cfunc.inspect_llvm()
 
 
 def recognise_numba(target: Any) -> Recognised | None:
