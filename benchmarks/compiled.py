@@ -90,6 +90,8 @@ class _Compiled:
     def bounded(self, bound: int, factor: float) -> Callable[[Bench], None]:
         def part(bench: Bench) -> None:
             self._add(bench, CORE, "core", "channels", bound=bound)
+            batched = f"{CORE}, 16 at a time"
+            self._add(bench, batched, "core", "channels-16", bound=bound)
             # Go's two channels together hold twice as many.
             self._add(bench, f"{CORE}, {2 * bound} results", "core", "channels-2", bound=bound)
             self._add(bench, GO, "go-pools", "channels", bound=bound)
@@ -97,6 +99,7 @@ class _Compiled:
             self._add(bench, "Go, pond", "go-pools", "pond", bound=bound)
             self._add(bench, "Rust, crossbeam channels", "rust-pools", "channels", bound=bound)
             bench.at_least(factor, of=CORE, over=GO)
+            bench.at_least(factor, of=batched, over=GO)
 
         return part
 

@@ -37,9 +37,11 @@ main(int argc, char **argv)
 {
     arguments a = read_arguments(argc, argv);
     if (strcmp(a.shape, "channels") == 0) {
-        run_channels(&a, a.bound);
+        run_channels(&a, a.bound, false);
+    } else if (strcmp(a.shape, "channels-16") == 0) {
+        run_channels(&a, a.bound, true);
     } else if (strcmp(a.shape, "channels-2") == 0) {
-        run_channels(&a, 2 * a.bound);
+        run_channels(&a, 2 * a.bound, false);
     } else if (strcmp(a.shape, "empty") == 0) {
         run_empty(&a);
     } else if (strcmp(a.shape, "tail") == 0) {

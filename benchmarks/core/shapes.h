@@ -15,8 +15,8 @@ void pool_end(wp_pool *pool);
 void submit_or_exit(wp_pool *pool, wp_function *function, void *argument);
 
 /* The jobs and results channels of a Go pool: one producer, the workers, one consumer. At most `bound` jobs wait, and at
- * most `places` are accepted and not read. */
-void run_channels(const arguments *a, uint64_t places);
+ * most `places` are accepted and not read. `in_batches`: the producer and the consumer hand over several at a time. */
+void run_channels(const arguments *a, uint64_t places, bool in_batches);
 
 /* Empty jobs from one thread, then a wait for all. `bound` jobs may wait. */
 void run_empty(const arguments *a);

@@ -93,6 +93,7 @@ struct wp_pool {
     wp_pool_config config;
     wp_hooks hooks;
     struct wp_fork_slot *slot; /* Where a forked child finds this pool. */
+    uint32_t processors;       /* When it was made. */
 
     /* Changed under the lock, seldom, and read without it by workers after each job: apart from what changes often. */
     alignas(WP_CACHE_LINE) _Atomic(uint32_t) ready; /* Lanes that have work to give, by bit. */

@@ -31,6 +31,7 @@ wp_pool_new(const wp_pool_config *config)
     pool->config = *config;
     pool->hooks = config->hooks;
     pool->max_workers = config->max_workers;
+    pool->processors = wp_processors_by_affinity();
     wp_store_relaxed(&pool->references, 1);
     wp_store_relaxed(&pool->holders, 1);
     init_lanes(pool);

@@ -158,27 +158,39 @@ deliver(wp_stage *stage, void *argument, int status, bool given_up)
     return wp_load_relaxed(&stage->asleep) & SLEEPERS && is_worth_calling(stage, position);
 }
 
-/* Takes the next result if there is one. One that has its position and is not written yet will be in a moment. */
+/* Reads the result at a position, if it is there. One that has its position and is not written yet will be in a moment. */
 static bool
-take_result(wp_stage *stage, wp_stage_result *result)
+read_place(const wp_stage *stage, uint64_t position, wp_stage_result *result)
+{
+    place *p = &stage->places[position & (stage->size - 1)];
+    uint64_t turn = wp_load_acquire(&p->turn);
+    if (turn >> 1 != position + 1) {
+        return false;
+    }
+    result->argument = wp_load_relaxed(&p->argument);
+    result->status = wp_load_relaxed(&p->status);
+    result->given_up = turn & 1;
+    return true;
+}
+
+/* Takes up to `most` results that are there; returns how many. */
+static uint32_t
+take_results(wp_stage *stage, wp_stage_result *results, uint32_t most)
 {
     uint64_t head = wp_load_relaxed(&stage->head);
     for (;;) {
-        place *p = &stage->places[head & (stage->size - 1)];
-        uint64_t turn = wp_load_acquire(&p->turn);
-        if (turn >> 1 != head + 1) {
+        uint32_t n = 0;
+        while (n < most && read_place(stage, head + n, &results[n])) {
+            n++;
+        }
+        if (n == 0) {
             uint64_t now = wp_load_relaxed(&stage->head);
             if (now == head) {
-                return false;
+                return 0;
             }
             head = now; /* Another reader has taken it. */
-            continue;
-        }
-        result->argument = wp_load_relaxed(&p->argument);
-        result->status = wp_load_relaxed(&p->status);
-        result->given_up = turn & 1;
-        if (wp_cas_weak_acq_rel(&stage->head, &head, head + 1)) {
-            return true;
+        } else if (wp_cas_weak_acq_rel(&stage->head, &head, head + n)) {
+            return n;
         }
     }
 }
@@ -418,15 +430,24 @@ append(wp_pool *pool, wp_stage *stage, void *argument)
     return true;
 }
 
-/* One attempt, lock held. */
+/* What there is to put: `n` arguments, of which `done` are put. */
+typedef struct load {
+    void *const *arguments;
+    uint32_t n;
+    uint32_t done;
+    bool over;          /* Whatever room the lane has. */
+    enum wp_result why; /* What ended it. */
+} load;
+
+/* Attempts to put one more, lock held. */
 static enum attempt
-attempt(wp_pool *pool, wp_stage *stage, void *argument, bool over, enum wp_result *why)
+attempt(wp_pool *pool, wp_stage *stage, load *l)
 {
-    *why = wp_load_relaxed(&stage->closed) || stage->epoch != pool->epoch ? WP_CLOSED : wp_phase_result(pool);
-    if (*why != WP_OK) {
+    l->why = wp_load_relaxed(&stage->closed) || stage->epoch != pool->epoch ? WP_CLOSED : wp_phase_result(pool);
+    if (l->why != WP_OK) {
         return REFUSED;
     }
-    if (!over && wp_room_in(pool, &pool->lanes[stage->lane]) == 0) {
+    if (!l->over && wp_room_in(pool, &pool->lanes[stage->lane]) == 0) {
         return NO_ROOM;
     }
     if (!has_place(stage)) {
@@ -435,10 +456,11 @@ attempt(wp_pool *pool, wp_stage *stage, void *argument, bool over, enum wp_resul
     if (stage->current == NULL) {
         return NO_CHUNK;
     }
-    if (!append(pool, stage, argument)) {
-        *why = WP_NO_MEMORY;
+    if (!append(pool, stage, l->arguments[l->done])) {
+        l->why = WP_NO_MEMORY;
         return REFUSED;
     }
+    l->done++;
     return PUT;
 }
 
@@ -463,15 +485,20 @@ add_chunk(wp_pool *pool, wp_stage *stage)
     return WP_OK;
 }
 
+/* Puts as many as can be put at once; says what kept the rest. */
 static enum attempt
-put_once(wp_stage *stage, void *argument, bool over, enum wp_result *why)
+put_some(wp_stage *stage, load *l)
 {
     wp_pool *pool = stage->pool;
     wp_errands errands = {0};
     chunk *full = NULL;
+    enum attempt result;
     wp_lock_take(&pool->lock);
-    enum attempt result = attempt(pool, stage, argument, over, why);
-    if (result == PUT) {
+    uint32_t before = l->done;
+    do {
+        result = attempt(pool, stage, l);
+    } while (result == PUT && l->done < l->n && stage->current->filled < CHUNK);
+    if (l->done > before) {
         wp_lane_refresh(pool, stage->lane);
         if (wp_load_relaxed(&stage->attending) == 0 || pool->patrols == 0) {
             wp_call_help_in_time(pool, &stage->current->range.job, 0, &errands);
@@ -559,32 +586,40 @@ nap_or_sleep(wp_stage *stage, sleep_function *sleep, bool *lightly, uint64_t dea
     return slept;
 }
 
+/* Waits for what kept an attempt from succeeding, or does it. */
+static enum wp_result
+make_room(wp_stage *stage, enum attempt result, bool *lightly, uint64_t deadline)
+{
+    if (result == NO_CHUNK) {
+        return add_chunk(stage->pool, stage);
+    }
+    if (deadline == 0) {
+        return WP_FULL;
+    }
+    return result == NO_ROOM ? wp_pool_wait_room(stage->pool, stage->lane, NULL, deadline)
+                             : nap_or_sleep(stage, sleep_for_place, lightly, deadline);
+}
+
+enum wp_result
+wp_stage_put_many(wp_stage *stage, void *const *arguments, uint32_t n, uint64_t deadline, uint32_t *done)
+{
+    load l = {.arguments = arguments, .n = n, .over = wp_worker_in(stage->pool) != NULL};
+    bool lightly = !is_short(stage);
+    while (l.done < n && l.why == WP_OK) {
+        enum attempt result = put_some(stage, &l);
+        if (result != PUT && result != REFUSED) {
+            l.why = make_room(stage, result, &lightly, deadline);
+        }
+    }
+    *done = l.done;
+    return l.why;
+}
+
 enum wp_result
 wp_stage_put(wp_stage *stage, void *argument, uint64_t deadline)
 {
-    bool over = wp_worker_in(stage->pool) != NULL;
-    bool lightly = !is_short(stage);
-    enum wp_result why = WP_OK;
-    for (;;) {
-        switch (put_once(stage, argument, over, &why)) {
-        case PUT:
-            return WP_OK;
-        case REFUSED:
-            return why;
-        case NO_CHUNK:
-            why = add_chunk(stage->pool, stage);
-            break;
-        case NO_ROOM:
-            why = deadline == 0 ? WP_FULL : wp_pool_wait_room(stage->pool, stage->lane, NULL, deadline);
-            break;
-        case NO_PLACE:
-            why = deadline == 0 ? WP_FULL : nap_or_sleep(stage, sleep_for_place, &lightly, deadline);
-            break;
-        }
-        if (why != WP_OK) {
-            return why;
-        }
-    }
+    uint32_t done;
+    return wp_stage_put_many(stage, &argument, 1, deadline, &done);
 }
 
 static bool
@@ -678,38 +713,47 @@ attend(wp_stage *stage)
 }
 
 static enum wp_result
-wait_for_result(wp_stage *stage, uint64_t deadline, wp_stage_result *result)
+wait_for_results(wp_stage *stage, uint64_t deadline, wp_stage_result *results, uint32_t most, uint32_t *n)
 {
     bool lightly = !is_short(stage);
-    while (!take_result(stage, result)) {
+    while ((*n = take_results(stage, results, most)) == 0) {
         if (is_finished(stage)) {
             return WP_FINISHED;
         }
         if (is_short(stage)) {
             attend(stage);
-            if (take_result(stage, result)) {
+            if ((*n = take_results(stage, results, most)) > 0) {
                 return WP_OK;
             }
         }
         enum wp_result slept = nap_or_sleep(stage, sleep_for_result, &lightly, deadline);
         if (slept != WP_OK) {
-            return take_result(stage, result) ? WP_OK : slept;
+            *n = take_results(stage, results, most);
+            return *n > 0 ? WP_OK : slept;
         }
     }
     return WP_OK;
 }
 
 enum wp_result
-wp_stage_get(wp_stage *stage, uint64_t deadline, wp_stage_result *result)
+wp_stage_get_many(wp_stage *stage, uint64_t deadline, wp_stage_result *results, uint32_t most, uint32_t *n)
 {
-    if (!take_result(stage, result)) {
-        enum wp_result waited = wait_for_result(stage, deadline, result);
+    *n = take_results(stage, results, most);
+    if (*n == 0) {
+        enum wp_result waited = wait_for_results(stage, deadline, results, most, n);
         if (waited != WP_OK) {
             return waited;
         }
     }
     offer_places(stage);
     return WP_OK;
+}
+
+enum wp_result
+wp_stage_get(wp_stage *stage, uint64_t deadline, wp_stage_result *result)
+{
+    uint32_t n;
+    return wp_stage_get_many(stage, deadline, result, 1, &n);
 }
 
 /* ---- Life ---- */

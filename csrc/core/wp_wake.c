@@ -7,6 +7,8 @@
 
 /* Less work than this (ns) is not worth a wake-up while a patrol is under way. */
 #define LITTLE_WORK_NS 20000u
+/* Jobs that take less than this (ns) do not sleep: more workers than processors gain nothing. */
+#define SHORT_NS 1000u
 
 void
 wp_errands_run_slowly(wp_pool *pool, const wp_errands *errands)
@@ -93,6 +95,9 @@ can_wait(wp_pool *pool, wp_job *job, uint32_t claimed)
     uint32_t mean = wp_pace_mean(pace_of(pool, job));
     if (pool->patrols == 0 || mean == WP_PACE_UNKNOWN) {
         return false;
+    }
+    if (mean < SHORT_NS && pool->n_workers - pool->n_idle >= pool->processors) {
+        return true; /* Every processor has a worker that serves a stream. */
     }
     return wp_is_left_to_one(lane, job) ||
            (lane->waiting < lane->capacity / 2 && (lane->waiting + claimed) * mean < LITTLE_WORK_NS);
