@@ -22,6 +22,7 @@
 #define MOMENT 40 /* Pauses: about a microsecond on x86-64. */
 /* And its first sleep is a patrol: it comes to look after so long (ns), see wp_internal.h. */
 #define PATROL_NS 50000u
+#define LONGEST_PATROL_NS 400000u
 /* So does one that leaves work to another, which may make claims of half a millisecond. */
 #define STANDING_BACK_NS 2000000u
 
@@ -400,8 +401,8 @@ is_anything_stuck(const wp_pool *pool)
     return stuck;
 }
 
-/* Looks in every `interval` ns, as long as others keep taking what comes. Lock held before and after; returns as
- * sleep_for. */
+/* Looks in after `interval` ns, and again as long as others keep taking what comes, less and less often. Lock held before
+ * and after; returns as sleep_for. */
 static bool
 patrol(wp_pool *pool, wp_worker *self, uint64_t interval)
 {
@@ -411,6 +412,7 @@ patrol(wp_pool *pool, wp_worker *self, uint64_t interval)
     do {
         seen = pool->claims;
         over = sleep_for(pool, self, interval);
+        interval = interval < LONGEST_PATROL_NS ? interval * 2 : interval;
     } while (over && self->is_idle && pool->claims != seen && !is_anything_stuck(pool));
     pool->patrols--;
     self->takes_over = over;
