@@ -308,6 +308,14 @@ def test_kernel_does_every_element_once(helpers: Helpers, run: Callable[..., Any
         assert counts == b"\1" * size
 
 
+def test_untyped_output_of_a_kernel(helpers: Helpers, run: Callable[..., Any]) -> None:
+    fn = helpers.native("count_range", "int (size_t, size_t, void *)")
+    counts = bytearray(100)
+    assert run(fn, out=counts) is counts
+    assert run(fn, range(50, 60), out=counts) is counts
+    assert counts == b"\1" * 50 + b"\2" * 10 + b"\1" * 40
+
+
 def test_ranges_have_the_grain(helpers: Helpers, run: Callable[..., Any]) -> None:
     fn = helpers.native("log_range", "int (size_t, size_t, void *)")
     log = (ctypes.c_int64 * 100)()
@@ -909,6 +917,7 @@ WRONG: list[tuple[tuple[str, str], tuple[Any, ...], dict[str, Any], type[Excepti
     (KERNEL, (X, 2), {"out": READ_ONLY}, ValueError, "out: this numpy.ndarray is read-only"),
     (KERNEL, (X, 2, READ_ONLY), {}, ValueError, "or declare the parameter `const`"),
     (KERNEL, (X[1:], 2), {"out": X[:-1]}, ValueError, "out: it shares memory with argument 3"),
+    (KERNEL, (range(5, 9), X[:9], 2), {"out": X[1:]}, ValueError, "out: it shares memory with argument 3"),
     (KERNEL, (range(5, 20), X, 2), {}, ValueError, "argument 3: it has 10 elements, and the range is range(5, 20)"),
     (KERNEL, (range(-1, 5), X, 2), {}, ValueError, "begins at 0 or later"),
     (KERNEL, (range(0, 10, 2), X, 2), {}, ValueError, "has the step 1"),

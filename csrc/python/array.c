@@ -370,23 +370,31 @@ take_kernel_arguments(const request *r, wpy_array_plan *plan, kernel_call *k, ui
 
 /* Without a typed array the elements are those of the first untyped one, as its buffer counts them. */
 static int
-count_untyped(const request *r, const wpy_array_plan *plan, kernel_call *k)
+count_untyped(PyObject *object, kernel_call *k)
+{
+    Py_buffer view;
+    if (k->range != NULL || k->has_count || !PyObject_CheckBuffer(object)) {
+        return 0;
+    }
+    if (PyObject_GetBuffer(object, &view, PyBUF_RECORDS_RO) < 0) {
+        return -1;
+    }
+    k->count = view.itemsize > 0 ? (uint64_t)(view.len / view.itemsize) : 0;
+    k->has_count = true;
+    PyBuffer_Release(&view);
+    return 0;
+}
+
+static int
+count_untyped_arguments(const request *r, const wpy_array_plan *plan, kernel_call *k)
 {
     const wp_signature *signature = plan->function->signature;
     Py_ssize_t given = k->first;
-    for (size_t at = 2; at < signature->n_params && !k->has_count; at++) {
-        if (at == k->output || signature->params[at].type == WP_TYPE_JOB) {
-            continue;
-        }
-        PyObject *object = PyTuple_GET_ITEM(r->args, given++);
-        Py_buffer view;
-        if (signature->params[at].type == WP_TYPE_PTR && PyObject_CheckBuffer(object)) {
-            if (PyObject_GetBuffer(object, &view, PyBUF_RECORDS_RO) < 0) {
-                return -1;
-            }
-            k->count = view.itemsize > 0 ? (uint64_t)(view.len / view.itemsize) : 0;
-            k->has_count = true;
-            PyBuffer_Release(&view);
+    for (size_t at = 2; at < signature->n_params; at++) {
+        const bool is_given = at != k->output && signature->params[at].type != WP_TYPE_JOB;
+        PyObject *object = is_given ? PyTuple_GET_ITEM(r->args, given++) : NULL;
+        if (is_given && signature->params[at].type == WP_TYPE_PTR && count_untyped(object, k) < 0) {
+            return -1;
         }
     }
     return 0;
@@ -437,7 +445,7 @@ take_kernel_output(wpy_array_plan *plan, kernel_call *k, uint64_t end)
         return -1;
     }
     wpy_operand_set_value(operand, WP_TYPE_PTR, slot);
-    return 0;
+    return count_untyped(plan->result, k);
 }
 
 static int
@@ -448,7 +456,7 @@ plan_kernel(const request *r, wpy_array_plan *plan, kernel_call *k)
     plan->kind = WPY_KERNEL;
     plan->operands = wpy_operands_new(function->signature->n_params, function->name, NULL);
     if (plan->operands == NULL || (k->range != NULL && read_range(k->range, function, &plan->begin, &end) < 0) ||
-        take_kernel_arguments(r, plan, k, end) < 0 || (k->range == NULL && count_untyped(r, plan, k) < 0)) {
+        take_kernel_arguments(r, plan, k, end) < 0 || count_untyped_arguments(r, plan, k) < 0) {
         return -1;
     }
     if (k->output > 0 && take_kernel_output(plan, k, end) < 0) {
