@@ -43,7 +43,7 @@ def test_every_example_is_tested() -> None:
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_example_is_short_and_names_its_pattern(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert text.startswith('"""Go pattern: ')
+    assert text.startswith(('"""Go pattern: ', '"""Toolchain: '))
     assert len(text.splitlines()) <= 45
 
 
@@ -139,6 +139,48 @@ def test_asyncio() -> None:
         "meanwhile the event loop went on: True",
         "job 4 on default",
     ]
+
+
+# ---- Toolchains: what they compute, and that they say how fast they were. Which was faster is for benchmarks. ----
+
+
+def run_toolchain(lines: list[str]) -> list[str]:
+    if lines[0].startswith("skipped: "):
+        pytest.skip(lines[0])
+    assert re.fullmatch(r"workerpool \d+\.\d ms, ThreadPoolExecutor \d+\.\d ms", lines[-1])
+    return lines[:-1]
+
+
+def test_numba_monte_carlo() -> None:
+    (line,) = run_toolchain(run("13_numba_monte_carlo.py"))
+    found = re.fullmatch(r"(\d\.\d{3}); the same: True", line)
+    # By Black and Scholes it is 6.705; the paths are the same every time.
+    assert found
+    assert abs(float(found[1]) - 6.705) < 0.1
+
+
+def test_cffi_sha256(tmp_path: Path) -> None:
+    (line,) = run_toolchain(run("14_cffi_sha256.py"))
+    assert re.fullmatch(r"\d+ files of \d+ bytes; the same as hashlib: True", line)
+    (tmp_path / "one.py").write_text("print()")
+    (line,) = run_toolchain(run("14_cffi_sha256.py", str(tmp_path)))
+    assert line == "1 files of 7 bytes; the same as hashlib: True"
+
+
+@pytest.mark.slow
+def test_cython_array() -> None:
+    assert run_toolchain(run("15_cython_array.py")) == ["10000 rows; the same as NumPy: True"]
+
+
+def test_ctypes_zlib(tmp_path: Path) -> None:
+    sizes, same = run_toolchain(run("16_ctypes_zlib.py"))
+    assert re.fullmatch(r"\d+ bytes to \d+ in \d+ blocks", sizes)
+    assert same == "the same log again: True"
+    log = tmp_path / "small.log"
+    log.write_text("INFO something happened\n" * 1000)
+    sizes, same = run_toolchain(run("16_ctypes_zlib.py", str(log)))
+    assert sizes.startswith("24000 bytes to ")
+    assert same == "the same log again: True"
 
 
 def test_array() -> None:

@@ -164,8 +164,9 @@ class _Submitter(concurrent.futures.Executor):
 
         timeout: seconds from now after which asking for the next result raises TimeoutError.
         chunksize: calls that a worker takes at a time; left out, it is found by measuring how long they take.
-        buffersize: calls that are under way or whose results were not yielded yet, at most; left out, it follows the
-            queue's size. No more input than that is taken ahead.
+        buffersize: calls that are under way or whose results were not yielded yet, at most. No more input than that is
+            taken ahead. Left out, it follows the queue's size, and is 32 times that for calls that were measured
+            to take less than a microsecond, if the input is a list, a tuple or a range.
         in_order: yield in the order of the input; else as calls end.
 
         An exception in a call, or in an iterable, is raised where its result would have come; the calls that have not
@@ -174,7 +175,8 @@ class _Submitter(concurrent.futures.Executor):
         if not iterables:
             raise TypeError("map() must have at least one iterable")
         chunk = 0 if chunksize is None else _whole_number(chunksize, "chunksize", 1)
-        return _core.Map(self, fn, iterables, timeout, chunk, self._buffersize(buffersize), in_order)
+        bound = self._buffersize(buffersize)
+        return _core.Map(self, fn, iterables, timeout, chunk, bound, buffersize is None, in_order)
 
     def map_array(
         self, fn: NativeFunction | Callable[..., Any], /, *arrays: Any, out: Any = None, grain: int | None = None
@@ -311,6 +313,14 @@ class WorkerPool(_core.Pool, _Submitter):
     initializer, initargs: called on each worker before its first job. If it raises, the pool is broken.
     idle_timeout: seconds after which a worker without work ends; None: never.
     stack_size: bytes of stack for each worker; None: 8 MiB.
+    inner_threads: threads that OpenMP and BLAS libraries may use for each worker, itself included; None: as many as
+        they would. 1 keeps a BLAS from starting a team of threads on every worker. A number is never raised. OpenMP,
+        what takes its threads from there, and MKL are limited on the workers only. OpenBLAS with threads of its own (as
+        in the wheels of NumPy and SciPy) and BLIS have one number for the whole process: it is set while the pool has
+        workers, and then put back. Libraries are found when a worker starts, before it runs Python jobs and before it
+        sleeps; so one that a job loads is limited from that worker's next Python job on. It is set before `initializer`
+        is called, which may change it. A job that another thread runs itself (on_full="caller_runs", a short native job
+        that is waited for) has that thread's numbers.
 
     Use it as a context manager, or call shutdown(). All methods may be called from any thread.
     """
@@ -330,8 +340,10 @@ class WorkerPool(_core.Pool, _Submitter):
         initargs: Iterable[Any] = (),
         idle_timeout: float | None = None,
         stack_size: int | None = None,
+        inner_threads: int | None = None,
     ) -> None:
         _check_initializer(initializer)
+        inner = None if inner_threads is None else _whole_number(inner_threads, "inner_threads", 1)
         bound = _capacity(queue_size, "queue_size")
         settings = _lanes(lanes, bound)
         workers = _max_workers(max_workers, _core.processors())
@@ -348,6 +360,8 @@ class WorkerPool(_core.Pool, _Submitter):
             idle_timeout=idle_timeout,
             stack_size=0 if stack_size is None else _whole_number(stack_size, "stack_size", 16384),
         )
+        if inner is not None:
+            _core._limit_inner_threads(self, min(inner, 2**31 - 1))
         if bound is not None:
             self._default_buffersize = max(bound, 2 * workers)
 

@@ -8,8 +8,12 @@
 
 #include <string.h>
 
-/* A claim takes at most this part of what may wait in its lane. */
+/* A claim of plain jobs takes at most this part of what may wait in its lane, since what was claimed has left the line
+ * that bounds it. How many units of a range are under way is for its owner to bound. */
 #define CLAIMS_IN_CAPACITY 16
+/* Units longer than this (ns) are worth a second thread, even if they need something that there is one of: they may let
+ * go of it. */
+#define LEFT_TO_ONE_NS 2000u
 
 /* The lane whose turn it is: the most urgent that has work, unless one has been passed over for as long as fairness
  * allows; that may be the most urgent itself, while others have their turns. `most` is lowered to what may be claimed
@@ -55,15 +59,29 @@ note_passed(wp_pool *pool, unsigned served, uint64_t jobs)
 }
 
 /* A fair part of what waits, so that the last jobs are spread over all workers; those that could be started are among
- * them, so whenever a claim leaves jobs in its stretch there is work left to call another worker for. And only a small
- * part of what may wait at all, since jobs in stretches have left the line that bounds them. */
-static uint32_t
+ * them, so whenever a claim leaves jobs in its stretch there is work left to call another worker for. */
+static uint64_t
 fair_part(const wp_pool *pool, const wp_lane *lane)
 {
-    uint64_t part = (lane->waiting + pool->max_workers - 1) / pool->max_workers;
-    uint64_t most = lane->capacity / CLAIMS_IN_CAPACITY > 0 ? lane->capacity / CLAIMS_IN_CAPACITY : 1;
-    part = part < most ? part : most;
-    return part < UINT32_MAX ? (uint32_t)part : UINT32_MAX;
+    return (lane->waiting + pool->max_workers - 1) / pool->max_workers;
+}
+
+/* How many jobs to claim: by their pace, and no more than is fair, unless they are too little work to spread. */
+static uint32_t
+claim_size(const wp_pool *pool, const wp_lane *lane, wp_pace *pace, const wp_job_class *class, uint32_t most)
+{
+    uint32_t by_pace = wp_pace_claim(pace, class->claim_ns, most);
+    uint32_t least = wp_pace_claim(pace, class->spread_ns, most);
+    uint64_t fair = fair_part(pool, lane);
+    fair = fair < least ? least : fair;
+    return by_pace < fair ? by_pace : (uint32_t)fair;
+}
+
+static uint32_t
+part_of_line(const wp_lane *lane)
+{
+    uint64_t part = lane->capacity / CLAIMS_IN_CAPACITY;
+    return part == 0 ? 1 : part < WP_MOST_CLAIMED ? (uint32_t)part : WP_MOST_CLAIMED;
 }
 
 static uint32_t
@@ -82,7 +100,7 @@ wp_claim_units(wp_lane *lane, uint64_t ticket, uint32_t count)
     part.end = part.begin + smaller(count, part.end - part.begin);
     if (part.end == span->end) {
         wp_ring_remove(&lane->ring, ticket);
-        ((wp_range *)(void *)part.job)->spans--;
+        wp_range_of(part.job)->spans--;
     } else {
         span->begin = part.end;
     }
@@ -98,8 +116,7 @@ units_to_claim(const wp_pool *pool, const wp_lane *lane, const wp_span *span, ui
     if (group->always_most) {
         return smaller(group->most_claimed, most);
     }
-    uint32_t by_pace = wp_pace_claim(group->pace, span->job->class->claim_ns, group->most_claimed);
-    return smaller(smaller(by_pace, fair_part(pool, lane)), most);
+    return smaller(claim_size(pool, lane, group->pace, span->job->class, group->most_claimed), most);
 }
 
 /* Takes plain jobs off the front of the lane, as many as one claim should have. */
@@ -107,8 +124,7 @@ static uint32_t
 claim_jobs(wp_pool *pool, wp_worker *worker, wp_lane *lane, uint32_t most)
 {
     wp_span *first = wp_ring_front(&lane->ring);
-    uint32_t by_pace = wp_pace_claim(&lane->pace, first->job->class->claim_ns, WP_MOST_CLAIMED);
-    uint32_t limit = smaller(smaller(by_pace, fair_part(pool, lane)), most);
+    uint32_t limit = smaller(claim_size(pool, lane, &lane->pace, first->job->class, part_of_line(lane)), most);
     uint32_t n = 0;
     while (n < limit && first != NULL && !(first->job->flags & WP_JOB_IS_RANGE)) {
         worker->claimed[n++] = *first;
@@ -131,20 +147,38 @@ begin_claim(wp_pool *pool, wp_worker *worker, unsigned lane, bool of_range, uint
     worker->lane = lane;
     worker->has_claim = true;
     worker->claims_range = of_range;
+    worker->took_all = pool->lanes[lane].waiting == 0;
+    worker->takes_over = false;
+    pool->claims++;
     pool->lanes[lane].running++;
     wp_lane_refresh(pool, lane);
 }
 
 bool
+wp_is_left_to_one(const wp_lane *lane, wp_job *job)
+{
+    if (!job->class->one_at_a_time || !(job->flags & WP_JOB_IS_RANGE) || lane->running == 0) {
+        return false;
+    }
+    uint32_t mean = wp_pace_mean(wp_range_of(job)->group->pace);
+    return mean != WP_PACE_UNKNOWN && mean < LEFT_TO_ONE_NS;
+}
+
+bool
 wp_claim(wp_pool *pool, wp_worker *worker)
 {
-    if (wp_load_relaxed(&pool->ready) == 0) {
+    uint32_t ready = wp_load_relaxed(&pool->ready);
+    if (ready == 0) {
         return false;
     }
     uint32_t most = UINT32_MAX;
     unsigned index = next_lane(pool, &most);
     wp_lane *lane = &pool->lanes[index];
     const wp_span *first = wp_ring_front(&lane->ring);
+    bool only_lane = (ready & (ready - 1)) == 0;
+    if (only_lane && !worker->takes_over && wp_is_left_to_one(lane, first->job)) {
+        return false;
+    }
     if (first->job->flags & WP_JOB_IS_RANGE) {
         wp_span part = wp_claim_units(lane, lane->ring.head, units_to_claim(pool, lane, first, most));
         worker->claimed[0] = part;
@@ -169,6 +203,7 @@ take_over(wp_pool *pool, wp_worker *self, wp_worker *other)
     uint32_t begin;
     uint32_t end;
     if (left == 0 || lane->running >= lane->max_running ||
+        (other->claims_range && !self->takes_over && wp_is_left_to_one(lane, other->claimed[0].job)) ||
         !wp_stretch_take_end(&other->stretch, (left + 1) / 2, &begin, &end)) {
         return false;
     }
@@ -194,10 +229,10 @@ wp_claim_from_others(wp_pool *pool, wp_worker *self)
 }
 
 bool
-wp_claims_hide_any(const wp_pool *pool)
+wp_claims_hide_any(const wp_pool *pool, const wp_worker *but)
 {
     wp_worker *worker = pool->workers;
-    while (worker != NULL && wp_stretch_left(&worker->stretch) == 0) {
+    while (worker != NULL && (worker == but || wp_stretch_left(&worker->stretch) == 0)) {
         worker = worker->next_worker;
     }
     return worker != NULL;
@@ -214,18 +249,17 @@ wp_claims_hidden(const wp_pool *pool, unsigned lane)
 }
 
 uint32_t
-wp_claims_take_units(const wp_pool *pool, const wp_job *range)
+wp_claims_take_units(const wp_pool *pool, wp_job *range, wp_span *taken, uint32_t most)
 {
-    uint32_t taken = 0;
-    for (wp_worker *worker = pool->workers; worker != NULL; worker = worker->next_worker) {
-        uint32_t begin;
-        uint32_t end;
+    uint32_t n = 0;
+    for (wp_worker *worker = pool->workers; worker != NULL && n < most; worker = worker->next_worker) {
+        wp_span part = {.job = range};
         if (worker->claims_range && worker->claimed[0].job == range &&
-            wp_stretch_take_end(&worker->stretch, UINT32_MAX, &begin, &end)) {
-            taken += end - begin;
+            wp_stretch_take_end(&worker->stretch, UINT32_MAX, &part.begin, &part.end)) {
+            taken[n++] = part;
         }
     }
-    return taken;
+    return n;
 }
 
 /* Plain jobs that another has moved out of PENDING since they were claimed: they are no more of the lane's, and are let
@@ -263,7 +297,7 @@ put_back(wp_pool *pool, wp_worker *worker, left_over *dead)
     }
     if (worker->claims_range) {
         wp_ring_push_front(&lane->ring, (wp_span){worker->claimed[0].job, begin, end});
-        ((wp_range *)(void *)worker->claimed[0].job)->spans++;
+        wp_range_of(worker->claimed[0].job)->spans++;
         lane->waiting += end - begin;
     } else {
         put_back_jobs(pool, worker, begin, end, dead);

@@ -43,6 +43,7 @@ static const wp_job_class function_class = {
     .notify = wp_job_settle,
     .destroy = destroy,
     .claim_ns = 20000,
+    .spread_ns = 2000,
 };
 
 static wp_extra *

@@ -17,6 +17,11 @@
  * takes its claim and, if work remains, calls the next. So a burst of submits costs one wake-up, and sleepers come up
  * only as fast as they find work. Whoever calls a worker takes it off the idle list under the lock: the sleeper never
  * changes the count after the fact.
+ *
+ * PATROLS. A stream of jobs that take nanoseconds must not wake a worker each time the line has run empty: that costs as
+ * much as hundreds of them. So a worker that has served a stream sleeps for a short time only, at first. While one does,
+ * nobody is called for a few such jobs: the patrol will find them, if no other thread does. A worker also patrols rather
+ * than get in the way of another, where one thread at a time can get on (wp_job_class.one_at_a_time).
  */
 #ifndef WP_INTERNAL_H
 #define WP_INTERNAL_H
@@ -49,7 +54,9 @@ typedef struct wp_lane {
     uint64_t passed;  /* Jobs begun in other lanes since this one, while jobs waited here. */
     uint32_t blocked; /* Threads that sleep for room. */
     wp_word room;     /* Atomic: changes when those threads should look again. */
-    wp_pace pace;     /* Atomic: of its plain jobs. */
+
+    /* Apart from what every submit writes: workers look at it after each job. */
+    alignas(WP_CACHE_LINE) wp_pace pace; /* Atomic: of its plain jobs. */
 } wp_lane;
 
 struct wp_worker {
@@ -65,10 +72,15 @@ struct wp_worker {
     bool claims_range;                     /* Written under the pool's lock: its claim is of the range claimed[0]. */
     uint32_t guest_in;                     /* Worker only: other lanes, by bit, that count it among their running. */
     uint64_t ended;                        /* Worker only: jobs ended and not yet reported. */
+    uint64_t streak;                       /* Worker only: jobs of short kinds that it ended since it last slept. */
+    bool took_all;                         /* Worker only: its claim left no jobs in the lane. */
+    bool was_called;                       /* Worker only: it has not claimed anything since. */
+    bool takes_over;                       /* Worker only: on patrol it found that nothing was claimed. */
     wp_stretch stretch;                    /* What it claimed and has not begun: numbers of `claimed`, or units of the
                                               range that is claimed[0]. */
     wp_span claimed[WP_MOST_CLAIMED];      /* Written by the worker under the pool's lock, read by others under it. */
 
+    uint64_t bounds_seen; /* Pool's lock: its stretch, as a patrol saw it last. */
     wp_worker *next_idle; /* Pool's lock: the idle list, latest first. */
     wp_worker *previous_idle;
     bool is_idle;           /* Pool's lock: it is on the list. */
@@ -82,19 +94,23 @@ struct wp_pool {
     wp_hooks hooks;
     struct wp_fork_slot *slot; /* Where a forked child finds this pool. */
 
-    wp_word references; /* Of holders and of the pool's own threads. */
-    wp_word holders;    /* With the last the pool is closed. */
+    /* Changed under the lock, seldom, and read without it by workers after each job: apart from what changes often. */
+    alignas(WP_CACHE_LINE) _Atomic(uint32_t) ready; /* Lanes that have work to give, by bit. */
+    _Atomic(uint32_t) phase;                        /* enum wp_phase. */
+
+    alignas(WP_CACHE_LINE) wp_word references; /* Of holders and of the pool's own threads. */
+    wp_word holders;                           /* With the last the pool is closed. */
 
     alignas(WP_CACHE_LINE) wp_lock lock;
 
-    /* Guarded by the lock; atomic where it is also read without. */
-    _Atomic(uint32_t) ready; /* Lanes that have work to give, by bit. */
-    _Atomic(uint32_t) phase; /* enum wp_phase. */
+    /* Guarded by the lock. */
     uint32_t max_workers;
     uint32_t n_workers; /* Workers that take jobs, or are being started to. */
     uint32_t n_threads; /* Those, and the ones that leave but have not left. */
     uint32_t n_idle;
     uint32_t n_starting;  /* Workers that are being initialised by the host. */
+    uint32_t patrols;     /* Workers that sleep, but not for long. */
+    uint64_t claims;      /* How many there were. */
     bool waking;          /* A worker was called or started and has not come to the lock yet. */
     uint64_t start_again; /* After a failed thread start: not before this time. */
     uint64_t unfinished;  /* Accepted and not reported as ended. */
@@ -125,13 +141,40 @@ typedef struct wp_errands {
     bool drained;        /* Waiters in wp_pool_drain to be woken. */
 } wp_errands;
 
-void wp_errands_run(wp_pool *pool, const wp_errands *errands);
+void wp_errands_run_slowly(wp_pool *pool, const wp_errands *errands);
 
-/* Under the lock: whether the lane has work to give is looked at anew. */
-void wp_lane_refresh(wp_pool *pool, unsigned lane);
+static inline void
+wp_errands_run(wp_pool *pool, const wp_errands *errands)
+{
+    if (errands->call != NULL || errands->start || errands->rooms != 0 || errands->drained) {
+        wp_errands_run_slowly(pool, errands);
+    }
+}
+
+static inline bool
+wp_lane_is_ready(const wp_pool *pool, unsigned lane)
+{
+    return wp_load_relaxed(&pool->ready) >> lane & 1;
+}
+
+/* Under the lock: whether the lane has work to give is looked at anew. Written only when it changes, or those who read it
+ * without the lock would miss their cache for nothing. */
+static inline void
+wp_lane_refresh(wp_pool *pool, unsigned lane)
+{
+    const wp_lane *l = &pool->lanes[lane];
+    bool has_work = l->waiting > 0 && l->running < l->max_running;
+    if (has_work != wp_lane_is_ready(pool, lane)) {
+        wp_store_relaxed(&pool->ready, wp_load_relaxed(&pool->ready) ^ 1u << lane);
+    }
+}
 
 /* Under the lock: one more worker is called or started, if there is work for one in a lane or (`more`) in a claim. */
 void wp_call_help(wp_pool *pool, bool more, wp_errands *errands);
+
+/* Under the lock, after a job was added to its lane or `claimed` jobs (or units) like it were claimed and not begun: the
+ * same, unless the next patrol comes early enough. */
+void wp_call_help_in_time(wp_pool *pool, wp_job *job, uint32_t claimed, wp_errands *errands);
 void wp_leave_idle_list(wp_pool *pool, wp_worker *worker);
 
 /* Under the lock: so many jobs have ended. */
@@ -153,8 +196,17 @@ enum wp_result wp_wait_for_room(wp_word *room, wp_token *token, uint64_t deadlin
 /* Under the lock: WP_OK, or why the pool takes no jobs at all. */
 enum wp_result wp_phase_result(const wp_pool *pool);
 
-/* Under the lock: how many more jobs the lane takes. */
-uint64_t wp_room_in(const wp_pool *pool, const wp_lane *lane);
+/* Under the lock: how many more jobs the lane takes; without a waiting line, as many as can be handed over. */
+uint64_t wp_room_by_workers(const wp_pool *pool, const wp_lane *lane);
+
+static inline uint64_t
+wp_room_in(const wp_pool *pool, const wp_lane *lane)
+{
+    if (lane->capacity == 0) {
+        return wp_room_by_workers(pool, lane);
+    }
+    return lane->capacity > lane->waiting ? lane->capacity - lane->waiting : 0;
+}
 
 /* Under the lock: sleepers for room in the lane are woken if there is enough to be worth it, or if there is any. */
 void wp_offer_room(wp_pool *pool, unsigned lane, wp_errands *errands);
@@ -170,18 +222,21 @@ void wp_limits_clear(wp_pool *pool, wp_job *job);
 /* Under the lock: fills the worker's claim from the lane whose turn it is; false if there is no work. */
 bool wp_claim(wp_pool *pool, wp_worker *worker);
 
+/* Under the lock: whether the job is to be left to the worker that runs jobs of this lane already. */
+bool wp_is_left_to_one(const wp_lane *lane, wp_job *job);
+
 /* Under the lock: claims half of what another worker has claimed and not begun; false if there is no such thing. */
 bool wp_claim_from_others(wp_pool *pool, wp_worker *self);
 
 /* Under the lock: cuts up to `count` units off the span at a ticket, which is of a range. */
 wp_span wp_claim_units(wp_lane *lane, uint64_t ticket, uint32_t count);
 
-/* Under the lock: takes the units of a range out of all claims; returns how many. */
-uint32_t wp_claims_take_units(const wp_pool *pool, const wp_job *range);
+/* Under the lock: takes units of a range out of claims, as up to `most` spans; returns how many spans. */
+uint32_t wp_claims_take_units(const wp_pool *pool, wp_job *range, wp_span *taken, uint32_t most);
 
-/* Under the lock: jobs of a lane that are claimed and not begun; whether there are any at all. */
+/* Under the lock: jobs of a lane that are claimed and not begun; whether there are any at all, `but` aside (or NULL). */
 uint64_t wp_claims_hidden(const wp_pool *pool, unsigned lane);
-bool wp_claims_hide_any(const wp_pool *pool);
+bool wp_claims_hide_any(const wp_pool *pool, const wp_worker *but);
 
 /* Puts what the worker, or every worker, claimed and has not begun back to the front of its lane. */
 void wp_claim_give_back(wp_worker *worker);

@@ -71,9 +71,13 @@ typedef struct wp_job_class {
     wp_state (*run)(wp_job *job, wp_worker *self);
 
     /* For a range instead of `run`: takes units from the front of the stretch, one or a few at a time, and does them,
-     * until none is left, or wp_worker_is_wanted() says that more urgent work waits. Returns how many it did: at
+     * until none is left, wp_worker_is_wanted() says that more urgent work waits, or wp_has_helped_enough(). Returns how many it did: at
      * least one if it got any, or lanes could keep each other from moving. Others may take units from the end meanwhile. */
     uint32_t (*run_range)(wp_job *job, wp_stretch *units, wp_worker *self);
+
+    /* Units of a range were given up: nobody will do them. Called once for each, with no lock held, by who cancels; the
+     * range has not ended yet. May be NULL. */
+    void (*given_up)(wp_job *job, uint32_t begin, uint32_t end);
 
     /* Before the first and after the last of several consecutive jobs of this class on one worker; may be NULL. */
     void (*enter)(wp_worker *self);
@@ -88,8 +92,14 @@ typedef struct wp_job_class {
     /* Writes one line that tells the job to a person, for reports of what still runs. Any thread, under a lock. */
     void (*describe)(const wp_job *job, char *text, size_t size);
 
-    /* The work that one claim of several short jobs should amount to, in nanoseconds. */
+    /* The work that one claim of several short jobs should amount to, in nanoseconds; and the work that is not worth
+     * spreading over several workers. */
     uint32_t claim_ns;
+    uint32_t spread_ns;
+
+    /* For ranges: only one thread at a time gets on with short units, because they need something that there is one of
+     * (the host's lock). Others do not take part, as long as that one gets on. */
+    bool one_at_a_time;
 } wp_job_class;
 
 struct wp_job {

@@ -132,6 +132,12 @@ worker_signal_mask(sigset_t *set)
     }
 }
 
+void
+wp_yield(void)
+{
+    sched_yield();
+}
+
 int
 wp_thread_start(pthread_t *thread, void *(*main)(void *), void *argument, size_t stack_size)
 {

@@ -31,6 +31,9 @@ unsigned wp_processors(void);
 /* Names the calling thread, as debuggers and top show it; the system may cut it (Linux: 15 bytes). */
 void wp_thread_set_name(const char *name);
 
+/* Lets another thread have this processor, if one waits for it. */
+void wp_yield(void);
+
 /* Starts a thread in which every signal is blocked but those that a thread raises by its own fault, so that the
  * process's signals go to threads that know what to do with them. stack_size 0 means the pool's default (8 MiB).
  * Returns 0 or an errno value. */

@@ -143,7 +143,7 @@ wp_job_expire(wp_job *job)
 {
     if (job->flags & WP_JOB_IS_RANGE) {
         if (wp_job_state(job) == WP_PENDING) {
-            wp_range_cancel((wp_range *)(void *)job);
+            wp_range_cancel(wp_range_of(job));
         }
     } else if (wp_job_take(job, WP_EXPIRED)) {
         wp_job_withdraw(job, WP_EXPIRED);
@@ -154,7 +154,7 @@ bool
 wp_job_cancel(wp_job *job)
 {
     if (job->flags & WP_JOB_IS_RANGE) {
-        wp_range_cancel((wp_range *)(void *)job);
+        wp_range_cancel(wp_range_of(job));
         return true;
     }
     if (!wp_job_take(job, WP_CANCELLED)) {
@@ -168,8 +168,8 @@ bool
 wp_job_stop(wp_job *job)
 {
     if (job->flags & WP_JOB_IS_RANGE) {
-        wp_job_ask_to_stop(job);
-        wp_range_cancel((wp_range *)(void *)job);
+        wp_range_cancel(wp_range_of(job));
+        wp_job_ask_to_stop(job); /* Afterwards: a unit that began between the two would hear of neither. */
         return true;
     }
     return wp_job_cancel(job) || wp_job_ask_to_stop(job);

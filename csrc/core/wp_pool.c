@@ -256,8 +256,7 @@ end_waiting(wp_pool *pool, wp_state outcome, bool only_unserved)
     wp_claims_recall(pool);
     while ((job = first_waiting(pool, only_unserved)) != NULL) {
         if (job->flags & WP_JOB_IS_RANGE) {
-            wp_range_cancel((wp_range *)(void *)job);
-            ended++;
+            ended += wp_range_cancel(wp_range_of(job));
         } else if (wp_job_take(job, outcome)) {
             wp_job_withdraw(job, outcome);
             ended++;
@@ -357,7 +356,7 @@ wp_pool_resize(wp_pool *pool, uint32_t max_workers)
     wp_lock_take(&pool->lock);
     bool fewer = max_workers < pool->n_workers;
     pool->max_workers = max_workers;
-    wp_call_help(pool, wp_claims_hide_any(pool), &errands);
+    wp_call_help(pool, wp_claims_hide_any(pool, NULL), &errands);
     wp_worker *retired = pool->retired;
     pool->retired = NULL;
     wp_lock_give(&pool->lock);
@@ -443,6 +442,7 @@ wp_pool_after_fork(wp_pool *pool)
     pool->n_threads = 0;
     pool->n_idle = 0;
     pool->n_starting = 0;
+    pool->patrols = 0;
     pool->waking = false;
     pool->unfinished = 0;
     pool->idle = NULL;

@@ -104,8 +104,16 @@ wp_range_done(wp_range *range, uint32_t units)
     wp_group_unref(group);
 }
 
-/* What is left of one of the range's spans, up to `most` units, taken out of the lane; an empty span if none waits. A
- * range of which parts were put back has spans beside the one that its ticket names. */
+/* The position of one of the range's spans, of which it has some; lock held. A range of which parts were put back has
+ * spans beside the one that its ticket names. */
+static uint64_t
+find_span(const wp_range *range, wp_lane *lane)
+{
+    uint64_t ticket = range->job.ticket;
+    return ticket != WP_NO_TICKET ? ticket : wp_ring_find(&lane->ring, &range->job);
+}
+
+/* What is left of one of the range's spans, up to `most` units, taken out of the lane; an empty span if none waits. */
 static wp_span
 take_units(wp_range *range, uint32_t most)
 {
@@ -116,10 +124,9 @@ take_units(wp_range *range, uint32_t most)
     wp_lock_take(&pool->lock);
     if (range->spans > 0 && !wp_job_is_of_parent(job)) {
         wp_lane *lane = &pool->lanes[job->lane];
-        if (job->ticket == WP_NO_TICKET) {
-            job->ticket = wp_ring_find(&lane->ring, job);
-        }
+        job->ticket = find_span(range, lane);
         part = wp_claim_units(lane, job->ticket, most);
+        pool->claims++;
         wp_lane_refresh(pool, job->lane);
         wp_offer_room(pool, job->lane, &errands);
     }
@@ -134,7 +141,9 @@ count_here(wp_range *range, uint64_t begin, uint32_t done)
     wp_pool *pool = range->job.pool;
     wp_errands errands = {0};
     uint64_t elapsed = wp_clock() - begin;
-    wp_pace_note(range->group->pace, elapsed, done);
+    if (!range->group->class_measures) {
+        wp_pace_note(range->group->pace, elapsed, done);
+    }
     wp_lock_take(&pool->lock);
     wp_lane_tally *tally = &pool->outside->lanes[range->job.lane];
     wp_count(&tally->ended[WP_DONE], done);
@@ -144,45 +153,112 @@ count_here(wp_range *range, uint64_t begin, uint32_t done)
     wp_errands_run(pool, &errands);
 }
 
+/* Puts units that were taken back to the front of the lane. False without memory. */
+static bool
+give_back(wp_range *range, const wp_stretch *units)
+{
+    wp_job *job = &range->job;
+    wp_pool *pool = job->pool;
+    wp_lane *lane = &pool->lanes[job->lane];
+    wp_errands errands = {0};
+    uint64_t bounds = wp_load_relaxed(&units->bounds);
+    uint32_t begin = (uint32_t)(bounds >> 32);
+    uint32_t end = (uint32_t)bounds;
+    wp_lock_take(&pool->lock);
+    bool done = wp_ring_reserve(&lane->ring, 1) == 0;
+    if (done) {
+        wp_ring_push_front(&lane->ring, (wp_span){job, begin, end});
+        range->spans++;
+        lane->waiting += end - begin;
+        wp_lane_refresh(pool, job->lane);
+        wp_call_help(pool, false, &errands);
+    }
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
+    return done;
+}
+
+/* Nobody else can reach what this thread has taken, so when it turns out long the rest goes back. */
 uint32_t
 wp_range_run_here(wp_range *range, uint32_t most)
 {
     wp_span part = take_units(range, most);
-    if (part.begin == part.end) {
-        return 0;
-    }
     wp_stretch units;
+    uint32_t done = 0;
     wp_stretch_set(&units, part.begin, part.end);
-    uint64_t begin = wp_clock();
-    uint32_t done = range->job.class->run_range(&range->job, &units, NULL);
-    count_here(range, begin, done);
-    wp_range_done(range, done);
+    while (wp_stretch_left(&units) > 0 && (done == 0 || !give_back(range, &units))) {
+        uint64_t begin = wp_clock();
+        uint32_t more = range->job.class->run_range(&range->job, &units, NULL);
+        count_here(range, begin, more);
+        done += more;
+        wp_range_done(range, more);
+    }
     return done;
 }
 
-void
-wp_range_cancel(wp_range *range)
+/* ---- Giving up ---- */
+
+/* Spans that are given up under one lock. Few ranges have more. */
+#define GIVEN_UP_AT_ONCE 16u
+
+/* Takes spans of units not begun, up to GIVEN_UP_AT_ONCE, out of the lane and out of claims, lock held; returns how
+ * many. */
+static uint32_t
+take_back(wp_range *range, wp_span *spans)
+{
+    wp_pool *pool = range->job.pool;
+    wp_lane *lane = &pool->lanes[range->job.lane];
+    uint32_t n = 0;
+    while (range->spans > 0 && n < GIVEN_UP_AT_ONCE) {
+        uint64_t ticket = find_span(range, lane);
+        spans[n] = *wp_ring_at(&lane->ring, ticket);
+        lane->waiting -= spans[n].end - spans[n].begin;
+        wp_ring_remove(&lane->ring, ticket);
+        range->spans--;
+        n++;
+    }
+    return n + wp_claims_take_units(pool, &range->job, spans + n, GIVEN_UP_AT_ONCE - n);
+}
+
+/* Gives up one such handful; returns how many units that were. They are counted before the class is told. */
+static uint32_t
+give_up(wp_range *range, uint32_t *n)
 {
     wp_job *job = &range->job;
     wp_pool *pool = job->pool;
+    wp_span spans[GIVEN_UP_AT_ONCE];
     wp_errands errands = {0};
+    uint32_t units = 0;
     wp_lock_take(&pool->lock);
-    wp_lane *lane = &pool->lanes[job->lane];
-    uint32_t removed = (uint32_t)wp_ring_remove_all(&lane->ring, job);
-    lane->waiting -= removed;
-    removed += wp_claims_take_units(pool, job);
-    range->spans = 0;
-    if (removed > 0) {
+    *n = wp_job_is_of_parent(job) ? 0 : take_back(range, spans);
+    for (uint32_t i = 0; i < *n; i++) {
+        units += spans[i].end - spans[i].begin;
+    }
+    if (*n > 0) {
         range->given_up = true;
-        wp_job_take(job, WP_CANCELLED);
-        wp_count(&pool->outside->lanes[job->lane].ended[WP_CANCELLED], removed);
+        wp_count(&pool->outside->lanes[job->lane].ended[WP_CANCELLED], units);
         wp_lane_refresh(pool, job->lane);
         wp_offer_any_room(pool, job->lane, &errands);
-        wp_report_ended(pool, removed, &errands);
+        wp_report_ended(pool, units, &errands);
     }
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
-    if (removed > 0) {
-        wp_range_done(range, removed);
+    for (uint32_t i = 0; i < *n && job->class->given_up != NULL; i++) {
+        job->class->given_up(job, spans[i].begin, spans[i].end);
     }
+    return units;
+}
+
+uint32_t
+wp_range_cancel(wp_range *range)
+{
+    uint32_t units = 0;
+    uint32_t n;
+    do {
+        units += give_up(range, &n);
+    } while (n == GIVEN_UP_AT_ONCE);
+    if (units > 0) {
+        wp_range_done(range, units);
+    }
+    return units;
 }

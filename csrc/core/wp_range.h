@@ -21,6 +21,7 @@ typedef struct wp_group {
     wp_pace own_pace;
     uint32_t most_claimed; /* Constant: units in one claim at most; */
     bool always_most;      /* Constant: and at least, as far as there are so many. */
+    bool class_measures;   /* Constant: the ranges' class notes the pace itself. */
 } wp_group;
 
 /* A group with one reference; `pace` may be NULL. Claims are as large as the pace suggests, up to `most_claimed`; or
@@ -43,21 +44,36 @@ void wp_group_tell(wp_group *group);
 typedef struct wp_range {
     wp_job job;
     uint32_t units;  /* Constant from submit on. */
-    wp_word open;    /* Units neither done nor given up. */
+    wp_word open;    /* Units neither done nor given up; those that a chunk of a stage may yet get are among them. */
     wp_group *group; /* Constant; a reference. */
     uint32_t spans;  /* Pool's lock: how many of its spans wait. */
     bool given_up;   /* Pool's lock: some units will not be done, because it was cancelled. */
 } wp_range;
 
+/* The range that a job with WP_JOB_IS_RANGE is. */
+static inline wp_range *
+wp_range_of(wp_job *job)
+{
+    return (wp_range *)(void *)job;
+}
+
 void wp_range_init(wp_range *range, const wp_job_class *class, uint32_t units, wp_group *group, wp_extra *extra);
 
-/* Takes up to `most` units that wait and does them on the calling thread; returns how many. */
+/* Takes up to `most` units that wait and does them on the calling thread, which has a reference; returns how many. */
 uint32_t wp_range_run_here(wp_range *range, uint32_t most);
+
+/* For a class's run_range on a thread that is no worker: whether to return, because it has run since `begin` (wp_clock) for
+ * longer than short units do. Workers' stretches are within others' reach, but not what such a thread has taken. */
+static inline bool
+wp_has_helped_enough(const wp_worker *self, uint64_t begin)
+{
+    return self == NULL && wp_clock() - begin > 50000;
+}
 
 /* So many units are done, or will never be: for who claimed them. The range ends with the last, and may be gone then. */
 void wp_range_done(wp_range *range, uint32_t units);
 
-/* Gives up every unit that was not begun. Units that run are not touched. */
-void wp_range_cancel(wp_range *range);
+/* Gives up every unit that was not begun; returns how many. Units that run are not touched. */
+uint32_t wp_range_cancel(wp_range *range);
 
 #endif

@@ -55,6 +55,14 @@ int wp_ring_push_front(wp_ring *ring, wp_span span);
 /* The first span, to be read or shortened in place; NULL when there is none. */
 wp_span *wp_ring_front(wp_ring *ring);
 
+/* The last span, to be made longer in place; NULL when there is none, or a hole in its place. */
+static inline wp_span *
+wp_ring_last(const wp_ring *ring)
+{
+    wp_span *last = ring->head != ring->tail ? &ring->spans[(ring->tail - 1) & (ring->size - 1)] : NULL;
+    return last != NULL && last->job != NULL ? last : NULL;
+}
+
 /* Takes the first span off; a ticket that named it becomes WP_NO_TICKET. Needs a non-NULL wp_ring_front before it. */
 void wp_ring_pop_front(wp_ring *ring);
 
@@ -66,8 +74,5 @@ void wp_ring_remove(wp_ring *ring, uint64_t ticket);
 
 /* The position of the first span of a job, looking through the whole ring; WP_NO_TICKET if it has none. */
 uint64_t wp_ring_find(wp_ring *ring, const struct wp_job *job);
-
-/* Makes holes of all spans of a job, looking through the whole ring; returns how many units of work they held. */
-uint64_t wp_ring_remove_all(wp_ring *ring, const struct wp_job *job);
 
 #endif

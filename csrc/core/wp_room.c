@@ -24,13 +24,9 @@ free_workers(const wp_pool *pool)
     return difference(workers, handed);
 }
 
-/* How many more jobs the lane takes; without a waiting line, as many as can be handed over. */
 uint64_t
-wp_room_in(const wp_pool *pool, const wp_lane *lane)
+wp_room_by_workers(const wp_pool *pool, const wp_lane *lane)
 {
-    if (lane->capacity > 0) {
-        return difference(lane->capacity, lane->waiting);
-    }
     uint64_t workers = free_workers(pool);
     uint64_t allowed = difference(lane->max_running - lane->running, lane->waiting);
     return workers < allowed ? workers : allowed;

@@ -93,6 +93,8 @@ wp_pace_note(wp_pace *pace, uint64_t elapsed, uint64_t jobs)
     uint32_t before = wp_pace_mean(pace);
     if (now < before) {
         now = before - (before - now + 7) / 8;
+    } else if (before != WP_PACE_UNKNOWN && now / 8 > before) {
+        now = before < 8 ? 64 : before * 8;
     }
     wp_store_relaxed(&pace->mean_ns, now);
 }

@@ -40,7 +40,7 @@ enqueue(wp_pool *pool, unsigned lane, wp_job *job, bool over)
         return WP_NO_MEMORY;
     }
     if (job->flags & WP_JOB_IS_RANGE) {
-        ((wp_range *)(void *)job)->spans = 1;
+        wp_range_of(job)->spans = 1;
     }
     wp_or_acq_rel(&job->word, (uint32_t)WP_PENDING << WP_JOB_STATE_SHIFT);
     l->waiting += units;
@@ -142,7 +142,7 @@ wp_pool_submit(wp_pool *pool, unsigned lane, wp_job *job, bool over)
     wp_lock_take(&pool->lock);
     enum wp_result result = enqueue(pool, lane, job, over);
     if (result == WP_OK) {
-        wp_call_help(pool, false, &errands);
+        wp_call_help_in_time(pool, job, 0, &errands);
     }
     bool first_worker = errands.start && pool->n_workers == 1;
     wp_lock_give(&pool->lock);

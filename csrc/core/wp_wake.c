@@ -5,8 +5,11 @@
  */
 #include "wp_internal.h"
 
+/* Less work than this (ns) is not worth a wake-up while a patrol is under way. */
+#define LITTLE_WORK_NS 20000u
+
 void
-wp_errands_run(wp_pool *pool, const wp_errands *errands)
+wp_errands_run_slowly(wp_pool *pool, const wp_errands *errands)
 {
     for (uint32_t rooms = errands->rooms; rooms != 0; rooms &= rooms - 1) {
         wp_word_wake(&pool->lanes[__builtin_ctz(rooms)].room, errands->room_count);
@@ -21,16 +24,6 @@ wp_errands_run(wp_pool *pool, const wp_errands *errands)
     if (errands->start && wp_worker_start(pool) != 0) {
         wp_pool_lose_unserved(pool);
     }
-}
-
-void
-wp_lane_refresh(wp_pool *pool, unsigned lane)
-{
-    const wp_lane *l = &pool->lanes[lane];
-    uint32_t ready = wp_load_relaxed(&pool->ready);
-    uint32_t bit = 1u << lane;
-    ready = l->waiting > 0 && l->running < l->max_running ? ready | bit : ready & ~bit;
-    wp_store_relaxed(&pool->ready, ready);
 }
 
 void
@@ -82,6 +75,41 @@ wp_call_help(wp_pool *pool, bool more, wp_errands *errands)
         pool->n_threads++;
         errands->start = true;
         pool->waking = true;
+    }
+}
+
+static wp_pace *
+pace_of(wp_pool *pool, wp_job *job)
+{
+    return job->flags & WP_JOB_IS_RANGE ? wp_range_of(job)->group->pace : &pool->lanes[job->lane].pace;
+}
+
+/* Whether what waits in a lane, and what was claimed from it, can be left to a patrol: there is one, it is little work, and
+ * no submitter is about to be held up by it. */
+static bool
+can_wait(wp_pool *pool, wp_job *job, uint32_t claimed)
+{
+    const wp_lane *lane = &pool->lanes[job->lane];
+    uint32_t mean = wp_pace_mean(pace_of(pool, job));
+    if (pool->patrols == 0 || mean == WP_PACE_UNKNOWN) {
+        return false;
+    }
+    return wp_is_left_to_one(lane, job) ||
+           (lane->waiting < lane->capacity / 2 && (lane->waiting + claimed) * mean < LITTLE_WORK_NS);
+}
+
+/* Whether there is anybody left to call. */
+static bool
+could_call(const wp_pool *pool)
+{
+    return !pool->waking && (pool->idle != NULL || pool->n_workers < pool->max_workers);
+}
+
+void
+wp_call_help_in_time(wp_pool *pool, wp_job *job, uint32_t claimed, wp_errands *errands)
+{
+    if (could_call(pool) && !can_wait(pool, job, claimed)) {
+        wp_call_help(pool, claimed > 1, errands);
     }
 }
 

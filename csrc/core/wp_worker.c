@@ -13,6 +13,18 @@
 /* After a thread could not be started, the next attempt waits this long (ns): each costs a failing system call. */
 #define START_AGAIN_NS 100000000u
 
+/* A worker that has done so many jobs since it last slept, each in less than this (ns), serves a stream: more are about
+ * to come. */
+#define STREAM 64u
+#define STREAM_NS 1000u
+/* Then a claim of fewer jobs than this, which left none, is not worth its cost: the next one is given a moment to grow. */
+#define SMALL_CLAIM 16u
+#define MOMENT 40 /* Pauses: about a microsecond on x86-64. */
+/* And its first sleep is a patrol: it comes to look after so long (ns), see wp_internal.h. */
+#define PATROL_NS 50000u
+/* So does one that leaves work to another, which may make claims of half a millisecond. */
+#define STANDING_BACK_NS 2000000u
+
 /* The worker that this thread is. Thread-local, so it is no shared state. */
 static _Thread_local wp_worker *self_worker;
 
@@ -215,7 +227,9 @@ count_units(work *w, wp_job *job, uint32_t done)
     uint64_t elapsed = w->now - w->since;
     w->since = w->now;
     if (done > 0) {
-        wp_pace_note(((wp_range *)(void *)job)->group->pace, elapsed, done);
+        if (!wp_range_of(job)->group->class_measures) {
+            wp_pace_note(wp_range_of(job)->group->pace, elapsed, done);
+        }
         wp_histogram_add(&w->self->tally->lanes[job->lane].ran, elapsed / done, done);
         wp_count(&w->self->tally->lanes[job->lane].ended[WP_DONE], done);
         w->self->ended += done;
@@ -240,7 +254,7 @@ run_range(work *w)
             wp_claim_give_back(self);
         }
         if (done > 0) {
-            wp_range_done((wp_range *)(void *)job, done);
+            wp_range_done(wp_range_of(job), done);
         }
     }
     wp_job_unref(job);
@@ -262,10 +276,12 @@ run_jobs(work *w)
     }
 }
 
-static void
+/* Returns how many jobs ended. */
+static uint64_t
 run_claim(wp_worker *self)
 {
     work w = {.self = self};
+    uint64_t before = self->ended;
     read_clock(&w);
     uint64_t begin = w.now;
     w.since = w.now;
@@ -280,6 +296,9 @@ run_claim(wp_worker *self)
     }
     change_class(&w, NULL);
     wp_count(&self->tally->busy_ns, w.now - begin);
+    uint64_t done = self->ended - before;
+    self->streak = w.now - begin < done * STREAM_NS ? self->streak + done : 0;
+    return done;
 }
 
 /* ---- The loop ---- */
@@ -354,32 +373,76 @@ await_signal(wp_pool *pool, wp_worker *self)
     wp_lock_take(&pool->lock);
 }
 
-/* Sleeps until called. Takes and returns with the lock held; false if nobody called for idle_timeout and
- * there is nothing to do. */
+/* Sleeps until its signal is set or the time (ns) is over; returns whether that came first. Lock held before and after. */
 static bool
-sleep_until_called(wp_pool *pool, wp_worker *self, wp_errands *errands)
+sleep_for(wp_pool *pool, wp_worker *self, uint64_t time)
 {
-    join_idle_list(pool, self);
-    offer_self(pool, errands);
     wp_lock_give(&pool->lock);
-    wp_errands_run(pool, errands);
-    *errands = (wp_errands){0};
-
-    uint64_t timeout = pool->config.idle_timeout;
-    uint64_t deadline = timeout == WP_FOREVER ? WP_FOREVER : wp_clock() + timeout;
+    uint64_t deadline = time == WP_FOREVER ? WP_FOREVER : wp_clock() + time;
     enum wp_wait_result waited = WP_WAIT_WOKEN;
     while (wp_load_acquire(&self->signal) == 0 && waited != WP_WAIT_TIMED_OUT) {
         waited = wp_word_wait(&self->signal, 0, deadline);
     }
     wp_lock_take(&pool->lock);
+    return waited == WP_WAIT_TIMED_OUT;
+}
+
+/* Whether what some worker has claimed has not moved since the last look. */
+static bool
+is_anything_stuck(const wp_pool *pool)
+{
+    bool stuck = false;
+    for (wp_worker *worker = pool->workers; worker != NULL; worker = worker->next_worker) {
+        uint64_t bounds = wp_load_relaxed(&worker->stretch.bounds);
+        stuck = stuck || (wp_stretch_left(&worker->stretch) > 0 && bounds == worker->bounds_seen);
+        worker->bounds_seen = bounds;
+    }
+    return stuck;
+}
+
+/* Looks in every `interval` ns, as long as others keep taking what comes. Lock held before and after; returns as
+ * sleep_for. */
+static bool
+patrol(wp_pool *pool, wp_worker *self, uint64_t interval)
+{
+    uint64_t seen;
+    bool over;
+    pool->patrols++;
+    do {
+        seen = pool->claims;
+        over = sleep_for(pool, self, interval);
+    } while (over && self->is_idle && pool->claims != seen && !is_anything_stuck(pool));
+    pool->patrols--;
+    self->takes_over = over;
+    return over;
+}
+
+/* Sleeps until called. Takes and returns with the lock held; false if nobody called for idle_timeout and
+ * there is nothing to do. */
+static bool
+sleep_until_called(wp_pool *pool, wp_worker *self, wp_errands *errands)
+{
+    bool stands_back = wp_load_relaxed(&pool->ready) != 0;
+    uint64_t interval = stands_back ? STANDING_BACK_NS : self->streak >= STREAM ? PATROL_NS : WP_FOREVER;
+    bool patrols = interval < pool->config.idle_timeout;
+    self->streak = 0;
+    join_idle_list(pool, self);
+    offer_self(pool, errands);
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, errands);
+    *errands = (wp_errands){0};
+    wp_lock_take(&pool->lock);
+    bool over = patrols ? patrol(pool, self, interval) : sleep_for(pool, self, pool->config.idle_timeout);
     if (self->is_idle) {
         wp_leave_idle_list(pool, self);
-        return wp_load_relaxed(&pool->ready) != 0; /* Work that another was called for: better do it than leave. */
+        /* Work that another was called for: better do it than leave. */
+        return patrols || wp_load_relaxed(&pool->ready) != 0;
     }
-    if (waited == WP_WAIT_TIMED_OUT) {
+    if (over) {
         await_signal(pool, self);
     }
     pool->waking = false;
+    self->was_called = true;
     return true;
 }
 
@@ -418,12 +481,38 @@ initialise(wp_pool *pool, wp_worker *self)
 
 /* The worker is there, lock held. */
 static void
-arrive(wp_pool *pool)
+arrive(wp_pool *pool, wp_worker *self)
 {
+    self->was_called = true;
     if (pool->hooks.worker_start != NULL) {
         pool->n_starting--;
     } else {
         pool->waking = false;
+    }
+}
+
+/* For what is left in the lane and, beyond the first job, in the claim. A worker that was called may have been meant for
+ * what another has claimed, and one that took over some of that may have left the rest. */
+static void
+call_help_after_claim(wp_pool *pool, wp_worker *self, bool took_over, wp_errands *errands)
+{
+    uint32_t left = wp_stretch_left(&self->stretch);
+    if (left == 1 && (took_over || self->was_called) && wp_claims_hide_any(pool, self)) {
+        left = 2;
+    }
+    self->was_called = false;
+    wp_call_help_in_time(pool, self->claimed[0].job, left, errands);
+}
+
+/* Runs a claim and, where it was a small part of a stream, lets more jobs gather. */
+static void
+work_on_claim(wp_worker *self)
+{
+    bool took_all = self->took_all;
+    uint64_t done = run_claim(self);
+    bool gather = took_all && done < SMALL_CLAIM && self->streak >= STREAM;
+    for (int i = 0; gather && i < MOMENT; i++) {
+        wp_pause();
     }
 }
 
@@ -433,7 +522,7 @@ work_until_leaving(wp_pool *pool, wp_worker *self)
     wp_errands errands = {0};
     bool rested = false;
     wp_lock_take(&pool->lock);
-    arrive(pool);
+    arrive(pool, self);
     for (;;) {
         if (self->is_orphan) {
             wp_lock_give(&pool->lock);
@@ -443,13 +532,15 @@ work_until_leaving(wp_pool *pool, wp_worker *self)
         if (is_surplus(pool)) {
             break;
         }
-        if (wp_claim(pool, self) || wp_claim_from_others(pool, self)) {
+        bool claimed = wp_claim(pool, self);
+        bool took_over = !claimed && wp_claim_from_others(pool, self);
+        if (claimed || took_over) {
             wp_offer_room(pool, self->lane, &errands);
-            wp_call_help(pool, wp_stretch_left(&self->stretch) > 1, &errands);
+            call_help_after_claim(pool, self, took_over, &errands);
             wp_lock_give(&pool->lock);
             wp_errands_run(pool, &errands);
             errands = (wp_errands){0};
-            run_claim(self);
+            work_on_claim(self);
             rested = false;
             wp_lock_take(&pool->lock);
         } else if (should_leave(pool) || (rested && !sleep_until_called(pool, self, &errands))) {

@@ -31,6 +31,19 @@ wpy_current_thread_state(void)
 #endif
 }
 
+/* What a weak reference refers to, a new reference; NULL if it is gone. */
+static inline PyObject *
+wpy_weakref_get(PyObject *reference)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    PyObject *object = NULL;
+    return PyWeakref_GetRef(reference, &object) > 0 ? object : NULL;
+#else
+    PyObject *object = PyWeakref_GetObject(reference);
+    return object != Py_None ? Py_NewRef(object) : NULL;
+#endif
+}
+
 /* Objects of types that have a managed __dict__ must visit it themselves. */
 static inline int
 wpy_visit_dict(PyObject *self, visitproc visit, void *arg)

@@ -35,7 +35,7 @@ part_of(PyObject *self)
 static void
 free_manual(wpy_task *task)
 {
-    PyMem_RawFree(task);
+    PyMem_Free(task);
 }
 
 static PyObject *
@@ -60,6 +60,22 @@ is_manual(const wpy_task *task)
 
 /* ---- Life ---- */
 
+/* A new future is kept from the cyclic collector, as task.h says, unless the job has ended already with a result that
+ * may refer to it. */
+static void
+hide(PyObject *self, wpy_task *task)
+{
+#ifdef Py_GIL_DISABLED
+    (void)self;
+    (void)task;
+#else
+    if (task->outcome == NULL || !PyObject_IS_GC(task->outcome)) {
+        PyObject_GC_UnTrack(self);
+        task->unseen = self;
+    }
+#endif
+}
+
 PyObject *
 wpy_future_new(wpy_home *home, wpy_task *task, PyObject *handle)
 {
@@ -70,6 +86,7 @@ wpy_future_new(wpy_home *home, wpy_task *task, PyObject *handle)
     }
     part_of(self)->task = task;
     part_of(self)->handle = Py_XNewRef(handle);
+    hide(self, task);
     return self;
 }
 
@@ -81,7 +98,7 @@ future_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     wpy_home *home = wpy_home_of_type(type);
-    wpy_task *task = home != NULL ? PyMem_RawMalloc(sizeof *task) : NULL;
+    wpy_task *task = home != NULL ? PyMem_Malloc(sizeof *task) : NULL;
     if (task == NULL) {
         return home != NULL ? PyErr_NoMemory() : NULL;
     }
@@ -147,15 +164,33 @@ static void
 future_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
+    wpy_task *task = part_of(self)->task;
     PyObject_GC_UnTrack(self);
     PyObject_ClearWeakRefs(self);
     wpy_clear_dict(self);
-    if (part_of(self)->task != NULL) {
-        wp_job_unref(&part_of(self)->task->job);
+    if (task != NULL) {
+        task->unseen = NULL;
+        wp_job_unref(&task->job);
     }
     Py_XDECREF(part_of(self)->handle);
     type->tp_free(self);
     Py_DECREF(type);
+}
+
+/* ---- Attributes of the user's ---- */
+
+static int
+future_setattro(PyObject *self, PyObject *name, PyObject *value)
+{
+    wpy_task_show_future(part_of(self)->task);
+    return PyObject_GenericSetAttr(self, name, value);
+}
+
+static PyObject *
+future_get_dict(PyObject *self, void *closure)
+{
+    wpy_task_show_future(part_of(self)->task);
+    return PyObject_GenericGetDict(self, closure);
 }
 
 /* ---- State ---- */
@@ -668,6 +703,7 @@ static PyGetSetDef future_getset[] = {
      "Index of the worker that runs or ran the job; None before that, and if the waiting thread ran it itself.", NULL},
     {"lane", future_get_lane, NULL, "Name of the job's lane.", NULL},
     {"label", future_get_label, NULL, "The label given by options(label=...), or None.", NULL},
+    {"__dict__", future_get_dict, PyObject_GenericSetDict, NULL, NULL},
     {"_state", future_get_state, NULL, NULL, NULL},
     {"_condition", future_get_condition, NULL, NULL, NULL},
     {"_waiters", future_get_waiters, NULL, NULL, NULL},
@@ -681,9 +717,11 @@ PyDoc_STRVAR(future_doc, "The outcome of a job, now or later. A concurrent.futur
                          "Every method may be called from any thread.");
 
 static PyType_Slot future_slots[] = {
-    {Py_tp_doc, (void *)future_doc}, {Py_tp_new, future_tp_new},        {Py_tp_init, future_init},
-    {Py_tp_dealloc, future_dealloc}, {Py_tp_traverse, future_traverse}, {Py_tp_clear, future_clear},
-    {Py_tp_methods, future_methods}, {Py_tp_getset, future_getset},     {0, NULL},
+    {Py_tp_doc, (void *)future_doc},   {Py_tp_new, future_tp_new},
+    {Py_tp_init, future_init},         {Py_tp_dealloc, future_dealloc},
+    {Py_tp_traverse, future_traverse}, {Py_tp_clear, future_clear},
+    {Py_tp_methods, future_methods},   {Py_tp_getset, future_getset},
+    {Py_tp_setattro, future_setattro}, {0, NULL},
 };
 
 PyTypeObject *

@@ -146,22 +146,7 @@ free_call(wpy_task *task)
     }
     wpy_extra_clear(wpy_extra_of(&task->job));
     wpy_function_unref(function);
-    PyMem_RawFree(call);
-}
-
-/* A task that holds no Python object need not wait for an attached thread. */
-static void
-destroy(wp_job *job)
-{
-    native_call *call = call_of(wpy_task_of(job));
-    bool holds_objects = call->function->has_pointers || job->extra != NULL || call->task.outcome != NULL ||
-                         wp_load_relaxed(&call->task.watchers) != NULL;
-    if (holds_objects) {
-        wpy_task_destroy(job);
-    } else {
-        wpy_function_unref(call->function);
-        PyMem_RawFree(call);
-    }
+    PyMem_Free(call);
 }
 
 static void
@@ -180,9 +165,10 @@ static const wpy_task_class native_class = {
             .run = run,
             .leave = wpy_leave_native,
             .notify = wpy_task_notify,
-            .destroy = destroy,
+            .destroy = wpy_task_destroy,
             .describe = describe,
             .claim_ns = 20000,
+            .spread_ns = 2000,
         },
     .result = result,
     .exception = exception,
@@ -198,7 +184,7 @@ wpy_native_call_new(wpy_home *home, const wpy_options *options, wpy_function *fu
     size_t holds_size = function->has_pointers ? n * sizeof(wpy_hold) : 0;
     size_t extra_at = wpy_rounded(sizeof(native_call) + n * sizeof(uint64_t) + holds_size);
     bool with_extra = results != NULL || wpy_options_need_extra(options);
-    native_call *call = PyMem_RawMalloc(extra_at + (with_extra ? sizeof(wpy_extra) : 0));
+    native_call *call = PyMem_Malloc(extra_at + (with_extra ? sizeof(wpy_extra) : 0));
     if (call == NULL) {
         PyErr_NoMemory();
         return NULL;
@@ -207,7 +193,7 @@ wpy_native_call_new(wpy_home *home, const wpy_options *options, wpy_function *fu
     wpy_hold unused[WP_SIGNATURE_MAX_PARAMS];
     wpy_hold *holds = holds_size > 0 ? holds_of(call) : unused;
     if (wpy_convert_row(function, args, nargs, call, call->slots, holds) < 0) {
-        PyMem_RawFree(call);
+        PyMem_Free(call);
         return NULL;
     }
     wpy_function_ref(function);

@@ -15,7 +15,7 @@
 
 typedef struct python_call {
     wpy_task task;
-    PyObject *context; /* Context variables captured at submit. */
+    PyObject *context; /* Context variables captured at submit; NULL: there were none. */
     PyObject *kwnames; /* Tuple of names of the last arguments, or NULL. */
     Py_ssize_t n_args; /* All arguments, with the keyword ones, without the callable. */
     PyObject *args[];  /* The callable and its arguments; behind them an extra, if any. */
@@ -77,6 +77,37 @@ wpy_leave_python(wp_worker *self)
     }
 }
 
+/* Takes a copy of the context of now, or nothing if no variable is set in it: in most programs none ever is, and a
+ * hundred thousand jobs that wait need not have a context each. Nobody else refers to the copy, so the cyclic collector
+ * need not look at it; it must know it again when it goes. */
+static int
+capture_context(python_call *call)
+{
+    call->context = PyContext_CopyCurrent();
+    if (call->context == NULL) {
+        return -1;
+    }
+    if (PyMapping_Size(call->context) == 0) {
+        Py_CLEAR(call->context);
+        return 0;
+    }
+#ifndef Py_GIL_DISABLED
+    PyObject_GC_UnTrack(call->context);
+#endif
+    return 0;
+}
+
+static void
+drop_context(python_call *call)
+{
+#ifndef Py_GIL_DISABLED
+    if (call->context != NULL) {
+        PyObject_GC_Track(call->context);
+    }
+#endif
+    Py_CLEAR(call->context);
+}
+
 /* The callable and its arguments are let go of as soon as the call is over: the future does not need them. */
 static void
 drop_arguments(python_call *call)
@@ -85,25 +116,46 @@ drop_arguments(python_call *call)
         Py_CLEAR(call->args[i]);
     }
     Py_CLEAR(call->kwnames);
-    Py_CLEAR(call->context);
+    drop_context(call);
 }
 
 static PyObject *
-call_in_context(python_call *call)
+call_in(PyObject *context, python_call *call)
 {
-    if (PyContext_Enter(call->context) < 0) {
+    if (PyContext_Enter(context) < 0) {
         return NULL;
     }
     Py_ssize_t n_keywords = call->kwnames != NULL ? PyTuple_GET_SIZE(call->kwnames) : 0;
     size_t n_positional = (size_t)(call->n_args - n_keywords);
     PyObject *result = PyObject_Vectorcall(call->args[0], call->args + 1, n_positional, call->kwnames);
     PyObject *exception = result == NULL ? wpy_take_exception() : NULL;
-    PyContext_Exit(call->context);
+    PyContext_Exit(context);
     if (exception != NULL) {
         wpy_raise(exception);
         Py_DECREF(exception);
     }
     return result;
+}
+
+static PyObject *
+call_in_context(python_call *call)
+{
+    if (call->context != NULL) {
+        return call_in(call->context, call);
+    }
+    PyObject *empty = PyContext_New();
+    PyObject *result = empty != NULL ? call_in(empty, call) : NULL;
+    Py_XDECREF(empty);
+    return result;
+}
+
+static void
+store_outcome(wpy_task *task, PyObject *outcome)
+{
+    task->outcome = outcome;
+    if (PyObject_IS_GC(outcome)) {
+        wpy_task_show_future(task); /* It may refer to its future. */
+    }
 }
 
 static wp_state
@@ -116,11 +168,11 @@ run(wp_job *job, wp_worker *self)
     PyObject *result = call_in_context(call);
     current = outer;
     if (result != NULL) {
-        task->outcome = result;
+        store_outcome(task, result);
         drop_arguments(call);
         return WP_DONE;
     }
-    task->outcome = wpy_take_exception();
+    store_outcome(task, wpy_take_exception());
     drop_arguments(call);
     bool stopped = (wp_load_relaxed(&job->word) & WP_JOB_STOP) != 0;
     (void)self;
@@ -142,7 +194,7 @@ free_call(wpy_task *task)
     python_call *call = call_of(task);
     drop_arguments(call);
     wpy_extra_clear(wpy_extra_of(&task->job));
-    PyMem_RawFree(call);
+    PyMem_Free(call);
 }
 
 /* Under the core's lock and without attaching, so only what is plain memory: the worker's index says the rest. */
@@ -164,6 +216,7 @@ static const wpy_task_class python_class = {
             .describe = describe,
             /* Longer than for native jobs: a claim is also one acquisition of the GIL. */
             .claim_ns = 200000,
+            .spread_ns = WPY_SPREAD_PYTHON_NS,
         },
     .result = stored_outcome,
     .exception = stored_outcome,
@@ -178,14 +231,13 @@ wpy_python_call_new(wpy_home *home, const wpy_options *options, PyObject *const 
     Py_ssize_t n_all = nargs + n_keywords;
     bool with_extra = results != NULL || wpy_options_need_extra(options);
     size_t extra_at = wpy_rounded(sizeof(python_call) + (size_t)n_all * sizeof(PyObject *));
-    python_call *call = PyMem_RawMalloc(extra_at + (with_extra ? sizeof(wpy_extra) : 0));
+    python_call *call = PyMem_Malloc(extra_at + (with_extra ? sizeof(wpy_extra) : 0));
     if (call == NULL) {
         PyErr_NoMemory();
         return NULL;
     }
-    call->context = PyContext_CopyCurrent();
-    if (call->context == NULL) {
-        PyMem_RawFree(call);
+    if (capture_context(call) < 0) {
+        PyMem_Free(call);
         return NULL;
     }
     wpy_extra *extra = with_extra ? (wpy_extra *)(void *)((char *)call + extra_at) : NULL;

@@ -8,6 +8,11 @@
  * would deadlock), the waiters' list, the callbacks' list; and the job is asked for a notice of its end. The end becomes
  * visible (wp_job_settle) under that lock, in the same step in which the waiters are told, so that no waiter is told
  * twice or never.
+ *
+ * THE COLLECTOR. Half of the time of a hundred thousand submits would go into the cyclic collector's looking at their
+ * futures, which hold nothing that could refer to them. So it does not know a future until it gets watchers, an attribute
+ * or a result that holds other objects. Not so without the GIL: there the worker that stores the result and the thread
+ * that drops the future are not kept apart.
  */
 #ifndef WPY_TASK_H
 #define WPY_TASK_H
@@ -39,7 +44,14 @@ struct wpy_task {
     _Atomic(wpy_watchers *) watchers;
     PyObject *outcome; /* Result or exception; written by who ends the job, before it is concluded. Then constant, but
                           for a result that is made of a number when first asked for. */
+    union {
+        PyObject *unseen; /* Attached: its future, not counted, while the cyclic collector does not know it; or NULL. */
+        struct call_object *call; /* With WPY_JOB_HAS_CALL: an event loop's call, told of the end (bridge.h). */
+    };
 };
+
+/* A flag of a job beside the core's: see `call`. */
+#define WPY_JOB_HAS_CALL (1u << 7)
 
 /* A class of tasks: the core's part, and what only an attached thread may do. */
 typedef struct wpy_task_class {
@@ -114,6 +126,9 @@ PyObject *wpy_task_exception(wpy_task *task);
 /* The exception of a job that ended as EXPIRED, TIMED_OUT or LOST: a new reference, or NULL with another set. `cause` may
  * be NULL. */
 PyObject *wpy_limit_exception(const wpy_home *home, const wp_job *job, wp_state state, PyObject *cause);
+
+/* Makes the task's future known to the cyclic collector, if it is not yet: it may hold what refers to it from now on. */
+void wpy_task_show_future(wpy_task *task);
 
 /* Tells the watchers of every task whose notice is due. */
 void wpy_tell_notices(wpy_home *home);

@@ -73,6 +73,17 @@ double sum_doubles(double a, double b, double c, double d) { return a + b + c + 
 
 /* ---- Memory ---- */
 
+EXPORT double sum_doubles_at(const double *data, size_t count);
+double
+sum_doubles_at(const double *data, size_t count)
+{
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        sum += data[i];
+    }
+    return sum;
+}
+
 EXPORT uint64_t sum_bytes(const unsigned char *data, size_t size);
 uint64_t
 sum_bytes(const unsigned char *data, size_t size)
@@ -106,6 +117,32 @@ void
 write_log(int64_t *log, int64_t value)
 {
     log[__atomic_add_fetch(log, 1, __ATOMIC_SEQ_CST)] = value;
+}
+
+/* For functions with user data: data[0] + data[1] * x. */
+EXPORT double add_scaled(double x, void *data);
+double
+add_scaled(double x, void *data)
+{
+    const double *pair = data;
+    return pair[0] + pair[1] * x;
+}
+
+/* Touches all that it is given, and so crashes on a wrong pointer. Says how often it was called. */
+static atomic_int calls_of_touch_all;
+
+EXPORT int touch_all_calls(void);
+int touch_all_calls(void) { return atomic_load(&calls_of_touch_all); }
+
+EXPORT double touch_all(int8_t a, uint8_t b, int16_t c, uint16_t d, int32_t e, uint32_t f, int64_t g, uint64_t h,
+                        float i, double j, bool k, double *l, const float *m, const int64_t *n, const uint16_t *o);
+double
+touch_all(int8_t a, uint8_t b, int16_t c, uint16_t d, int32_t e, uint32_t f, int64_t g, uint64_t h, float i, double j,
+          bool k, double *l, const float *m, const int64_t *n, const uint16_t *o)
+{
+    atomic_fetch_add(&calls_of_touch_all, 1);
+    l[0] = a + b + c + d + e + (double)f + (double)g + (double)h + i + j + k + m[0] + (double)n[0] + o[0];
+    return l[0];
 }
 
 /* ---- Errors ---- */
@@ -184,6 +221,25 @@ wait_at(int64_t *gate)
         nap(100000);
     }
     return 0;
+}
+
+/* Like wait_at, and then like sum_bytes: what it reads must live until then. */
+EXPORT uint64_t sum_behind(int64_t *gate, const unsigned char *data, size_t size);
+uint64_t
+sum_behind(int64_t *gate, const unsigned char *data, size_t size)
+{
+    wait_at(gate);
+    return sum_bytes(data, size);
+}
+
+/* The same with its user data last: the address and the size of the data. */
+EXPORT uint64_t sum_user_data_behind(int64_t *gate, void *user_data);
+uint64_t
+sum_user_data_behind(int64_t *gate, void *user_data)
+{
+    wait_at(gate);
+    const uintptr_t *pair = user_data;
+    return sum_bytes((const unsigned char *)pair[0], pair[1]);
 }
 
 /* Polls its job for at most max_ns. Counts itself in at begun[0]. 1 if it was asked to stop, 0 if the time was over. */

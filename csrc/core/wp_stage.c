@@ -1,0 +1,823 @@
+/* See wp_stage.h.
+ *
+ * LOCKS. The pool's lock guards what putting changes (the current chunk, the count of accepted jobs), because putting
+ * takes it anyway, and the list of chunks. Results pass without a lock.
+ *
+ * CHUNKS. A chunk is on the stage's list from when it becomes the current one until its last job has ended. Until then
+ * the pool has a reference to it, so whoever finds a chunk on the list may take one too.
+ *
+ * SLEEPING. Readers sleep on `asleep`, submitters on `blocked`. A reader that finds nothing says in `asleep` that it
+ * sleeps, and then looks once more: at `tail`, which it touches by a read-modify-write, and whether the stage is
+ * finished. A worker moves `tail` and then looks at `asleep`; who closes sets `closed` and then touches `asleep`. So both
+ * sides touch the same word by a read-modify-write, and whichever comes second sees what the first did before. The same
+ * holds between a submitter (`blocked`) and a reader (`head`). Each call changes the word, so nobody who looked before it
+ * falls asleep after it.
+ *
+ * Waking a reader for each result would cost a hundred times what a short job does, so a reader that sleeps is called
+ * when there are many, or by the last job that was accepted; a submitter when half of the places are free. A job that
+ * turns out long must not keep results back that came before it: a sleep like that is a nap, and whoever wakes from it in
+ * vain is called for any result or place next time. */
+#include "wp_stage.h"
+
+#include "wp_internal.h"
+
+#include <stdlib.h>
+
+/* Jobs in a chunk: enough that what a chunk costs does not count. */
+#define CHUNK 256u
+/* A waiting time is measured for one job in so many, because the clock takes longer than putting a job. */
+#define STAMP_EVERY 64u
+/* Jobs in one claim at most. Nothing is copied for a claim, so more than plain jobs. */
+#define MOST_CLAIMED 64u
+#define CLAIM_NS 20000u
+#define SPREAD_NS 2000u
+/* Jobs that take less than this (ns) are not worth a wake-up each. */
+#define SHORT_NS 1000u
+/* How long (ns) a reader may be kept asleep while results are few. */
+#define NAP_NS 200000u
+/* Looks at what is a matter of nanoseconds before sleeping: after a pause each, and the last ones after a yield. */
+#define MOMENTS 23
+#define YIELDS 3
+/* A reader leaves off helping with so many results unread. */
+#define MOST_ATTENDED 256u
+/* After it could do no more than so many jobs it lets others gather, for so many pauses. */
+#define SMALL_HELP 32u
+#define GATHERING 20
+
+typedef struct chunk {
+    wp_range range;
+    wp_stage *stage;     /* Constant; a reference. */
+    struct chunk *next;  /* Pool's lock: the stage's list, oldest first. */
+    struct chunk **link; /* Pool's lock: what points here; NULL if it is not on the list. */
+    uint64_t number;     /* Pool's lock: its place among all chunks of the stage, from 1. */
+    uint32_t filled;     /* Pool's lock: arguments that it has got; does not change once it was sealed. */
+    uint64_t stamps[CHUNK / STAMP_EVERY]; /* When the first of so many jobs was put; written under the pool's lock
+                                                 before that job can be claimed. */
+    void *arguments[CHUNK];               /* In the same way. */
+} chunk;
+
+/* A result in its place. The turn says whose it is: position + 1, and whether the job was given up. */
+typedef struct place {
+    _Atomic(uint64_t) turn; /* (position + 1) << 1 | given_up */
+    _Atomic(void *) argument;
+    _Atomic(int) status;
+} place;
+
+/* A word that threads sleep on: whether any does, and in what way; and how often they were called, times CALL. */
+enum { ASLEEP = 1u << 0, ASLEEP_LIGHTLY = 1u << 1 /* To be called for any result or place. */, CALL = 1u << 2 };
+#define SLEEPERS ((uint32_t)(ASLEEP | ASLEEP_LIGHTLY))
+
+struct wp_stage {
+    wp_pool *pool;          /* Constant; a reference. */
+    wp_function *function;  /* Constant. */
+    wp_group *group;        /* Constant; a reference. */
+    place *places;          /* Constant: `size` of them; NULL if nobody reads. */
+    uint64_t size;          /* Constant: a power of two, or 0. */
+    uint64_t capacity;      /* Constant. */
+    unsigned lane;          /* Constant. */
+    uint16_t epoch;         /* Constant: the pool's. */
+    wp_word references;     /* Of holders and of chunks. */
+    wp_word holders;        /* With the last the stage is closed. */
+    _Atomic(chunk *) spare; /* To be used again. */
+
+    /* Pool's lock. */
+    alignas(WP_CACHE_LINE) chunk *current; /* Gets arguments; a reference. NULL: there is none, or it is full. */
+    _Atomic(uint64_t) accepted;            /* Read without the lock as well. */
+    uint64_t head_seen;                    /* `head` as it was last looked at. */
+    chunk *oldest;                         /* Of those that have not ended. */
+    chunk **end;                           /* Where the next goes. */
+    uint64_t n_chunks;                     /* How many there ever were. */
+    _Atomic(bool) closed;                  /* As above; `accepted` does not change any more. */
+
+    alignas(WP_CACHE_LINE) _Atomic(uint64_t) tail; /* Results that have got their position. */
+    alignas(WP_CACHE_LINE) _Atomic(uint64_t) head; /* Results that were read. */
+    wp_word attending;                             /* Readers that run jobs of the stage rather than sleep. */
+    alignas(WP_CACHE_LINE) wp_word asleep;         /* Of readers: see SLEEPERS. */
+    wp_word blocked;                               /* Of submitters that wait for a place. */
+};
+
+static wp_stage *
+stage_of(const wp_job *job)
+{
+    return ((const chunk *)(const void *)job)->stage;
+}
+
+/* ---- Results ---- */
+
+static uint64_t
+turn_of(uint64_t position, bool given_up)
+{
+    return (position + 1) << 1 | given_up;
+}
+
+/* The caller is about to sleep on the word; returns what it must still hold then. */
+static uint32_t
+say_asleep(wp_word *sleepers, bool lightly)
+{
+    uint32_t how = lightly ? ASLEEP_LIGHTLY : ASLEEP;
+    return wp_or_acq_rel(sleepers, how) | how;
+}
+
+/* Wakes those who sleep on `asleep` or `blocked`, once. */
+static void
+call(wp_word *sleepers)
+{
+    uint32_t seen = wp_add_acq_rel(sleepers, 0);
+    do {
+        if (!(seen & SLEEPERS)) {
+            return;
+        }
+    } while (!wp_cas_weak_acq_rel(sleepers, &seen, (seen & ~SLEEPERS) + CALL));
+    wp_word_wake(sleepers, WP_WAKE_ALL);
+}
+
+/* So many results are worth a wake-up. */
+static uint64_t
+many(const wp_stage *stage)
+{
+    return stage->capacity / 2 < MOST_ATTENDED ? stage->capacity / 2 : MOST_ATTENDED;
+}
+
+/* Whether a reader that sleeps should be called for the result at `position`. */
+static bool
+is_worth_calling(wp_stage *stage, uint64_t position)
+{
+    return wp_load_relaxed(&stage->asleep) & ASLEEP_LIGHTLY || position + 1 == wp_load_relaxed(&stage->accepted) ||
+           position - wp_load_relaxed(&stage->head) >= many(stage);
+}
+
+/* There is a place, because the job was accepted with one. Returns whether readers should be called. */
+static bool
+deliver(wp_stage *stage, void *argument, int status, bool given_up)
+{
+    uint64_t position = wp_add_acq_rel(&stage->tail, 1);
+    place *p = &stage->places[position & (stage->size - 1)];
+    wp_store_relaxed(&p->argument, argument);
+    wp_store_relaxed(&p->status, status);
+    wp_store_release(&p->turn, turn_of(position, given_up));
+    return wp_load_relaxed(&stage->asleep) & SLEEPERS && is_worth_calling(stage, position);
+}
+
+/* Takes the next result if there is one. One that has its position and is not written yet will be in a moment. */
+static bool
+take_result(wp_stage *stage, wp_stage_result *result)
+{
+    uint64_t head = wp_load_relaxed(&stage->head);
+    for (;;) {
+        place *p = &stage->places[head & (stage->size - 1)];
+        uint64_t turn = wp_load_acquire(&p->turn);
+        if (turn >> 1 != head + 1) {
+            uint64_t now = wp_load_relaxed(&stage->head);
+            if (now == head) {
+                return false;
+            }
+            head = now; /* Another reader has taken it. */
+            continue;
+        }
+        result->argument = wp_load_relaxed(&p->argument);
+        result->status = wp_load_relaxed(&p->status);
+        result->given_up = turn & 1;
+        if (wp_cas_weak_acq_rel(&stage->head, &head, head + 1)) {
+            return true;
+        }
+    }
+}
+
+/* After a result was taken: submitters are called when half of the places are free, or for any place if they napped in
+ * vain. */
+static void
+offer_places(wp_stage *stage)
+{
+    uint32_t blocked = wp_load_relaxed(&stage->blocked);
+    if (blocked & SLEEPERS) {
+        uint64_t used = wp_load_relaxed(&stage->accepted) - wp_load_relaxed(&stage->head);
+        if (used <= stage->capacity / 2 || blocked & ASLEEP_LIGHTLY) {
+            call(&stage->blocked);
+        }
+    }
+}
+
+/* ---- Chunks ---- */
+
+static chunk *
+chunk_of(wp_job *job)
+{
+    return (chunk *)(void *)job;
+}
+
+/* The job at `begin` begins: how long it waited, if that was measured. */
+static void
+note_waiting(const chunk *c, uint32_t begin, uint64_t now, wp_worker *self)
+{
+    if (self != NULL && begin % STAMP_EVERY == 0) {
+        uint64_t put = c->stamps[begin / STAMP_EVERY];
+        wp_histogram_add(&self->tally->lanes[c->stage->lane].waited, now > put ? now - put : 0, 1);
+    }
+}
+
+/* Calls readers. The thread that is woken may take this one's processor at once: that is no time of the jobs, so the
+ * measurement begins anew. */
+static void
+call_meanwhile(wp_stage *stage, uint64_t *since, uint32_t *unmeasured)
+{
+    if (*unmeasured > 0) {
+        wp_pace_note(stage->group->pace, wp_clock() - *since, *unmeasured);
+    }
+    call(&stage->asleep);
+    *since = wp_clock();
+    *unmeasured = 0;
+}
+
+static uint32_t
+run_chunk(wp_job *job, wp_stretch *units, wp_worker *self)
+{
+    chunk *c = chunk_of(job);
+    wp_stage *stage = c->stage;
+    wp_function *function = stage->function;
+    bool reports = stage->places != NULL;
+    uint64_t start = wp_clock();
+    uint64_t since = start;
+    uint32_t done = 0;
+    uint32_t unmeasured = 0;
+    uint32_t begin;
+    uint32_t end;
+    while (wp_stretch_take(units, 1, &begin, &end)) {
+        if (done++ == 0) {
+            note_waiting(c, begin, since, self);
+        }
+        void *argument = c->arguments[begin];
+        int status = function(job, argument);
+        unmeasured++;
+        if (reports && deliver(stage, argument, status, false)) {
+            call_meanwhile(stage, &since, &unmeasured);
+        }
+        bool is_time_to_look = (done & (done - 1)) == 0; /* After 1, 2, 4, 8 and so on. */
+        if (wp_worker_is_wanted(self) || (is_time_to_look && wp_has_helped_enough(self, start))) {
+            break;
+        }
+    }
+    if (unmeasured > 0) {
+        wp_pace_note(stage->group->pace, wp_clock() - since, unmeasured);
+    }
+    return done;
+}
+
+static void
+report_given_up(wp_job *job, uint32_t begin, uint32_t end)
+{
+    chunk *c = chunk_of(job);
+    bool calls = false;
+    for (uint32_t i = begin; c->stage->places != NULL && i < end; i++) {
+        calls |= deliver(c->stage, c->arguments[i], 0, true);
+    }
+    if (calls) {
+        call(&c->stage->asleep);
+    }
+}
+
+/* At the end of the stage's list, lock held. */
+static void
+link_chunk(wp_stage *stage, chunk *c)
+{
+    c->number = ++stage->n_chunks;
+    c->next = NULL;
+    c->link = stage->end;
+    *stage->end = c;
+    stage->end = &c->next;
+}
+
+static void
+unlink_chunk(wp_stage *stage, chunk *c)
+{
+    *c->link = c->next;
+    if (c->next != NULL) {
+        c->next->link = c->link;
+    } else {
+        stage->end = c->link;
+    }
+}
+
+/* All its jobs have ended. */
+static void
+chunk_ended(wp_job *job)
+{
+    chunk *c = chunk_of(job);
+    wp_lock_take(&job->pool->lock);
+    if (c->link != NULL) {
+        unlink_chunk(c->stage, c);
+    }
+    wp_lock_give(&job->pool->lock);
+    wp_job_settle(job);
+}
+
+static void
+stage_let_go(wp_stage *stage)
+{
+    if (wp_sub_acq_rel(&stage->references, 1) != 1) {
+        return;
+    }
+    wp_pool *pool = stage->pool;
+    free(wp_load_relaxed(&stage->spare));
+    free(stage->places);
+    wp_group_unref(stage->group);
+    free(stage);
+    wp_pool_unref(pool);
+}
+
+static void
+destroy_chunk(wp_job *job)
+{
+    chunk *c = chunk_of(job);
+    wp_stage *stage = c->stage;
+    wp_group_unref(c->range.group);
+    free(wp_exchange_acq_rel(&stage->spare, c));
+    stage_let_go(stage);
+}
+
+static const wp_job_class chunk_class = {
+    .name = "jobs of a stage",
+    .run_range = run_chunk,
+    .given_up = report_given_up,
+    .notify = chunk_ended,
+    .destroy = destroy_chunk,
+    .claim_ns = CLAIM_NS,
+    .spread_ns = SPREAD_NS,
+};
+
+static chunk *
+chunk_new(wp_stage *stage)
+{
+    chunk *c = wp_exchange_acq_rel(&stage->spare, NULL);
+    c = c != NULL ? c : malloc(sizeof *c);
+    if (c == NULL) {
+        return NULL;
+    }
+    wp_range_init(&c->range, &chunk_class, CHUNK, stage->group, NULL);
+    c->range.job.pool = stage->pool;
+    c->range.job.lane = (uint8_t)stage->lane;
+    c->range.job.epoch = stage->epoch;
+    wp_or_acq_rel(&c->range.job.word, (uint32_t)WP_PENDING << WP_JOB_STATE_SHIFT | WP_JOB_NOTIFY);
+    wp_job_ref(&c->range.job); /* The pool's, until all of its jobs have ended. */
+    wp_add_relaxed(&stage->references, 1);
+    c->stage = stage;
+    c->link = NULL;
+    c->filled = 0;
+    return c;
+}
+
+/* The chunk gets no more arguments; it is nobody's current one. It ends without those that it could still have got. */
+static void
+seal(chunk *c)
+{
+    if (c->filled < CHUNK) {
+        wp_range_done(&c->range, CHUNK - c->filled);
+    }
+    wp_job_unref(&c->range.job);
+}
+
+/* ---- Putting ---- */
+
+/* What came of an attempt to put. */
+enum attempt { PUT, NO_ROOM, NO_PLACE, NO_CHUNK, REFUSED };
+
+/* Whether a result would have a place, pool's lock held. */
+static bool
+has_place(wp_stage *stage)
+{
+    uint64_t accepted = wp_load_relaxed(&stage->accepted);
+    if (stage->places != NULL && accepted - stage->head_seen >= stage->capacity) {
+        stage->head_seen = wp_load_acquire(&stage->head);
+        return accepted - stage->head_seen < stage->capacity;
+    }
+    return true;
+}
+
+/* Adds the argument to the current chunk and to what waits, lock held. False without memory. The last span may be one
+ * that a worker gave back, from the middle of the chunk: then another begins. */
+static bool
+append(wp_pool *pool, wp_stage *stage, void *argument)
+{
+    chunk *c = stage->current;
+    wp_lane *lane = &pool->lanes[stage->lane];
+    wp_span *last = wp_ring_last(&lane->ring);
+    if (last != NULL && last->job == &c->range.job && last->end == c->filled) {
+        last->end++;
+    } else if (wp_ring_push_back(&lane->ring, (wp_span){&c->range.job, c->filled, c->filled + 1}) < 0) {
+        return false;
+    } else {
+        c->range.spans++;
+    }
+    if (c->filled % STAMP_EVERY == 0) {
+        c->stamps[c->filled / STAMP_EVERY] = wp_clock();
+    }
+    c->arguments[c->filled++] = argument;
+    lane->waiting++;
+    lane->submitted++;
+    pool->unfinished++;
+    wp_store_relaxed(&stage->accepted, wp_load_relaxed(&stage->accepted) + 1);
+    return true;
+}
+
+/* One attempt, lock held. */
+static enum attempt
+attempt(wp_pool *pool, wp_stage *stage, void *argument, bool over, enum wp_result *why)
+{
+    *why = wp_load_relaxed(&stage->closed) || stage->epoch != pool->epoch ? WP_CLOSED : wp_phase_result(pool);
+    if (*why != WP_OK) {
+        return REFUSED;
+    }
+    if (!over && wp_room_in(pool, &pool->lanes[stage->lane]) == 0) {
+        return NO_ROOM;
+    }
+    if (!has_place(stage)) {
+        return NO_PLACE;
+    }
+    if (stage->current == NULL) {
+        return NO_CHUNK;
+    }
+    if (!append(pool, stage, argument)) {
+        *why = WP_NO_MEMORY;
+        return REFUSED;
+    }
+    return PUT;
+}
+
+/* Makes another chunk the current one, unless another thread did. */
+static enum wp_result
+add_chunk(wp_pool *pool, wp_stage *stage)
+{
+    chunk *c = chunk_new(stage);
+    if (c == NULL) {
+        return WP_NO_MEMORY;
+    }
+    wp_lock_take(&pool->lock);
+    bool used = stage->current == NULL && !wp_load_relaxed(&stage->closed);
+    if (used) {
+        stage->current = c;
+        link_chunk(stage, c);
+    }
+    wp_lock_give(&pool->lock);
+    if (!used) {
+        seal(c);
+    }
+    return WP_OK;
+}
+
+static enum attempt
+put_once(wp_stage *stage, void *argument, bool over, enum wp_result *why)
+{
+    wp_pool *pool = stage->pool;
+    wp_errands errands = {0};
+    chunk *full = NULL;
+    wp_lock_take(&pool->lock);
+    enum attempt result = attempt(pool, stage, argument, over, why);
+    if (result == PUT) {
+        wp_lane_refresh(pool, stage->lane);
+        if (wp_load_relaxed(&stage->attending) == 0 || pool->patrols == 0) {
+            wp_call_help_in_time(pool, &stage->current->range.job, 0, &errands);
+        }
+        if (stage->current->filled == CHUNK) {
+            full = stage->current;
+            stage->current = NULL;
+        }
+    }
+    wp_lock_give(&pool->lock);
+    if (full != NULL) {
+        seal(full);
+    }
+    wp_errands_run(pool, &errands);
+    return result;
+}
+
+/* ---- Waiting ---- */
+
+/* Whether jobs are known to be so short that what a thread waits for is about to come. */
+static bool
+is_short(const wp_stage *stage)
+{
+    uint32_t mean = wp_pace_mean(stage->group->pace);
+    return mean != WP_PACE_UNKNOWN && mean < SHORT_NS;
+}
+
+/* Lets a moment pass before the next look at what is about to come; false when there were enough of them. First without
+ * leaving the processor, for who works on another; then for whoever waits for this one. To sleep and be woken costs more
+ * than all of them. */
+static bool
+pass_moment(int *moment)
+{
+    if (*moment >= MOMENTS) {
+        return false;
+    }
+    if ((*moment)++ < MOMENTS - YIELDS) {
+        wp_pause();
+    } else {
+        wp_yield();
+    }
+    return true;
+}
+
+/* Looks for a while whether a count moves on. */
+static bool
+moves_soon(const wp_stage *stage, _Atomic(uint64_t) *count, uint64_t seen)
+{
+    int moment = 0;
+    while (wp_load_relaxed(count) == seen) {
+        if (!is_short(stage) || !pass_moment(&moment)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Sleeps until there may be a place. `lightly`: until there is any at all. */
+static enum wp_result
+sleep_for_place(wp_stage *stage, bool lightly, uint64_t deadline)
+{
+    if (moves_soon(stage, &stage->head, wp_load_relaxed(&stage->head))) {
+        return WP_OK;
+    }
+    uint32_t seen = say_asleep(&stage->blocked, lightly);
+    uint64_t head = wp_add_acq_rel(&stage->head, 0);
+    if (wp_load_relaxed(&stage->accepted) - head < stage->capacity || wp_load_acquire(&stage->closed)) {
+        return WP_OK;
+    }
+    return wp_result_of_wait(wp_word_wait(&stage->blocked, seen, deadline));
+}
+
+/* The first sleep is a nap: if it ends by itself and nothing has changed, the next one is light. */
+typedef enum wp_result sleep_function(wp_stage *stage, bool lightly, uint64_t deadline);
+
+static enum wp_result
+nap_or_sleep(wp_stage *stage, sleep_function *sleep, bool *lightly, uint64_t deadline)
+{
+    uint64_t nap = *lightly ? WP_FOREVER : wp_clock() + NAP_NS;
+    enum wp_result slept = sleep(stage, *lightly, nap < deadline ? nap : deadline);
+    if (slept == WP_LATE && nap < deadline) {
+        *lightly = true;
+        return WP_OK;
+    }
+    return slept;
+}
+
+enum wp_result
+wp_stage_put(wp_stage *stage, void *argument, uint64_t deadline)
+{
+    bool over = wp_worker_in(stage->pool) != NULL;
+    bool lightly = !is_short(stage);
+    enum wp_result why = WP_OK;
+    for (;;) {
+        switch (put_once(stage, argument, over, &why)) {
+        case PUT:
+            return WP_OK;
+        case REFUSED:
+            return why;
+        case NO_CHUNK:
+            why = add_chunk(stage->pool, stage);
+            break;
+        case NO_ROOM:
+            why = deadline == 0 ? WP_FULL : wp_pool_wait_room(stage->pool, stage->lane, NULL, deadline);
+            break;
+        case NO_PLACE:
+            why = deadline == 0 ? WP_FULL : nap_or_sleep(stage, sleep_for_place, &lightly, deadline);
+            break;
+        }
+        if (why != WP_OK) {
+            return why;
+        }
+    }
+}
+
+static bool
+is_finished(wp_stage *stage)
+{
+    return wp_load_acquire(&stage->closed) && wp_load_relaxed(&stage->accepted) == wp_load_relaxed(&stage->head);
+}
+
+/* Sleeps until there may be a result. `lightly`: until there is any at all. */
+static enum wp_result
+sleep_for_result(wp_stage *stage, bool lightly, uint64_t deadline)
+{
+    uint32_t seen = say_asleep(&stage->asleep, lightly);
+    uint64_t tail = wp_add_acq_rel(&stage->tail, 0);
+    if (tail != wp_load_relaxed(&stage->head) || is_finished(stage)) {
+        return WP_OK;
+    }
+    return wp_result_of_wait(wp_word_wait(&stage->asleep, seen, deadline));
+}
+
+/* The first chunk of the stage whose jobs wait at the front of the lane, with a reference. */
+static chunk *
+front_chunk(wp_stage *stage)
+{
+    wp_pool *pool = stage->pool;
+    chunk *found = NULL;
+    wp_lock_take(&pool->lock);
+    const wp_span *first = wp_ring_front(&pool->lanes[stage->lane].ring);
+    if (first != NULL && first->job->class == &chunk_class && stage_of(first->job) == stage) {
+        found = chunk_of(first->job);
+        wp_job_ref(&found->range.job);
+    }
+    wp_lock_give(&pool->lock);
+    return found;
+}
+
+static uint32_t
+help(wp_stage *stage)
+{
+    chunk *c = front_chunk(stage);
+    uint32_t done = 0;
+    if (c != NULL) {
+        done = wp_range_run_here(&c->range, MOST_CLAIMED);
+        wp_job_unref(&c->range.job);
+    }
+    return done;
+}
+
+/* Whether jobs wait in the lane, or come within a while. */
+static bool
+jobs_come_soon(const wp_stage *stage)
+{
+    int moment = 0;
+    while (!wp_lane_is_ready(stage->pool, stage->lane)) {
+        if (!pass_moment(&moment)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static uint64_t
+unread(wp_stage *stage)
+{
+    return wp_load_relaxed(&stage->tail) - wp_load_relaxed(&stage->head);
+}
+
+/* Runs jobs of the stage on the thread that waits for results. Meanwhile submitters need not call a worker; jobs that
+ * are left get one in the end. */
+static void
+attend(wp_stage *stage)
+{
+    wp_pool *pool = stage->pool;
+    wp_errands errands = {0};
+    uint32_t done = SMALL_HELP;
+    wp_add_acq_rel(&stage->attending, 1);
+    while (done > 0 && unread(stage) <= many(stage) && jobs_come_soon(stage)) {
+        for (int i = 0; i < GATHERING && done < SMALL_HELP; i++) {
+            wp_pause(); /* More jobs gather, which share the cost of a claim. */
+        }
+        done = help(stage);
+    }
+    wp_sub_acq_rel(&stage->attending, 1);
+    wp_lock_take(&pool->lock);
+    const wp_span *first = wp_ring_front(&pool->lanes[stage->lane].ring);
+    if (first != NULL) {
+        wp_call_help_in_time(pool, first->job, 0, &errands);
+    }
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
+}
+
+static enum wp_result
+wait_for_result(wp_stage *stage, uint64_t deadline, wp_stage_result *result)
+{
+    bool lightly = !is_short(stage);
+    while (!take_result(stage, result)) {
+        if (is_finished(stage)) {
+            return WP_FINISHED;
+        }
+        if (is_short(stage)) {
+            attend(stage);
+            if (take_result(stage, result)) {
+                return WP_OK;
+            }
+        }
+        enum wp_result slept = nap_or_sleep(stage, sleep_for_result, &lightly, deadline);
+        if (slept != WP_OK) {
+            return take_result(stage, result) ? WP_OK : slept;
+        }
+    }
+    return WP_OK;
+}
+
+enum wp_result
+wp_stage_get(wp_stage *stage, uint64_t deadline, wp_stage_result *result)
+{
+    if (!take_result(stage, result)) {
+        enum wp_result waited = wait_for_result(stage, deadline, result);
+        if (waited != WP_OK) {
+            return waited;
+        }
+    }
+    offer_places(stage);
+    return WP_OK;
+}
+
+/* ---- Life ---- */
+
+wp_stage *
+wp_stage_new(wp_pool *pool, unsigned lane, wp_function *function, uint32_t capacity)
+{
+    void *memory = NULL;
+    if (posix_memalign(&memory, WP_CACHE_LINE, sizeof(wp_stage)) != 0) {
+        return NULL;
+    }
+    wp_stage *stage = memory;
+    *stage = (wp_stage){.function = function, .lane = lane, .epoch = pool->epoch, .capacity = capacity};
+    wp_store_relaxed(&stage->references, 1);
+    wp_store_relaxed(&stage->holders, 1);
+    stage->group = wp_group_new(NULL, MOST_CLAIMED, false);
+    if (stage->group == NULL) {
+        goto no_group;
+    }
+    stage->group->class_measures = true;
+    stage->end = &stage->oldest;
+    if (capacity > 0) {
+        for (stage->size = 1; stage->size < capacity; stage->size *= 2) {
+        }
+        stage->places = calloc(stage->size, sizeof *stage->places);
+        if (stage->places == NULL) {
+            goto no_places;
+        }
+    }
+    wp_pool_ref(pool);
+    stage->pool = pool;
+    return stage;
+
+no_places:
+    wp_group_unref(stage->group);
+no_group:
+    free(stage);
+    return NULL;
+}
+
+void
+wp_stage_ref(wp_stage *stage)
+{
+    wp_add_relaxed(&stage->references, 1);
+    wp_add_relaxed(&stage->holders, 1);
+}
+
+void
+wp_stage_unref(wp_stage *stage)
+{
+    if (wp_sub_acq_rel(&stage->holders, 1) == 1) {
+        wp_stage_close(stage);
+    }
+    stage_let_go(stage);
+}
+
+/* What is put from now on goes into other chunks, with numbers beyond the one that is returned. */
+static uint64_t
+seal_current(wp_stage *stage, bool close)
+{
+    wp_lock_take(&stage->pool->lock);
+    chunk *c = stage->current;
+    uint64_t n_chunks = stage->n_chunks;
+    stage->current = NULL;
+    if (close) {
+        wp_store_release(&stage->closed, true);
+    }
+    wp_lock_give(&stage->pool->lock);
+    if (c != NULL) {
+        seal(c);
+    }
+    return n_chunks;
+}
+
+void
+wp_stage_close(wp_stage *stage)
+{
+    seal_current(stage, true);
+    call(&stage->asleep);
+    call(&stage->blocked);
+}
+
+/* The first chunk with a number beyond `after`, up to `last`, with a reference; NULL when there is none. */
+static chunk *
+next_chunk(wp_stage *stage, uint64_t after, uint64_t last)
+{
+    wp_lock_take(&stage->pool->lock);
+    chunk *c = stage->oldest;
+    while (c != NULL && c->number <= after) {
+        c = c->next;
+    }
+    c = c != NULL && c->number <= last ? c : NULL;
+    if (c != NULL) {
+        wp_job_ref(&c->range.job);
+    }
+    wp_lock_give(&stage->pool->lock);
+    return c;
+}
+
+void
+wp_stage_cancel(wp_stage *stage)
+{
+    uint64_t last = seal_current(stage, false);
+    uint64_t done = 0;
+    chunk *c;
+    while ((c = next_chunk(stage, done, last)) != NULL) {
+        done = c->number;
+        wp_job_stop(&c->range.job);
+        wp_job_unref(&c->range.job);
+    }
+}
