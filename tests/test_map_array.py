@@ -227,6 +227,25 @@ def test_pointer_is_the_same_for_all(helpers: Helpers, run: Callable[..., Any]) 
     check_same(run(fn, np.arange(5.0), np.ones(5), weights.buffer_info()[0]), np.arange(5.0) * 2 + 10)
 
 
+def test_bound_parameters_are_not_given(helpers: Helpers, run: Callable[..., Any]) -> None:
+    """User data, as a scipy.LowLevelCallable has it."""
+    weights = array.array("d", [2, 10])
+    address = helpers.native("weigh", "double (double)").address
+    bound = (weights.buffer_info()[0],)
+    fn = wp.NativeFunction(address, "double (double, double, const double *)", "weigh", weights, bound=bound)
+    check_same(run(fn, np.arange(5.0), 1), np.arange(5.0) * 2 + 10)
+    with pytest.raises(TypeError, match=r"takes 2 arguments \(3 given\)"):
+        run(fn, np.arange(5.0), 1, weights)
+    counts = (ctypes.c_ubyte * 100)()
+    address = helpers.native("count_range", "double (double)").address
+    bound = (ctypes.addressof(counts),)
+    kernel = wp.NativeFunction(address, "int (size_t, size_t, void *)", "count_range", counts, bound=bound)
+    assert run(kernel, range(100)) is None
+    assert bytes(counts) == b"\1" * 100
+    with pytest.raises(TypeError, match=r"give a range\(n\) as the first argument"):
+        run(kernel)
+
+
 def test_function_without_arrays_fills_the_output(helpers: Helpers, pool: wp.WorkerPool) -> None:
     fn = helpers.native("add_to", "int64_t (int64_t *, int64_t)")
     total = (ctypes.c_int64 * 1)()
