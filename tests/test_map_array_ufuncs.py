@@ -233,8 +233,28 @@ def test_what_a_compiled_function_raises(numba: Any, run: Callable[..., Any]) ->
         assert caught.value.__notes__ == ["in the loop of picky(), for elements 27000:28000"]
 
 
+def test_cfunc(numba: Any, run: Callable[..., Any]) -> None:
+    """As a scalar function and as a kernel, by the signatures that numba gives them."""
+    types = numba.types
+    numbers = types.CPointer(types.float64)
+
+    @numba.cfunc(types.float64(types.float64, types.float64))  # type: ignore[untyped-decorator]
+    def scalar(a: Any, b: Any) -> Any:
+        return a * b + 1
+
+    @numba.cfunc(types.int32(types.uintp, types.uintp, numbers, types.float64, numbers))  # type: ignore[untyped-decorator]
+    def kernel(begin: Any, end: Any, values: Any, factor: Any, out: Any) -> Any:
+        for i in range(begin, end):
+            out[i] = values[i] * factor
+        return 0
+
+    x = np.arange(50_000.0)
+    check_same(run(wp.native(scalar), x, 3.0), x * 3 + 1)
+    check_same(run(wp.native(kernel), x, 3.0), x * 3)
+
+
 def test_guvectorize_is_refused(numba: Any, pool: wp.WorkerPool) -> None:
-    @numba.guvectorize(["(float64[:], float64[:])"], "(n)->(n)")  # type: ignore[untyped-decorator]
+    @numba.guvectorize("(n)->(n)")  # type: ignore[untyped-decorator]
     def rows(a: Any, b: Any) -> None:
         b[:] = a
 

@@ -62,6 +62,30 @@ take_output(const request *r, wpy_array_plan *plan, wpy_operand *operand, PyObje
                                                            plan->function->signature->result.spelling, false);
 }
 
+/* ---- Parameters ---- */
+
+/* The last parameters may have values of their own, which nobody gives. */
+static size_t
+n_free(const wpy_function *function)
+{
+    return function->signature->n_params - function->n_bound;
+}
+
+static bool
+is_given(const wpy_function *function, size_t at)
+{
+    return at < n_free(function) && function->signature->params[at].type != WP_TYPE_JOB;
+}
+
+/* What a parameter that is not given gets; the job is put in its place later. */
+static void
+fill_in(const wpy_function *function, wpy_operand *operand, size_t at)
+{
+    if (at >= n_free(function)) {
+        wpy_operand_set_value(operand, function->signature->params[at].type, function->bound[at - n_free(function)]);
+    }
+}
+
 /* ---- A scalar function ---- */
 
 /* An array of one value and no dimension is a number too, and may have another type than the parameter. */
@@ -127,8 +151,9 @@ take_arguments(const request *r, wpy_array_plan *plan)
     Py_ssize_t given = 0;
     for (size_t at = 0; at < signature->n_params; at++) {
         wpy_operand *operand = wpy_operands_next(plan->operands, (size_t)given + 1, false);
-        if (signature->params[at].type != WP_TYPE_JOB &&
-            take_argument(plan, operand, at, PyTuple_GET_ITEM(r->args, given++)) < 0) {
+        if (!is_given(plan->function, at)) {
+            fill_in(plan->function, operand, at);
+        } else if (take_argument(plan, operand, at, PyTuple_GET_ITEM(r->args, given++)) < 0) {
             return -1;
         }
     }
@@ -168,7 +193,7 @@ could_be_kernel(const wpy_function *function)
 {
     const wp_signature *signature = function->signature;
     bool has_pointer = false;
-    for (size_t i = 2; i < signature->n_params; i++) {
+    for (size_t i = 2; i < signature->n_params && n_free(function) >= 2; i++) {
         has_pointer = has_pointer || signature->params[i].type == WP_TYPE_PTR;
     }
     for (size_t i = 0; i < 2 && has_pointer; i++) {
@@ -211,10 +236,11 @@ is_typed(const wp_param *param)
 
 /* The parameter that `out` goes to: the last pointer to what may be written. 0 if there is none. */
 static size_t
-parameter_of_output(const wp_signature *signature)
+parameter_of_output(const wpy_function *function)
 {
+    const wp_signature *signature = function->signature;
     size_t found = 0;
-    for (size_t i = 2; i < signature->n_params; i++) {
+    for (size_t i = 2; i < n_free(function); i++) {
         if (signature->params[i].type == WP_TYPE_PTR && !signature->params[i].is_const) {
             found = i;
         }
@@ -242,7 +268,7 @@ match_kernel(const request *r, const wpy_function *function, kernel_call *k)
     const wp_signature *signature = function->signature;
     const Py_ssize_t nargs = PyTuple_GET_SIZE(r->args);
     const Py_ssize_t wanted = (Py_ssize_t)function->n_arguments - 2;
-    const size_t output = parameter_of_output(signature);
+    const size_t output = parameter_of_output(function);
     k->given = PyTuple_GET_ITEM(r->outputs, 0);
     k->range = nargs > 0 && PyRange_Check(PyTuple_GET_ITEM(r->args, 0)) ? PyTuple_GET_ITEM(r->args, 0) : NULL;
     k->first = k->range != NULL ? 1 : 0;
@@ -358,10 +384,12 @@ take_kernel_arguments(const request *r, wpy_array_plan *plan, kernel_call *k, ui
     for (size_t at = 0; at < signature->n_params; at++) {
         number += signature->params[at].type != WP_TYPE_JOB;
         wpy_operand *operand = wpy_operands_next(plan->operands, number, false);
-        if (at < 2 || at == k->output || signature->params[at].type == WP_TYPE_JOB) {
+        if (at < 2 || at == k->output) {
             continue;
         }
-        if (take_kernel_argument(plan, operand, at, PyTuple_GET_ITEM(r->args, given++), k, end) < 0) {
+        if (!is_given(plan->function, at)) {
+            fill_in(plan->function, operand, at);
+        } else if (take_kernel_argument(plan, operand, at, PyTuple_GET_ITEM(r->args, given++), k, end) < 0) {
             return -1;
         }
     }
@@ -370,23 +398,31 @@ take_kernel_arguments(const request *r, wpy_array_plan *plan, kernel_call *k, ui
 
 /* Without a typed array the elements are those of the first untyped one, as its buffer counts them. */
 static int
-count_untyped(const request *r, const wpy_array_plan *plan, kernel_call *k)
+count_untyped(PyObject *object, kernel_call *k)
+{
+    Py_buffer view;
+    if (k->range != NULL || k->has_count || !PyObject_CheckBuffer(object)) {
+        return 0;
+    }
+    if (PyObject_GetBuffer(object, &view, PyBUF_RECORDS_RO) < 0) {
+        return -1;
+    }
+    k->count = view.itemsize > 0 ? (uint64_t)(view.len / view.itemsize) : 0;
+    k->has_count = true;
+    PyBuffer_Release(&view);
+    return 0;
+}
+
+static int
+count_untyped_arguments(const request *r, const wpy_array_plan *plan, kernel_call *k)
 {
     const wp_signature *signature = plan->function->signature;
     Py_ssize_t given = k->first;
-    for (size_t at = 2; at < signature->n_params && !k->has_count; at++) {
-        if (at == k->output || signature->params[at].type == WP_TYPE_JOB) {
-            continue;
-        }
-        PyObject *object = PyTuple_GET_ITEM(r->args, given++);
-        Py_buffer view;
-        if (signature->params[at].type == WP_TYPE_PTR && PyObject_CheckBuffer(object)) {
-            if (PyObject_GetBuffer(object, &view, PyBUF_RECORDS_RO) < 0) {
-                return -1;
-            }
-            k->count = view.itemsize > 0 ? (uint64_t)(view.len / view.itemsize) : 0;
-            k->has_count = true;
-            PyBuffer_Release(&view);
+    for (size_t at = 2; at < signature->n_params; at++) {
+        const bool is_input = at != k->output && is_given(plan->function, at);
+        PyObject *object = is_input ? PyTuple_GET_ITEM(r->args, given++) : NULL;
+        if (is_input && signature->params[at].type == WP_TYPE_PTR && count_untyped(object, k) < 0) {
+            return -1;
         }
     }
     return 0;
@@ -437,7 +473,7 @@ take_kernel_output(wpy_array_plan *plan, kernel_call *k, uint64_t end)
         return -1;
     }
     wpy_operand_set_value(operand, WP_TYPE_PTR, slot);
-    return 0;
+    return count_untyped(plan->result, k);
 }
 
 static int
@@ -448,7 +484,7 @@ plan_kernel(const request *r, wpy_array_plan *plan, kernel_call *k)
     plan->kind = WPY_KERNEL;
     plan->operands = wpy_operands_new(function->signature->n_params, function->name, NULL);
     if (plan->operands == NULL || (k->range != NULL && read_range(k->range, function, &plan->begin, &end) < 0) ||
-        take_kernel_arguments(r, plan, k, end) < 0 || (k->range == NULL && count_untyped(r, plan, k) < 0)) {
+        take_kernel_arguments(r, plan, k, end) < 0 || count_untyped_arguments(r, plan, k) < 0) {
         return -1;
     }
     if (k->output > 0 && take_kernel_output(plan, k, end) < 0) {

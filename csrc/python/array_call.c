@@ -32,7 +32,7 @@ typedef struct failure {
     uint64_t at; /* The element; `end` if only the range is known. */
     wp_loop_error error;
     PyObject *exception; /* Of a ufunc: a reference to what it raised, or NULL. */
-    bool is_noted;       /* Attached: the exception has its note. */
+    wp_word is_noted;    /* 1 once the exception has its note. */
 } failure;
 
 typedef struct array_call {
@@ -315,10 +315,10 @@ static PyObject *
 exception_of_ufunc(array_call *call)
 {
     PyObject *error = call->failure.exception;
-    PyObject *place = call->failure.is_noted ? NULL : text_of_failure(call);
+    bool is_noted = wp_exchange_acq_rel(&call->failure.is_noted, 1) != 0;
+    PyObject *place = is_noted ? NULL : text_of_failure(call);
     PyObject *note = place != NULL ? PyUnicode_FromFormat("in the loop of %U(), for %U", call->name, place) : NULL;
     PyObject *noted = note != NULL ? PyObject_CallMethod(error, "add_note", "O", note) : NULL;
-    call->failure.is_noted = true;
     PyErr_Clear();
     Py_XDECREF(noted);
     Py_XDECREF(note);
@@ -457,11 +457,12 @@ fill_slots(array_call *call)
     }
 }
 
-/* The arrays of a kernel are blocks of memory, whatever their shape. */
+/* The arrays of a kernel are blocks of memory, whatever their shape. It may look at any element before the last, so
+ * where they overlap is asked for all of those, also if the range begins later. */
 static void
 fill_kernel_grid(array_call *call, const wpy_array_plan *plan)
 {
-    call->grid.shape[0] = plan->shape.lengths[0];
+    call->grid.shape[0] = (size_t)plan->begin + plan->shape.lengths[0];
     for (size_t i = 0; i < call->operands->n; i++) {
         const wpy_operand *operand = &call->operands->list[i];
         call->grid.bases[i] = operand->base;
@@ -555,7 +556,8 @@ wpy_array_call_new(wpy_home *home, const wpy_options *options, wpy_array_plan *p
         wp_job_unref(&call->task.job);
         return NULL;
     }
-    wp_crew_init(&call->crew, &call->task.job, &crew_class, call->grid.n, plan->grain);
+    uint64_t n = call->kind == WPY_KERNEL ? plan->shape.lengths[0] : call->grid.n;
+    wp_crew_init(&call->crew, &call->task.job, &crew_class, n, plan->grain);
     wp_crew_expect(&call->crew, expected_pace(call), call->kind != WPY_UFUNC);
     return &call->task;
 }

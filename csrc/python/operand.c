@@ -602,7 +602,7 @@ wpy_operands_check_memory(const wpy_operands *operands, const wp_grid *grid)
                 "its elements are not aligned to %zu bytes, as the function expects them; pass a copy",
                 operand->alignment);
         }
-        if (operand->is_output && check_output(operands, grid, i) < 0) {
+        if (operand->is_output && operand->has_view && check_output(operands, grid, i) < 0) {
             return -1;
         }
     }

@@ -335,7 +335,7 @@ test_other_lanes_have_their_turn(void)
     config.fairness = 4;
     wp_pool *pool = wp_pool_new(&config);
     event go = {0};
-    loop *l = new_loop(400, 1);
+    loop *l = new_loop(1000000, 1);
     l->at = nap_there;
     l->argument = &go;
     submit_loop(pool, 0, l);
@@ -344,7 +344,8 @@ test_other_lanes_have_their_turn(void)
     wait_settled(low);
     CHECK(!wp_job_is_settled(&l->job));
     CHECK_INT(finish(low), WP_DONE);
-    CHECK_INT(finish_loop(l), WP_DONE);
+    CHECK(wp_job_stop(&l->job));
+    CHECK_INT(finish_loop(l), WP_CANCELLED);
     end_pool(pool);
 }
 
@@ -412,12 +413,15 @@ typedef struct stopper {
     uint64_t at;
 } stopper;
 
+/* Nobody gets far before it is cancelled. */
 static bool
 cancel_at(loop *l, uint64_t element)
 {
     const stopper *s = l->argument;
     if (element == s->at) {
         wp_token_cancel(s->token);
+    } else if (element > s->at) {
+        UNTIL(wp_token_is_cancelled(s->token));
     }
     return true;
 }
