@@ -59,7 +59,8 @@ wp_range_of(wp_job *job)
 
 void wp_range_init(wp_range *range, const wp_job_class *class, uint32_t units, wp_group *group, wp_extra *extra);
 
-/* Takes up to `most` units that wait and does them on the calling thread; returns how many. */
+/* Claims up to `most` units that wait and does them on the calling thread, but for those that an idle worker takes over
+ * meanwhile; returns how many. */
 uint32_t wp_range_run_here(wp_range *range, uint32_t most);
 
 /* So many units are done, or will never be: for who claimed them. The range ends with the last, and may be gone then. */
