@@ -38,12 +38,32 @@ run_once(wp_job *job, wp_worker *self, uint64_t *end)
     return *end >= job->deadline ? WP_TIMED_OUT : outcome;
 }
 
-/* `counted`: it was submitted, so it is among the unfinished. */
+/* `counted`: it was submitted, so it is among the unfinished. In a child that the job itself has forked it counts
+ * nowhere. */
+static void
+count_here(wp_job *job, wp_state outcome, uint64_t begin, uint64_t end, bool counted)
+{
+    wp_pool *pool = job->pool;
+    wp_errands errands = {0};
+    wp_lock_take(&pool->lock);
+    if (!wp_job_is_of_parent(job)) {
+        wp_tally_started(pool->outside, job, begin);
+        wp_histogram_add(&pool->outside->lanes[job->lane].ran, end - begin, 1);
+        wp_count_outside(pool, job, outcome, 1);
+        if (counted) {
+            wp_report_ended(pool, 1, &errands);
+        } else {
+            pool->lanes[job->lane].submitted++;
+        }
+    }
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
+}
+
 static void
 run_on_caller(wp_job *job, wp_worker *self, uint64_t now, bool counted)
 {
     wp_pool *pool = job->pool;
-    wp_lane *lane = &pool->lanes[job->lane];
     wp_errands errands = {0};
     uint64_t end;
 
@@ -53,21 +73,9 @@ run_on_caller(wp_job *job, wp_worker *self, uint64_t now, bool counted)
     wp_offer_room(pool, job->lane, &errands);
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
-    errands = (wp_errands){0};
 
     wp_state outcome = run_once(job, self, &end);
-
-    wp_lock_take(&pool->lock);
-    wp_tally_started(pool->outside, job, now);
-    wp_histogram_add(&pool->outside->lanes[job->lane].ran, end - now, 1);
-    wp_count_outside(pool, job, outcome, 1);
-    if (counted) {
-        wp_report_ended(pool, 1, &errands);
-    } else {
-        lane->submitted++;
-    }
-    wp_lock_give(&pool->lock);
-    wp_errands_run(pool, &errands);
+    count_here(job, outcome, now, end, counted);
     wp_job_finish(job, outcome, end);
     if (was_waiting) {
         wp_job_unref(job);
@@ -107,8 +115,11 @@ static void
 leave_as_guest(wp_pool *pool, unsigned lane, wp_worker *self)
 {
     wp_errands errands = {0};
-    wp_lock_take(&pool->lock);
     self->guest_in &= ~(1u << lane);
+    if (self->is_orphan) {
+        return; /* The child's lane does not know of it. */
+    }
+    wp_lock_take(&pool->lock);
     pool->lanes[lane].running--;
     wp_lane_refresh(pool, lane);
     wp_offer_room(pool, lane, &errands);
