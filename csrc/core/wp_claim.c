@@ -154,14 +154,21 @@ begin_claim(wp_pool *pool, wp_worker *worker, unsigned lane, bool of_range, uint
     wp_lane_refresh(pool, lane);
 }
 
-bool
-wp_is_left_to_one(const wp_lane *lane, wp_job *job)
+/* Whether a second thread would only be in the way. */
+static bool
+is_for_one(wp_job *job)
 {
-    if (!job->class->one_at_a_time || !(job->flags & WP_JOB_IS_RANGE) || lane->running == 0) {
+    if (!job->class->one_at_a_time || !(job->flags & WP_JOB_IS_RANGE)) {
         return false;
     }
     uint32_t mean = wp_pace_mean(wp_range_of(job)->group->pace);
     return mean != WP_PACE_UNKNOWN && mean < LEFT_TO_ONE_NS;
+}
+
+bool
+wp_is_left_to_one(const wp_lane *lane, wp_job *job)
+{
+    return lane->running > 0 && is_for_one(job);
 }
 
 bool
@@ -217,6 +224,23 @@ take_over(wp_pool *pool, wp_worker *self, wp_worker *other)
     return true;
 }
 
+static bool
+take_over_from_helper(wp_pool *pool, wp_worker *self, wp_helper *helper)
+{
+    uint32_t left = wp_stretch_left(&helper->stretch);
+    wp_job *range = helper->range;
+    const wp_lane *lane = &pool->lanes[range->lane];
+    uint32_t begin;
+    uint32_t end;
+    if (left == 0 || lane->running >= lane->max_running || (!self->takes_over && is_for_one(range)) ||
+        !wp_stretch_take_end(&helper->stretch, (left + 1) / 2, &begin, &end)) {
+        return false;
+    }
+    self->claimed[0].job = range;
+    begin_claim(pool, self, range->lane, true, begin, end);
+    return true;
+}
+
 bool
 wp_claim_from_others(wp_pool *pool, wp_worker *self)
 {
@@ -225,7 +249,11 @@ wp_claim_from_others(wp_pool *pool, wp_worker *self)
             return true;
         }
     }
-    return false;
+    wp_helper *helper = pool->helpers;
+    while (helper != NULL && !take_over_from_helper(pool, self, helper)) {
+        helper = helper->next;
+    }
+    return helper != NULL;
 }
 
 bool
@@ -235,7 +263,11 @@ wp_claims_hide_any(const wp_pool *pool, const wp_worker *but)
     while (worker != NULL && (worker == but || wp_stretch_left(&worker->stretch) == 0)) {
         worker = worker->next_worker;
     }
-    return worker != NULL;
+    wp_helper *helper = pool->helpers;
+    while (helper != NULL && wp_stretch_left(&helper->stretch) == 0) {
+        helper = helper->next;
+    }
+    return worker != NULL || helper != NULL;
 }
 
 uint64_t
@@ -244,6 +276,9 @@ wp_claims_hidden(const wp_pool *pool, unsigned lane)
     uint64_t hidden = 0;
     for (wp_worker *worker = pool->workers; worker != NULL; worker = worker->next_worker) {
         hidden += worker->lane == lane ? wp_stretch_left(&worker->stretch) : 0;
+    }
+    for (wp_helper *helper = pool->helpers; helper != NULL; helper = helper->next) {
+        hidden += helper->range->lane == lane ? wp_stretch_left(&helper->stretch) : 0;
     }
     return hidden;
 }
@@ -256,6 +291,12 @@ wp_claims_take_units(const wp_pool *pool, wp_job *range, wp_span *taken, uint32_
         wp_span part = {.job = range};
         if (worker->claims_range && worker->claimed[0].job == range &&
             wp_stretch_take_end(&worker->stretch, UINT32_MAX, &part.begin, &part.end)) {
+            taken[n++] = part;
+        }
+    }
+    for (wp_helper *helper = pool->helpers; helper != NULL && n < most; helper = helper->next) {
+        wp_span part = {.job = range};
+        if (helper->range == range && wp_stretch_take_end(&helper->stretch, UINT32_MAX, &part.begin, &part.end)) {
             taken[n++] = part;
         }
     }
@@ -284,25 +325,49 @@ put_back_jobs(wp_pool *pool, wp_worker *worker, uint32_t begin, uint32_t end, le
     }
 }
 
+static void
+put_back_units(wp_pool *pool, wp_span part)
+{
+    wp_lane *lane = &pool->lanes[part.job->lane];
+    wp_ring_push_front(&lane->ring, part); /* As above. */
+    wp_range_of(part.job)->spans++;
+    lane->waiting += part.end - part.begin;
+}
+
+/* Takes all of a stretch, to be put back to the front of its lane, lock held; false if there is nothing, or no memory. */
+static bool
+take_to_put_back(wp_pool *pool, unsigned lane, wp_stretch *stretch, wp_span *part)
+{
+    return wp_stretch_left(stretch) > 0 && wp_ring_reserve(&pool->lanes[lane].ring, WP_MOST_CLAIMED) == 0 &&
+           wp_stretch_take_end(stretch, UINT32_MAX, &part->begin, &part->end);
+}
+
 /* Puts what the worker has not begun back to the front of its lane, lock held. Without memory it stays where it is. */
 static bool
 put_back(wp_pool *pool, wp_worker *worker, left_over *dead)
 {
-    wp_lane *lane = &pool->lanes[worker->lane];
-    uint32_t begin;
-    uint32_t end;
-    if (wp_stretch_left(&worker->stretch) == 0 || wp_ring_reserve(&lane->ring, WP_MOST_CLAIMED) < 0 ||
-        !wp_stretch_take_end(&worker->stretch, UINT32_MAX, &begin, &end)) {
+    wp_span part = {.job = worker->claimed[0].job};
+    if (!take_to_put_back(pool, worker->lane, &worker->stretch, &part)) {
         return false;
     }
     if (worker->claims_range) {
-        wp_ring_push_front(&lane->ring, (wp_span){worker->claimed[0].job, begin, end});
-        wp_range_of(worker->claimed[0].job)->spans++;
-        lane->waiting += end - begin;
+        put_back_units(pool, part);
     } else {
-        put_back_jobs(pool, worker, begin, end, dead);
+        put_back_jobs(pool, worker, part.begin, part.end, dead);
     }
     wp_lane_refresh(pool, worker->lane);
+    return true;
+}
+
+bool
+wp_helper_put_back(wp_pool *pool, wp_helper *helper)
+{
+    wp_span part = {.job = helper->range};
+    if (!take_to_put_back(pool, helper->range->lane, &helper->stretch, &part)) {
+        return false;
+    }
+    put_back_units(pool, part);
+    wp_lane_refresh(pool, helper->range->lane);
     return true;
 }
 
@@ -338,6 +403,9 @@ wp_claims_recall(wp_pool *pool)
         wp_lock_take(&pool->lock);
         for (wp_worker *worker = pool->workers; worker != NULL && !found; worker = worker->next_worker) {
             found = put_back(pool, worker, &dead);
+        }
+        for (wp_helper *helper = pool->helpers; helper != NULL && !found; helper = helper->next) {
+            found = wp_helper_put_back(pool, helper);
         }
         wp_lock_give(&pool->lock);
         let_go(&dead);

@@ -88,6 +88,16 @@ struct wp_worker {
     bool is_orphan;         /* Worker only: it forked, and this is the child. */
 };
 
+/* A thread that runs units of a range because it waits for them (wp_range_run_here). On the list from when it claims until
+ * it has counted what it did; on that thread's stack. */
+typedef struct wp_helper {
+    wp_job *range;           /* Constant; a reference. */
+    wp_stretch stretch;      /* What it claimed and has not begun. */
+    uint64_t bounds_seen;    /* Pool's lock: its stretch, as a patrol saw it last. */
+    struct wp_helper *next;  /* Pool's lock. */
+    struct wp_helper **link; /* Pool's lock: what points here. */
+} wp_helper;
+
 struct wp_pool {
     /* Constant. */
     wp_pool_config config;
@@ -117,6 +127,7 @@ struct wp_pool {
     uint64_t unfinished;  /* Accepted and not reported as ended. */
     wp_worker *idle;      /* Latest first: the warmest is called first, and the coldest retires. */
     wp_worker *workers;
+    wp_helper *helpers;
     wp_worker *retired; /* Left; to be joined. */
     uint32_t drain_waiters;
     uint16_t epoch;    /* Changes in a forked child. */
@@ -226,7 +237,8 @@ bool wp_claim(wp_pool *pool, wp_worker *worker);
 /* Under the lock: whether the job is to be left to the worker that runs jobs of this lane already. */
 bool wp_is_left_to_one(const wp_lane *lane, wp_job *job);
 
-/* Under the lock: claims half of what another worker has claimed and not begun; false if there is no such thing. */
+/* Under the lock: claims half of what another worker, or a helper, has claimed and not begun; false if there is no such
+ * thing. */
 bool wp_claim_from_others(wp_pool *pool, wp_worker *self);
 
 /* Under the lock: cuts up to `count` units off the span at a ticket, which is of a range. */
@@ -239,7 +251,11 @@ uint32_t wp_claims_take_units(const wp_pool *pool, wp_job *range, wp_span *taken
 uint64_t wp_claims_hidden(const wp_pool *pool, unsigned lane);
 bool wp_claims_hide_any(const wp_pool *pool, const wp_worker *but);
 
-/* Puts what the worker, or every worker, claimed and has not begun back to the front of its lane. */
+/* Under the lock: puts what the helper has not begun back to the front of its lane. False if it keeps it, for want of
+ * memory, or because another took it. */
+bool wp_helper_put_back(wp_pool *pool, wp_helper *helper);
+
+/* Puts what the worker, or everybody, claimed and has not begun back to the front of its lane. */
 void wp_claim_give_back(wp_worker *worker);
 void wp_claims_recall(wp_pool *pool);
 

@@ -448,6 +448,7 @@ wp_pool_after_fork(wp_pool *pool)
     pool->unfinished = 0;
     pool->idle = NULL;
     pool->workers = NULL;
+    pool->helpers = NULL;
     pool->retired = NULL;
     pool->drain_waiters = 0;
     pool->start_again = 0;

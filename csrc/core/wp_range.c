@@ -113,85 +113,100 @@ find_span(const wp_range *range, wp_lane *lane)
     return ticket != WP_NO_TICKET ? ticket : wp_ring_find(&lane->ring, &range->job);
 }
 
-/* What is left of one of the range's spans, up to `most` units, taken out of the lane; an empty span if none waits. */
-static wp_span
-take_units(wp_range *range, uint32_t most)
+/* ---- Running units here ---- */
+
+static void
+join_helpers(wp_pool *pool, wp_helper *helper)
 {
-    wp_job *job = &range->job;
+    helper->next = pool->helpers;
+    helper->link = &pool->helpers;
+    if (helper->next != NULL) {
+        helper->next->link = &helper->next;
+    }
+    pool->helpers = helper;
+}
+
+static void
+leave_helpers(wp_helper *helper)
+{
+    *helper->link = helper->next;
+    if (helper->next != NULL) {
+        helper->next->link = helper->link;
+    }
+}
+
+/* Claims what is left of one of the range's spans, up to `most` units; false if none waits. */
+static bool
+claim_here(wp_helper *helper, uint32_t most)
+{
+    wp_job *job = helper->range;
     wp_pool *pool = job->pool;
-    wp_span part = {job, 0, 0};
     wp_errands errands = {0};
     wp_lock_take(&pool->lock);
-    if (range->spans > 0 && !wp_job_is_of_parent(job)) {
+    bool found = wp_range_of(job)->spans > 0 && !wp_job_is_of_parent(job);
+    if (found) {
         wp_lane *lane = &pool->lanes[job->lane];
-        job->ticket = find_span(range, lane);
-        part = wp_claim_units(lane, job->ticket, most);
+        job->ticket = find_span(wp_range_of(job), lane);
+        wp_span part = wp_claim_units(lane, job->ticket, most);
+        wp_stretch_set(&helper->stretch, part.begin, part.end);
+        join_helpers(pool, helper);
         pool->claims++;
         wp_lane_refresh(pool, job->lane);
         wp_offer_room(pool, job->lane, &errands);
     }
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
-    return part;
+    return found;
 }
 
-static void
-count_here(wp_range *range, uint64_t begin, uint32_t done)
-{
-    wp_pool *pool = range->job.pool;
-    wp_errands errands = {0};
-    uint64_t elapsed = wp_clock() - begin;
-    if (!range->group->class_measures) {
-        wp_pace_note(range->group->pace, elapsed, done);
-    }
-    wp_lock_take(&pool->lock);
-    wp_lane_tally *tally = &pool->outside->lanes[range->job.lane];
-    wp_count(&tally->ended[WP_DONE], done);
-    wp_histogram_add(&tally->ran, elapsed / done, done);
-    wp_report_ended(pool, done, &errands);
-    wp_lock_give(&pool->lock);
-    wp_errands_run(pool, &errands);
-}
-
-/* Puts units that were taken back to the front of the lane. False without memory. */
+/* Counts the units that were done, some or none, since `begin`, and puts back what was left, which turned out long.
+ * Returns whether that failed for want of memory: then they are still this thread's. In a child that a unit has forked
+ * they count nowhere and are nobody's. */
 static bool
-give_back(wp_range *range, const wp_stretch *units)
+report_here(wp_helper *helper, uint64_t begin, uint32_t done)
 {
-    wp_job *job = &range->job;
+    wp_job *job = helper->range;
     wp_pool *pool = job->pool;
-    wp_lane *lane = &pool->lanes[job->lane];
+    wp_group *group = wp_range_of(job)->group;
     wp_errands errands = {0};
-    uint64_t bounds = wp_load_relaxed(&units->bounds);
-    uint32_t begin = (uint32_t)(bounds >> 32);
-    uint32_t end = (uint32_t)bounds;
+    bool left = false;
+    uint64_t elapsed = wp_clock() - begin;
+    if (done > 0 && !group->class_measures) {
+        wp_pace_note(group->pace, elapsed, done);
+    }
     wp_lock_take(&pool->lock);
-    bool done = wp_ring_reserve(&lane->ring, 1) == 0;
-    if (done) {
-        wp_ring_push_front(&lane->ring, (wp_span){job, begin, end});
-        range->spans++;
-        lane->waiting += end - begin;
-        wp_lane_refresh(pool, job->lane);
-        wp_call_help(pool, false, &errands);
+    if (!wp_job_is_of_parent(job)) {
+        wp_lane_tally *tally = &pool->outside->lanes[job->lane];
+        wp_count(&tally->ended[WP_DONE], done);
+        wp_histogram_add(&tally->ran, done > 0 ? elapsed / done : 0, done);
+        wp_report_ended(pool, done, &errands);
+        if (wp_stretch_left(&helper->stretch) > 0) {
+            left = !wp_helper_put_back(pool, helper);
+            wp_call_help(pool, false, &errands);
+        }
+        if (!left) {
+            leave_helpers(helper);
+        }
     }
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
-    return done;
+    return left;
 }
 
-/* Nobody else can reach what this thread has taken, so when it turns out long the rest goes back. */
 uint32_t
 wp_range_run_here(wp_range *range, uint32_t most)
 {
-    wp_span part = take_units(range, most);
-    wp_stretch units;
+    wp_helper helper = {.range = &range->job};
     uint32_t done = 0;
-    wp_stretch_set(&units, part.begin, part.end);
-    while (wp_stretch_left(&units) > 0 && (done == 0 || !give_back(range, &units))) {
+    bool goes_on = claim_here(&helper, most);
+    while (goes_on) {
         uint64_t begin = wp_clock();
-        uint32_t more = range->job.class->run_range(&range->job, &units, NULL);
-        count_here(range, begin, more);
+        uint32_t more = range->job.class->run_range(&range->job, &helper.stretch, NULL);
+        goes_on = report_here(&helper, begin, more);
         done += more;
-        wp_range_done(range, more);
+        if (more > 0) {
+            wp_range_done(range, more);
+        }
     }
     return done;
 }

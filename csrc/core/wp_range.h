@@ -59,11 +59,12 @@ wp_range_of(wp_job *job)
 
 void wp_range_init(wp_range *range, const wp_job_class *class, uint32_t units, wp_group *group, wp_extra *extra);
 
-/* Takes up to `most` units that wait and does them on the calling thread, which has a reference; returns how many. */
+/* Claims up to `most` units that wait and does them on the calling thread, which has a reference, but for those that an
+ * idle worker takes over meanwhile; returns how many. */
 uint32_t wp_range_run_here(wp_range *range, uint32_t most);
 
 /* For a class's run_range on a thread that is no worker: whether to return, because it has run since `begin` (wp_clock) for
- * longer than short units do. Workers' stretches are within others' reach, but not what such a thread has taken. */
+ * longer than short units do. Then the rest goes back to the lane, and a worker is called for it. */
 static inline bool
 wp_has_helped_enough(const wp_worker *self, uint64_t begin)
 {

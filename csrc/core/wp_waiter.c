@@ -56,9 +56,11 @@ run_on_caller(wp_job *job, wp_worker *self, uint64_t now)
     wp_state outcome = run_once(job, self, &end);
 
     wp_lock_take(&pool->lock);
-    wp_tally_started(pool->outside, job, now);
-    if (outcome != WP_RUNNING) {
-        wp_count_run_outside(job, outcome, end - now, &errands);
+    if (!wp_job_is_of_parent(job)) { /* In a child that the job itself has forked it counts nowhere. */
+        wp_tally_started(pool->outside, job, now);
+        if (outcome != WP_RUNNING) {
+            wp_count_run_outside(job, outcome, end - now, &errands);
+        }
     }
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
@@ -103,8 +105,11 @@ static void
 leave_as_guest(wp_pool *pool, unsigned lane, wp_worker *self)
 {
     wp_errands errands = {0};
-    wp_lock_take(&pool->lock);
     self->guest_in &= ~(1u << lane);
+    if (self->is_orphan) {
+        return; /* The child's lane does not know of it. */
+    }
+    wp_lock_take(&pool->lock);
     pool->lanes[lane].running--;
     wp_lane_refresh(pool, lane);
     wp_offer_room(pool, lane, &errands);

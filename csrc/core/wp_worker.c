@@ -388,15 +388,25 @@ sleep_for(wp_pool *pool, wp_worker *self, uint64_t time)
     return waited == WP_WAIT_TIMED_OUT;
 }
 
-/* Whether what some worker has claimed has not moved since the last look. */
+/* Whether there is something in the stretch and it has not moved since the last look. */
+static bool
+is_stuck(wp_stretch *stretch, uint64_t *bounds_seen)
+{
+    uint64_t bounds = wp_load_relaxed(&stretch->bounds);
+    bool stuck = bounds == *bounds_seen && wp_stretch_left(stretch) > 0;
+    *bounds_seen = bounds;
+    return stuck;
+}
+
 static bool
 is_anything_stuck(const wp_pool *pool)
 {
     bool stuck = false;
     for (wp_worker *worker = pool->workers; worker != NULL; worker = worker->next_worker) {
-        uint64_t bounds = wp_load_relaxed(&worker->stretch.bounds);
-        stuck = stuck || (wp_stretch_left(&worker->stretch) > 0 && bounds == worker->bounds_seen);
-        worker->bounds_seen = bounds;
+        stuck |= is_stuck(&worker->stretch, &worker->bounds_seen);
+    }
+    for (wp_helper *helper = pool->helpers; helper != NULL; helper = helper->next) {
+        stuck |= is_stuck(&helper->stretch, &helper->bounds_seen);
     }
     return stuck;
 }

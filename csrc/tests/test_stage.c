@@ -645,6 +645,89 @@ test_cancel_at_any_moment(void)
     }
 }
 
+/* ---- A reader that helps ---- */
+
+/* As if the stage's jobs had been measured. */
+static void
+know_as_short(wp_stage *stage)
+{
+    wp_store_release(&stage->group->pace->mean_ns, 50);
+}
+
+/* A reader claims the jobs of the stage and is held up in the first, while the only worker is held up by another job. */
+typedef struct helped {
+    wp_pool *pool;
+    wp_stage *stage;
+    gate elsewhere;
+    gate g;
+    item items[20];
+    sleeper reader;
+} helped;
+
+static void
+let_help(helped *h)
+{
+    *h = (helped){.pool = pool_for(1, 1, 100)};
+    h->stage = wp_stage_new(h->pool, 0, run_item, 30);
+    h->reader.stage = h->stage;
+    h->items[0].g = &h->g;
+    occupy(h->pool, &h->elsewhere);
+    for (int i = 0; i < 20; i++) {
+        put(h->stage, &h->items[i]);
+    }
+    know_as_short(h->stage);
+    h->reader.thread = start_thread(get_main, &h->reader);
+    event_wait(&h->g.begun, 1);
+    CHECK_INT(stats_of(h->pool).lanes[0].waiting, 19);
+}
+
+static void
+end_help(helped *h, uint32_t given_up)
+{
+    event_set(&h->g.open);
+    join_thread(h->reader.thread);
+    CHECK_INT(h->reader.result, WP_OK); /* Of the one job that was not counted. */
+    CHECK_INT(wp_load_acquire(&h->items[0].reports), 0);
+    wp_store_release(&h->items[0].reports, 1);
+    CHECK_INT(check_items(h->items, 20), given_up);
+    wp_stage_unref(h->stage);
+    CHECK_INT(drain(h->pool, soon()), WP_OK);
+    end_pool(h->pool);
+}
+
+/* What it claimed and has not begun is there for an idle worker, and the results for another reader. */
+static void
+test_helper_holds_up_no_other(void)
+{
+    helped h;
+    let_help(&h);
+    event_set(&h.elsewhere.open);
+    for (int i = 1; i < 20; i++) {
+        wp_stage_result result = {0};
+        CHECK_INT(get_until(h.stage, soon(), &result), WP_OK);
+        note_report(&result);
+    }
+    end_help(&h, 0);
+}
+
+/* And for who cancels, one way or the other. */
+static void
+test_helper_gives_up_what_it_has_not_begun(void)
+{
+    for (int by_pool = 0; by_pool < 2; by_pool++) {
+        helped h;
+        let_help(&h);
+        if (by_pool) {
+            CHECK_INT(wp_pool_cancel_waiting(h.pool), 19);
+        } else {
+            wp_stage_cancel(h.stage);
+        }
+        get_given_up(h.stage, 19);
+        event_set(&h.elsewhere.open);
+        end_help(&h, 19);
+    }
+}
+
 int
 main(void)
 {
@@ -663,5 +746,7 @@ main(void)
     RUN(test_cancel_stops_what_runs);
     RUN(test_put_after_cancel);
     RUN(test_cancel_at_any_moment);
+    RUN(test_helper_holds_up_no_other);
+    RUN(test_helper_gives_up_what_it_has_not_begun);
     return check_done();
 }
