@@ -74,6 +74,7 @@ struct wp_worker {
     uint64_t ended;                        /* Worker only: jobs ended and not yet reported. */
     uint64_t streak;                       /* Worker only: jobs of short kinds that it ended since it last slept. */
     bool took_all;                         /* Worker only: its claim left no jobs in the lane. */
+    uint32_t calls_in_vain;                /* Worker only: how often of late, see note_call. */
     bool was_called;                       /* Worker only: it has not claimed anything since. */
     bool takes_over;                       /* Worker only: on patrol it found that nothing was claimed. */
     wp_stretch stretch;                    /* What it claimed and has not begun: numbers of `claimed`, or units of the
