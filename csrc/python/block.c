@@ -115,10 +115,10 @@ drop_arguments(wpy_block *block, uint32_t unit)
 }
 
 static void
-call_unit(wpy_block *block, uint32_t unit)
+call_unit(wpy_block *block, vectorcallfunc function, uint32_t unit)
 {
     PyObject **arguments = block->arguments + (size_t)unit * block->width;
-    PyObject *value = PyObject_Vectorcall(block->callable, arguments, block->width, NULL);
+    PyObject *value = function(block->callable, arguments, block->width, NULL);
     block->values[unit] = value != NULL ? value : wpy_take_exception();
     drop_arguments(block, unit); /* Now, and not with the block: they may be large. */
     unit_ended(block, unit, value != NULL ? WPY_UNIT_DONE : WPY_UNIT_FAILED);
@@ -134,6 +134,8 @@ run_python_units(wp_job *job, wp_stretch *units, wp_worker *self)
         PyErr_Clear(); /* No memory: the units run in the thread's own context. */
         Py_CLEAR(context);
     }
+    vectorcallfunc function = PyVectorcall_Function(block->callable);
+    function = function != NULL ? function : PyObject_Vectorcall;
     uint32_t most = step_of(block, PYTHON_STEP);
     uint32_t done = 0;
     uint32_t at;
@@ -141,7 +143,7 @@ run_python_units(wp_job *job, wp_stretch *units, wp_worker *self)
     while (wp_stretch_take(units, step_after(done, most), &at, &end)) {
         done += end - at;
         for (; at < end; at++) {
-            call_unit(block, at);
+            call_unit(block, function, at);
         }
         if (wp_worker_is_wanted(self)) {
             break;

@@ -474,8 +474,11 @@ destroy_range(wp_job *job)
 static void
 test_by_a_helper(void)
 {
-    static const wp_job_class class = {
-        .name = "forks", .run_range = fork_in_unit, .notify = wp_job_settle, .destroy = destroy_range, .claim_ns = 1000};
+    static const wp_job_class class = {.name = "forks",
+                                       .run_range = fork_in_unit,
+                                       .notify = wp_job_settle,
+                                       .destroy = destroy_range,
+                                       .claim_ns = 1000};
     wp_pool *pool = pool_for(1, 1, WP_UNBOUNDED);
     gate g = {0};
     wp_job *first = submit(pool, 0, stand_at_gate, &g);
