@@ -5,27 +5,26 @@
 
 #include <stdlib.h>
 
-/* Pieces for each thread that may take part: enough that unequal ones even out, so few that what a piece costs (a few
- * nanoseconds, and a claim now and then) does not count. */
+/* Pieces for each thread that may take part, where the grain is left to us: enough that unequal ones even out, so few
+ * that taking one does not count. */
 #define PIECES_PER_THREAD 32u
-/* Work in one claim, as everywhere. */
-#define CLAIM_NS 20000u
+/* Invitations for each worker: one that leaves for more urgent work can come back. */
+#define INVITATIONS_PER_WORKER 4u
 
 typedef struct parallel {
-    wp_range range;
-    wp_body *body; /* Constant, like the next three. */
-    void *context; /* The caller's; it is there until the last piece has ended. */
+    wp_range range; /* Its units are invitations. */
+    /* Constant. Used only by who takes part, while the call has not returned. */
+    wp_body *body;
+    void *context;
+    wp_token *token; /* The caller's, or NULL. */
     size_t n;
-    size_t piece;           /* Numbers in each but the last. */
-    wp_word has_failed;     /* 1: a piece failed, the others are left out. */
-    wp_failed_piece failed; /* Written by the one that set has_failed, before its piece has ended. */
-} parallel;
+    size_t piece; /* Numbers in each but the last. */
+    size_t pieces;
 
-/* With a token it carries an extra behind it. */
-typedef struct parallel_with_extra {
-    parallel base;
-    wp_extra extra;
-} parallel_with_extra;
+    _Atomic(size_t) next;      /* The first piece that has not begun; beyond `pieces` when there is none. */
+    _Atomic(uint32_t) outcome; /* enum wp_result: once it is not WP_OK, no piece begins. */
+    wp_failed_piece failed;    /* Written by the one that makes the outcome WP_ERROR, before its piece has ended. */
+} parallel;
 
 static parallel *
 parallel_of(wp_job *job)
@@ -35,150 +34,156 @@ parallel_of(wp_job *job)
 
 /* ---- Pieces ---- */
 
-static int
-call_body(parallel *p, size_t begin, size_t *end)
+/* Whoever is first says how it ends. */
+static bool
+stop(parallel *p, enum wp_result outcome)
 {
-    *end = p->n - begin > p->piece ? begin + p->piece : p->n;
-    return p->body(begin, *end, p->context);
+    uint32_t expected = WP_OK;
+    return wp_cas_acq_rel(&p->outcome, &expected, (uint32_t)outcome);
 }
 
-/* A piece after one that failed counts as done: there are too few of them to take the trouble of giving them up. */
-static void
-do_piece(parallel *p, uint32_t number)
+/* The next piece; false if there is none, or none should begin. */
+static bool
+take_piece(parallel *p, size_t *begin, size_t *end)
 {
-    size_t begin = (size_t)number * p->piece;
-    size_t end;
-    if (wp_load_relaxed(&p->has_failed)) {
-        return;
+    if (wp_load_relaxed(&p->outcome) != WP_OK || wp_load_relaxed(&p->next) >= p->pieces) {
+        return false;
     }
-    int status = call_body(p, begin, &end);
-    uint32_t nobody = 0;
-    if (status != 0 && wp_cas_acq_rel(&p->has_failed, &nobody, 1)) {
-        p->failed = (wp_failed_piece){begin, end, status};
+    if (p->token != NULL && wp_token_is_cancelled(p->token)) {
+        stop(p, WP_STOPPED);
+        return false;
+    }
+    size_t number = wp_add_relaxed(&p->next, 1);
+    if (number >= p->pieces) {
+        return false;
+    }
+    *begin = number * p->piece;
+    *end = p->n - *begin > p->piece ? *begin + p->piece : p->n;
+    return true;
+}
+
+static void
+do_pieces(parallel *p, const wp_worker *self)
+{
+    size_t begin;
+    size_t end;
+    while (!wp_worker_is_wanted(self) && take_piece(p, &begin, &end)) {
+        int status = p->body(begin, end, p->context);
+        if (status != 0 && stop(p, WP_ERROR)) {
+            p->failed = (wp_failed_piece){begin, end, status};
+        }
     }
 }
+
+/* ---- Invitations ---- */
 
 static uint32_t
-run_pieces(wp_job *job, wp_stretch *units, wp_worker *self)
+accept_invitations(wp_job *job, wp_stretch *units, wp_worker *self)
 {
-    uint32_t done = 0;
+    uint32_t accepted = 0;
     uint32_t number;
     uint32_t end;
     while (wp_stretch_take(units, 1, &number, &end)) {
-        do_piece(parallel_of(job), number);
-        done++;
+        do_pieces(parallel_of(job), self);
+        accepted++;
         if (wp_worker_is_wanted(self)) {
             break;
         }
     }
-    return done;
+    return accepted;
 }
 
 static void
 destroy(wp_job *job)
 {
-    if (job->extra != NULL) {
-        wp_token_unref(job->extra->token);
-    }
     wp_group_unref(parallel_of(job)->range.group);
     free(job);
 }
 
 static const wp_job_class parallel_class = {
     .name = "parallel range",
-    .run_range = run_pieces,
+    .run_range = accept_invitations,
     .notify = wp_job_settle,
     .destroy = destroy,
-    .claim_ns = CLAIM_NS,
 };
 
-/* ---- The call ---- */
-
-/* NULL without memory. */
+/* NULL without memory. A claim is one invitation, so that each worker gets one. */
 static parallel *
-parallel_new(const parallel *plan, uint32_t units, wp_token *token)
+parallel_new(const parallel *plan, uint32_t invitations)
 {
-    parallel *p = malloc(token != NULL ? sizeof(parallel_with_extra) : sizeof *p);
-    wp_group *group = p != NULL ? wp_group_new(NULL, units, false) : NULL;
+    parallel *p = malloc(sizeof *p);
+    wp_group *group = p != NULL ? wp_group_new(NULL, 1, true) : NULL;
     if (group == NULL) {
         free(p);
         return NULL;
     }
     *p = *plan;
-    wp_extra *extra = token != NULL ? &((parallel_with_extra *)(void *)p)->extra : NULL;
-    if (extra != NULL) {
-        wp_extra_init(extra);
-        wp_token_ref(token);
-        extra->token = token;
-    }
-    wp_range_init(&p->range, &parallel_class, units, group, extra);
+    wp_range_init(&p->range, &parallel_class, invitations, group, NULL);
     wp_group_unref(group); /* The range has its own. */
     return p;
 }
 
-static enum wp_result
-report_failure(const parallel *p, wp_failed_piece *failed)
-{
-    if (failed != NULL) {
-        *failed = p->failed;
-    }
-    return WP_ERROR;
-}
-
-static enum wp_result
-run_alone(parallel *p, wp_token *token, wp_failed_piece *failed)
-{
-    size_t end;
-    for (size_t begin = 0; begin < p->n; begin = end) {
-        if (token != NULL && wp_token_is_cancelled(token)) {
-            return WP_STOPPED;
-        }
-        int status = call_body(p, begin, &end);
-        if (status != 0) {
-            p->failed = (wp_failed_piece){begin, end, status};
-            return report_failure(p, failed);
-        }
-    }
-    return WP_OK;
-}
-
-/* Does pieces as long as there are any, then sleeps until those of others have ended. That wait cannot be given up: the
- * body's context may lie on the caller's stack. Only where a piece has forked, the child's threads are not there. */
-static enum wp_result
-take_part(parallel *p, wp_failed_piece *failed)
+/* All pieces have begun: what is left of the invitations is accepted in vain, and those who help are waited for. That
+ * wait cannot be given up, because the body's context may lie on the caller's stack. Only in the child of a fork are
+ * those who helped not there. */
+static void
+wait_for_helpers(parallel *p)
 {
     wp_job *job = &p->range.job;
-    wp_group *group = p->range.group;
-    while (wp_range_run_here(&p->range, wp_pace_claim(group->pace, CLAIM_NS, group->most_claimed)) > 0) {
+    while (wp_range_run_here(&p->range, UINT32_MAX) > 0) {
     }
     while (!wp_job_is_settled(job)) {
         if (wp_job_is_lost(job)) {
-            return WP_BROKEN;
+            stop(p, WP_BROKEN);
+            return;
         }
         wp_job_wait(job, WP_FOREVER);
     }
-    if (wp_load_relaxed(&p->has_failed)) {
-        return report_failure(p, failed);
-    }
-    if (wp_job_state(job) == WP_DONE) {
-        return WP_OK;
-    }
-    return wp_pool_is_broken(job->pool) ? WP_BROKEN : WP_STOPPED;
 }
 
+static void
+run_with_helpers(wp_pool *pool, unsigned lane, parallel *p)
+{
+    wp_pool_ref(pool);
+    bool submitted = wp_pool_submit(pool, lane, &p->range.job, true) == WP_OK;
+    do_pieces(p, NULL);
+    if (submitted) {
+        wait_for_helpers(p);
+    }
+    wp_pool_unref(pool);
+}
+
+/* ---- The call ---- */
+
 static uint32_t
-threads_for(wp_pool *pool)
+workers_of(wp_pool *pool)
 {
     wp_lock_take(&pool->lock);
-    uint32_t threads = pool->max_workers + 1;
+    uint32_t workers = pool->max_workers;
     wp_lock_give(&pool->lock);
-    return threads;
+    return workers;
 }
 
 static size_t
 quotient_up(size_t a, size_t b)
 {
     return a / b + (a % b != 0);
+}
+
+static size_t
+smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static enum wp_result
+outcome_of(parallel *p, wp_failed_piece *failed)
+{
+    enum wp_result outcome = (enum wp_result)wp_load_acquire(&p->outcome);
+    if (outcome == WP_ERROR && failed != NULL) {
+        *failed = p->failed;
+    }
+    return outcome;
 }
 
 enum wp_result
@@ -188,24 +193,23 @@ wp_parallel(wp_pool *pool, unsigned lane, wp_token *token, size_t n, size_t grai
     if (lane >= pool->config.n_lanes) {
         return WP_INVALID;
     }
-    size_t fair = quotient_up(n, (size_t)threads_for(pool) * PIECES_PER_THREAD);
-    size_t least = grain > 0 ? grain : 1;
-    parallel plan = {.body = body, .context = context, .n = n, .piece = fair > least ? fair : least};
-    size_t units = quotient_up(n, plan.piece);
-    parallel *p = units > 1 ? parallel_new(&plan, (uint32_t)units, token) : NULL;
+    size_t workers = workers_of(pool);
+    parallel plan = {.body = body, .context = context, .token = token, .n = n, .piece = grain};
+    if (grain == 0) {
+        plan.piece = n > 0 ? quotient_up(n, (workers + 1) * PIECES_PER_THREAD) : 1;
+    }
+    plan.pieces = quotient_up(n, plan.piece);
+    uint32_t invitations =
+        plan.pieces > 1 ? (uint32_t)smaller(plan.pieces - 1, smaller(workers * INVITATIONS_PER_WORKER, INT32_MAX)) : 0;
+    parallel *p = invitations > 0 ? parallel_new(&plan, invitations) : NULL;
     if (p == NULL) {
-        return run_alone(&plan, token, failed);
+        do_pieces(&plan, NULL);
+        return outcome_of(&plan, failed);
     }
-    wp_pool_ref(pool);
-    enum wp_result result = wp_pool_submit(pool, lane, &p->range.job, true);
-    if (result == WP_OK) {
-        result = take_part(p, failed);
-    } else if (result != WP_STOPPED) {
-        result = run_alone(&plan, token, failed); /* Nobody else is there for it. */
-    }
+    run_with_helpers(pool, lane, p);
+    enum wp_result outcome = outcome_of(p, failed);
     wp_job_unref(&p->range.job);
-    wp_pool_unref(pool);
-    return result;
+    return outcome;
 }
 
 /* ---- As a backend for others ---- */
@@ -214,19 +218,14 @@ typedef struct others_jobs {
     void (*dojob)(void *);
     char *data;
     size_t size;
-    size_t n;
-    _Atomic(size_t) next; /* The first that has not begun. */
 } others_jobs;
 
-/* However pieces are claimed and given back, the next one is the first that has not begun: some libraries' jobs wait for
- * those before them. */
 static int
-do_others_job(size_t begin, size_t end, void *context)
+do_others_jobs(size_t begin, size_t end, void *context)
 {
-    others_jobs *jobs = context;
+    const others_jobs *jobs = context;
     for (; begin < end; begin++) {
-        size_t number = wp_add_relaxed(&jobs->next, 1);
-        jobs->dojob(jobs->data + number * jobs->size);
+        jobs->dojob(jobs->data + begin * jobs->size);
     }
     return 0;
 }
@@ -236,9 +235,5 @@ wp_threads_callback(void *threads, void (*dojob)(void *), int numjobs, size_t jo
 {
     const wp_threads *where = threads;
     others_jobs jobs = {.dojob = dojob, .data = jobdata, .size = jobdata_elsize};
-    jobs.n = numjobs > 0 ? (size_t)numjobs : 0;
-    wp_store_relaxed(&jobs.next, 0);
-    wp_parallel(where->pool, where->lane, NULL, jobs.n, 1, do_others_job, &jobs, NULL);
-    size_t begun = wp_load_relaxed(&jobs.next); /* Fewer than all if what waits in the pool was cancelled. */
-    do_others_job(begun, jobs.n, &jobs);
+    wp_parallel(where->pool, where->lane, NULL, numjobs > 0 ? (size_t)numjobs : 0, 1, do_others_jobs, &jobs, NULL);
 }
