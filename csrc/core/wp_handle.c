@@ -3,6 +3,7 @@
 
 #include "wp_internal.h"
 #include "wp_notes.h"
+#include "wp_parallel.h"
 
 /* ---- Submitting ---- */
 
@@ -137,6 +138,12 @@ submit_child(wp_job *parent, int lane, wp_function *function, void *argument, wp
     return (int)wp_job_submit_child(parent, lane, function, argument, child);
 }
 
+static int
+parallel(wp_job *job, size_t n, size_t grain, wp_body *body, void *context, wp_failed_piece *failed)
+{
+    return (int)wp_job_parallel_range(job, n, grain, body, context, failed);
+}
+
 const wp_job_api wp_view_api = {
     .abi_version = 1,
     .size = sizeof(wp_job_api),
@@ -151,4 +158,5 @@ const wp_job_api wp_view_api = {
     .handle_message = handle_message,
     .handle_progress = handle_progress,
     .handle_release = handle_release,
+    .parallel = parallel,
 };

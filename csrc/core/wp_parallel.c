@@ -16,7 +16,8 @@ typedef struct parallel {
     /* Constant. Used only by who takes part, while the call has not returned. */
     wp_body *body;
     void *context;
-    wp_token *token; /* The caller's, or NULL. */
+    wp_token *token;   /* The caller's, or NULL. */
+    const wp_job *job; /* The job that the caller is, or NULL. */
     size_t n;
     size_t piece; /* Numbers in each but the last. */
     size_t pieces;
@@ -42,6 +43,12 @@ stop(parallel *p, enum wp_result outcome)
     return wp_cas_acq_rel(&p->outcome, &expected, (uint32_t)outcome);
 }
 
+static bool
+should_stop(const parallel *p)
+{
+    return wp_job_should_stop(p->job) || (p->token != NULL && wp_token_is_cancelled(p->token));
+}
+
 /* The next piece; false if there is none, or none should begin. */
 static bool
 take_piece(parallel *p, size_t *begin, size_t *end)
@@ -49,7 +56,7 @@ take_piece(parallel *p, size_t *begin, size_t *end)
     if (wp_load_relaxed(&p->outcome) != WP_OK || wp_load_relaxed(&p->next) >= p->pieces) {
         return false;
     }
-    if (p->token != NULL && wp_token_is_cancelled(p->token)) {
+    if (should_stop(p)) {
         stop(p, WP_STOPPED);
         return false;
     }
@@ -186,30 +193,58 @@ outcome_of(parallel *p, wp_failed_piece *failed)
     return outcome;
 }
 
-enum wp_result
-wp_parallel(wp_pool *pool, unsigned lane, wp_token *token, size_t n, size_t grain, wp_body *body, void *context,
-            wp_failed_piece *failed)
+/* Fills in the pieces of a plan, and how many more threads are of use. */
+static uint32_t
+cut(parallel *plan, size_t grain, size_t workers)
 {
-    if (lane >= pool->config.n_lanes) {
-        return WP_INVALID;
-    }
-    size_t workers = workers_of(pool);
-    parallel plan = {.body = body, .context = context, .token = token, .n = n, .piece = grain};
+    plan->piece = grain;
     if (grain == 0) {
-        plan.piece = n > 0 ? quotient_up(n, (workers + 1) * PIECES_PER_THREAD) : 1;
+        plan->piece = plan->n > 0 ? quotient_up(plan->n, (workers + 1) * PIECES_PER_THREAD) : 1;
     }
-    plan.pieces = quotient_up(n, plan.piece);
-    uint32_t invitations =
-        plan.pieces > 1 ? (uint32_t)smaller(plan.pieces - 1, smaller(workers * INVITATIONS_PER_WORKER, INT32_MAX)) : 0;
-    parallel *p = invitations > 0 ? parallel_new(&plan, invitations) : NULL;
+    plan->pieces = quotient_up(plan->n, plan->piece);
+    size_t most = smaller(workers * INVITATIONS_PER_WORKER, INT32_MAX);
+    return plan->pieces > 1 ? (uint32_t)smaller(plan->pieces - 1, most) : 0;
+}
+
+static enum wp_result
+run_alone(parallel *plan, wp_failed_piece *failed)
+{
+    do_pieces(plan, NULL);
+    return outcome_of(plan, failed);
+}
+
+static enum wp_result
+run(wp_pool *pool, unsigned lane, parallel *plan, size_t grain, wp_failed_piece *failed)
+{
+    uint32_t invitations = cut(plan, grain, workers_of(pool));
+    parallel *p = invitations > 0 ? parallel_new(plan, invitations) : NULL;
     if (p == NULL) {
-        do_pieces(&plan, NULL);
-        return outcome_of(&plan, failed);
+        return run_alone(plan, failed);
     }
     run_with_helpers(pool, lane, p);
     enum wp_result outcome = outcome_of(p, failed);
     wp_job_unref(&p->range.job);
     return outcome;
+}
+
+enum wp_result
+wp_parallel(wp_pool *pool, unsigned lane, wp_token *token, size_t n, size_t grain, wp_body *body, void *context,
+            wp_failed_piece *failed)
+{
+    parallel plan = {.body = body, .context = context, .n = n, .token = token};
+    return lane < pool->config.n_lanes ? run(pool, lane, &plan, grain, failed) : WP_INVALID;
+}
+
+/* A job of no pool, which was called directly, has nobody to help it. */
+enum wp_result
+wp_job_parallel_range(wp_job *job, size_t n, size_t grain, wp_body *body, void *context, wp_failed_piece *failed)
+{
+    parallel plan = {.body = body, .context = context, .n = n, .job = job};
+    if (job->pool == NULL) {
+        cut(&plan, grain, 0);
+        return run_alone(&plan, failed);
+    }
+    return run(job->pool, job->lane, &plan, grain, failed);
 }
 
 /* ---- As a backend for others ---- */

@@ -13,16 +13,6 @@
 
 #include "wp_pool.h"
 
-/* Does the numbers from begin up to end. Returns 0, or a status that stops the range. */
-typedef int wp_body(size_t begin, size_t end, void *context);
-
-/* The piece that failed: of several, the first that did. */
-typedef struct wp_failed_piece {
-    size_t begin;
-    size_t end;
-    int status;
-} wp_failed_piece;
-
 /* Calls the body for all numbers below n, `grain` of them at a time (the last piece may have fewer; 0: as many as give
  * each thread a few dozen pieces), on the lane's workers and on the calling thread. Returns when all calls have ended.
  * `token` and `failed` may be NULL.
@@ -32,14 +22,13 @@ typedef struct wp_failed_piece {
 enum wp_result wp_parallel(wp_pool *pool, unsigned lane, wp_token *token, size_t n, size_t grain, wp_body *body,
                            void *context, wp_failed_piece *failed);
 
+/* The same for a running job, on its pool and lane: as wp_job_parallel in workerpool.h says. */
+enum wp_result wp_job_parallel_range(wp_job *job, size_t n, size_t grain, wp_body *body, void *context,
+                                     wp_failed_piece *failed);
+
 /* A backend for libraries that let others run their threads, with the signature of c-blosc2's blosc_threads_callback:
  * calls dojob for each of `numjobs` elements of an array, perhaps in parallel, and returns when all calls have ended.
- * They begin in order. `threads` is a wp_threads. */
-typedef struct wp_threads {
-    wp_pool *pool;
-    uint32_t lane;
-} wp_threads;
-
+ * They begin in order. `threads` is a wp_threads, whose pool outlives the call. */
 void wp_threads_callback(void *threads, void (*dojob)(void *), int numjobs, size_t jobdata_elsize, void *jobdata);
 
 #endif

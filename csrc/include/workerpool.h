@@ -36,12 +36,29 @@ extern "C" {
 #endif
 
 typedef struct wp_job wp_job;
+typedef struct wp_pool wp_pool;
 
 /* A job that one has submitted, for as long as one wants to know about it. */
 typedef struct wp_handle wp_handle;
 
 /* A function that is a job. Returns 0, or a status that says what failed. */
 typedef int wp_function(wp_job *job, void *argument);
+
+/* Does the numbers from begin up to end, for a parallel range. Returns 0, or a status that stops the range. */
+typedef int wp_body(size_t begin, size_t end, void *context);
+
+/* The piece of a parallel range that failed: of several, the one that said so first. */
+typedef struct wp_failed_piece {
+    size_t begin;
+    size_t end;
+    int status;
+} wp_failed_piece;
+
+/* Where workers may run what a library gives to others' threads: its pool is not counted. */
+typedef struct wp_threads {
+    wp_pool *pool;
+    uint32_t lane;
+} wp_threads;
 
 /* What came of a call. Later versions may add to the end: what is not known is a failure. */
 enum wp_result {
@@ -87,6 +104,7 @@ typedef struct wp_job_api {
     const char *(*handle_message)(wp_handle *handle);
     double (*handle_progress)(wp_handle *handle);
     void (*handle_release)(wp_handle *handle);
+    int (*parallel)(wp_job *job, size_t n, size_t grain, wp_body *body, void *context, wp_failed_piece *failed);
 } wp_job_api;
 
 /* What every job begins with. */
@@ -259,6 +277,29 @@ wp_handle_release(wp_handle *handle)
     if (handle != 0) {
         wp_handle_functions(handle)->handle_release(handle);
     }
+}
+
+/* ---- Parallel ranges ---- */
+
+/* Calls the body for all numbers below n, `grain` of them at a time (the last time perhaps fewer; 0: as many as make a few
+ * dozen pieces for each thread), on this thread and on workers of the job's pool and lane that have time. Pieces begin in
+ * order. Returns when all calls have ended; so the context may be a local variable.
+ * WP_OK: all done. WP_ERROR: a call returned something else than 0; `failed`, if not NULL, says which. WP_STOPPED: the
+ * job should stop. In both cases pieces that had not begun were left out. */
+static inline int
+wp_job_parallel(wp_job *job, size_t n, size_t grain, wp_body *body, void *context, wp_failed_piece *failed)
+{
+    const wp_job_api *api = wp_job_functions(job);
+    if (api != 0) {
+        return api->parallel(job, n, grain, body, context, failed);
+    }
+    int status = n > 0 ? body(0, n, context) : 0; /* Called by other C code: all at once, on this thread. */
+    if (status != 0 && failed != 0) {
+        failed->begin = 0;
+        failed->end = n;
+        failed->status = status;
+    }
+    return status != 0 ? WP_ERROR : WP_OK;
 }
 
 #ifdef __cplusplus

@@ -270,6 +270,81 @@ test_a_token_after_the_end(void)
     end_pool(pool);
 }
 
+/* A job that calls one stops with it; a job of no pool does it alone. */
+typedef struct job_with_range {
+    work *w;
+    event begun;
+    int result;
+} job_with_range;
+
+static int
+until_job_stops(size_t begin, size_t end, void *context)
+{
+    job_with_range *j = context;
+    (void)begin;
+    (void)end;
+    event_set(&j->begun);
+    usleep(100);
+    return 0;
+}
+
+static int
+range_until_stopped(wp_job *job, void *argument)
+{
+    job_with_range *j = argument;
+    j->result = wp_job_parallel(job, SIZE_MAX, 1, until_job_stops, j, NULL);
+    return 0;
+}
+
+static void
+test_a_job_that_is_stopped(void)
+{
+    wp_pool *pool = pool_for(2, 1, 10);
+    job_with_range j = {.result = -1};
+    wp_job *job = submit(pool, 0, range_until_stopped, &j);
+    event_wait(&j.begun, 1);
+    CHECK(wp_job_stop(job));
+    CHECK_INT(finish(job), WP_DONE);
+    CHECK_INT(j.result, WP_STOPPED);
+    end_pool(pool);
+}
+
+static int
+range_of_job(wp_job *job, void *argument)
+{
+    work *w = argument;
+    return wp_job_parallel(job, w->n, w->grain, do_numbers, w, NULL);
+}
+
+static void
+test_a_job_with_a_range(void)
+{
+    static const wp_job_class direct_class = {.api = &wp_view_api, .name = "direct"};
+    wp_pool *pool = pool_for(2, 2, 1);
+    work w = work_for(5000, 7);
+    CHECK_INT(finish(submit(pool, 1, range_of_job, &w)), WP_DONE);
+    CHECK_INT(end_work(&w), 5000);
+    end_pool(pool);
+
+    wp_job direct;
+    wp_job_init(&direct, &direct_class, 0, NULL);
+    for (size_t grain = 0; grain < 3; grain++) {
+        work v = work_for(100, grain);
+        CHECK_INT(range_of_job(&direct, &v), WP_OK);
+        CHECK_INT(end_work(&v), 100);
+    }
+    work u = work_for(100, 0);
+    CHECK_INT(range_of_job(NULL, &u), WP_OK);
+    CHECK_INT(end_work(&u), 100);
+    u = work_for(100, 0);
+    u.fails_at = 5;
+    wp_failed_piece failed = {0};
+    CHECK_INT(wp_job_parallel(NULL, u.n, 0, do_numbers, &u, &failed), WP_ERROR);
+    CHECK_INT(failed.status, 42);
+    CHECK_INT(failed.end, 100);
+    CHECK_INT(end_work(&u), 100);
+}
+
 /* What waits is cancelled while a piece runs: helpers that have not come, but no piece. */
 static void *
 cancel_all_that_waits(void *context)
@@ -483,6 +558,8 @@ main(void)
     RUN(test_a_piece_that_fails);
     RUN(test_a_token);
     RUN(test_a_token_after_the_end);
+    RUN(test_a_job_that_is_stopped);
+    RUN(test_a_job_with_a_range);
     RUN(test_what_waits_is_cancelled);
     RUN(test_a_pool_that_is_closed);
     RUN(test_a_pool_that_is_broken);
