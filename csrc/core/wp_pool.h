@@ -51,6 +51,9 @@ typedef struct wp_pool_config {
 /* A pool with one reference, or NULL without memory. No thread is started. */
 wp_pool *wp_pool_new(const wp_pool_config *config);
 
+/* How many lanes it has. Constant. */
+uint32_t wp_pool_n_lanes(wp_pool *pool);
+
 void wp_pool_ref(wp_pool *pool);
 
 /* Takes a reference unless the last is gone already. For hosts that keep a list of pools, from which the `unlisted` hook

@@ -95,7 +95,7 @@ typedef struct wp_capi {
 
     /* Sets the exception that goes with a result, and returns -1. Returns 0 and sets none for WP_OK, and for
      * WP_INTERRUPTED if the handlers of the signals raise none: then call again what returned it. */
-    int (*raise)(void *state, int result);
+    int (*set_error)(void *state, int result);
 
     /* ---- Time ---- */
 

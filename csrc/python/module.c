@@ -1,4 +1,5 @@
 /* The extension module workerpool._core: its types and exceptions, made once for each interpreter. */
+#include "capi.h"
 #include "future.h"
 #include "job.h"
 #include "lifecycle.h"
@@ -110,7 +111,8 @@ add_types(PyObject *module, wpy_home *home)
                    add_type(module, &wpy_results_spec, "Results", &home->results_type) < 0 ||
                    add_type(module, &wpy_result_spec, "Result", &home->result_type) < 0 ||
                    add_type(module, &wpy_map_spec, "Map", &home->map_type) < 0 ||
-                   add_type(module, &wpy_job_spec, "Job", &home->job_type) < 0
+                   add_type(module, &wpy_job_spec, "Job", &home->job_type) < 0 ||
+                   add_type(module, &wpy_threads_callback_spec, "ThreadsCallback", &home->threads_callback_type) < 0
                ? -1
                : 0;
 }
@@ -165,7 +167,7 @@ module_exec(PyObject *module)
     wpy_state *state = PyModule_GetState(module);
     state->home = wpy_home_new();
     if (state->home == NULL || add_exceptions(module, state->home) < 0 || add_types(module, state->home) < 0 ||
-        add_names(state->home) < 0 || wpy_register_exit(module) < 0) {
+        add_names(state->home) < 0 || wpy_capi_add(module, state->home) < 0 || wpy_register_exit(module) < 0) {
         return -1;
     }
     return 0;
