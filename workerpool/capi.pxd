@@ -161,6 +161,8 @@ cdef extern from "workerpool_api.h" nogil:
             void *threads, void (*dojob)(void *) noexcept nogil, int numjobs, size_t jobdata_elsize, void *jobdata
         ) noexcept nogil
 
+    wp_pool_options wp_pool_defaults()
+    wp_submit_options wp_submit_defaults()
     void release_workerpool(const wp_capi *api)
 
 

@@ -168,6 +168,21 @@ typedef struct wp_capi {
     void (*threads_callback)(void *threads, void (*dojob)(void *), int numjobs, size_t jobdata_elsize, void *jobdata);
 } wp_capi;
 
+/* Options with all defaults, to begin with. */
+static inline wp_pool_options
+wp_pool_defaults(void)
+{
+    wp_pool_options options = {sizeof(wp_pool_options), 0, 0, NULL, 0, 0, 0, 0, NULL};
+    return options;
+}
+
+static inline wp_submit_options
+wp_submit_defaults(void)
+{
+    wp_submit_options options = {sizeof(wp_submit_options), NULL, 0, 0};
+    return options;
+}
+
 /* The table, for this interpreter; NULL with an exception. Needs the GIL. Give it back with release_workerpool, when the
  * module is freed: until then it may be used, whatever has become of the package. */
 static inline const wp_capi *

@@ -42,6 +42,12 @@ do_numbers(size_t begin, size_t end, void *context)
     if (w->token != NULL && begin <= w->cancels_at && w->cancels_at < end) {
         wp_token_cancel(w->token);
     }
+    while (w->token != NULL && begin > w->cancels_at && !wp_token_is_cancelled(w->token)) {
+        usleep(50); /* The piece that cancels has begun before. */
+    }
+    if (begin > w->fails_at) {
+        usleep(1000); /* So that the others cannot all be done before the one that fails has said so. */
+    }
     return begin <= w->fails_at && w->fails_at < end ? 42 : 0;
 }
 
@@ -232,12 +238,10 @@ test_a_piece_that_fails(void)
         CHECK_INT(wp_parallel(pool, 0, NULL, w.n, 1, do_numbers, &w, &failed), WP_ERROR);
         CHECK(failed.begin <= places[i] && places[i] < failed.end);
         CHECK_INT(failed.status, 42);
-        CHECK(end_work(&w) > places[i]); /* Pieces begin in order. */
+        size_t done = end_work(&w);
+        CHECK(done > places[i]); /* Pieces begin in order. */
+        CHECK(done < 10000 || places[i] == 9999);
     }
-    work w = work_for(10000, 1);
-    w.fails_at = 0;
-    CHECK_INT(run(pool, 0, &w), WP_ERROR);
-    CHECK(end_work(&w) < 10000);
     end_pool(pool);
 }
 
@@ -253,7 +257,7 @@ test_a_token(void)
     CHECK_INT(wp_parallel(pool, 0, w.token, 1, 1, do_numbers, &w, NULL), WP_STOPPED);
     wp_token_unref(w.token);
     size_t done = end_work(&w);
-    CHECK(done > 100 && done < 10000);
+    CHECK(done > 100 && done < 200);
     end_pool(pool);
 }
 

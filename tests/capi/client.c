@@ -329,7 +329,8 @@ token_tree(PyObject *module, PyObject *capsule)
     Py_BEGIN_ALLOW_THREADS
     wp_token *parent = wp->token_new(NULL, WP_NEVER);
     wp_token *child = wp->token_new(parent, wp->deadline_after(1000));
-    wp_submit_options options = {.size = sizeof options, .token = child};
+    wp_submit_options options = wp_submit_defaults();
+    options.token = child;
     for (int i = 0; i < 3; i++) {
         wp->submit(b->pool, b->lane, &options, until_stopped, &begun, WP_NEVER, &handles[i]);
     }
@@ -497,6 +498,9 @@ double_and_add(size_t begin, size_t end, void *context)
     } while (!__atomic_compare_exchange(&a->sum, &old, &new, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
     if (begin <= a->cancels_at && a->cancels_at < end) {
         a->wp->token_cancel(a->token);
+    }
+    while (begin > a->cancels_at && !a->wp->token_is_cancelled(a->token)) {
+        nap(); /* The piece that cancels has begun before. */
     }
     return begin <= a->fails_at && a->fails_at < end ? 9 : 0;
 }
