@@ -411,13 +411,11 @@ client.leave_behind(own, 3)
 print("state", client.table()["state"], flush=True)
 '''
 
-def use_another():
-    there = interpreters.create()
-    problem = interpreters.run_string(there, USE)
-    interpreters.destroy(there)
-    assert problem is None, problem
-
-threads = [threading.Thread(target=use_another) for _ in range(2)]
+others = [interpreters.create(), interpreters.create()]
+problems = []
+threads = [
+    threading.Thread(target=lambda other=other: problems.append(interpreters.run_string(other, USE))) for other in others
+]
 for thread in threads:
     thread.start()
 with wp.WorkerPool(2) as pool:
@@ -425,6 +423,9 @@ with wp.WorkerPool(2) as pool:
         assert client.squares(client.borrow(pool), 30, 1)[7] == 49
 for thread in threads:
     thread.join()
+assert problems == [None, None], problems
+for other in others:
+    interpreters.destroy(other)
 print("state", client.table()["state"])
 """
     lines = run_scenario(in_client(client_folder, code), timeout=40).stdout.splitlines()
