@@ -411,11 +411,16 @@ client.leave_behind(own, 3)
 print("state", client.table()["state"], flush=True)
 '''
 
-others = [interpreters.create(), interpreters.create()]
+both_are_there = threading.Barrier(2)
 problems = []
-threads = [
-    threading.Thread(target=lambda other=other: problems.append(interpreters.run_string(other, USE))) for other in others
-]
+
+def use_another():
+    there = interpreters.create()
+    problems.append(interpreters.run_string(there, USE))
+    both_are_there.wait(20)
+    interpreters.destroy(there)  # Not by another thread: until 3.12 the interpreter would wait for this one.
+
+threads = [threading.Thread(target=use_another) for _ in range(2)]
 for thread in threads:
     thread.start()
 with wp.WorkerPool(2) as pool:
@@ -424,8 +429,6 @@ with wp.WorkerPool(2) as pool:
 for thread in threads:
     thread.join()
 assert problems == [None, None], problems
-for other in others:
-    interpreters.destroy(other)
 print("state", client.table()["state"])
 """
     lines = run_scenario(in_client(client_folder, code), timeout=40).stdout.splitlines()
