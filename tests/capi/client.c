@@ -714,9 +714,11 @@ wrong_use(PyObject *module, PyObject *capsule)
     Py_BEGIN_ALLOW_THREADS
     if (wp->submit(b->pool, b->lane, NULL, wait_for_own_pool, b, WP_NEVER, &handle) == WP_OK) {
         /* With a limit: then it runs on a worker, which is the point. */
-        while (wp_handle_wait(handle, wp->deadline_after(60)) == WP_INTERRUPTED) {
+        uint64_t deadline = wp->deadline_after(60);
+        int waited;
+        while ((waited = wp_handle_wait(handle, deadline)) == WP_INTERRUPTED) {
         }
-        waits_for_itself = wp_handle_status(handle);
+        waits_for_itself = waited == WP_OK ? wp_handle_status(handle) : -1;
         wp_handle_release(handle);
     }
     Py_END_ALLOW_THREADS
