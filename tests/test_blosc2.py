@@ -1,7 +1,7 @@
 """c-blosc2 on the threads of a pool: the same compressed bytes as with its own threads, and no thread of its own.
 
-c-blosc2 writes the blocks of a chunk in the order in which they are ready, so two runs of its own threads differ too. Put
-into the order of the blocks, a chunk is the same whoever compressed it, byte for byte.
+c-blosc2 writes the blocks of a chunk in the order in which they are ready, so two runs of its own threads differ too.
+Put into the order of the blocks, a chunk is the same whoever compressed it, byte for byte.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ with wp.WorkerPool(2) as pool:
 
 
 def test_calls_from_workers_and_threads(run_blosc: RunScenario) -> None:
-    """Jobs of the pool compress with the pool's threads; so do other threads, at the same time. One worker is enough."""
+    """Jobs of the pool compress with the pool's threads, and so do other threads. One worker is enough."""
     code = """
 data = some_data("numbers", 500_000)
 for workers in (1, 2):

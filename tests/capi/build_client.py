@@ -1,7 +1,7 @@
 """Builds one of the clients of the C API in the current folder, against the workerpool that is installed.
 
-    python build_client.py client.c
-    python build_client.py cython_client.pyx
+python build_client.py client.c
+python build_client.py cython_client.pyx
 """
 
 import sys
@@ -13,9 +13,7 @@ import workerpool
 
 source = sys.argv.pop(1)
 flags = ["-O1", "-g"] if source.endswith(".pyx") else ["-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror"]
-extension = Extension(
-    Path(source).stem, [source], include_dirs=[workerpool.get_include()], extra_compile_args=flags
-)
+extension = Extension(Path(source).stem, [source], include_dirs=[workerpool.get_include()], extra_compile_args=flags)
 if source.endswith(".pyx"):
     from Cython.Build import cythonize
 
