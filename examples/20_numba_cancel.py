@@ -1,8 +1,8 @@
 """Go pattern: `select { case <-ctx.Done(): ... }` inside of a loop. Here a numba @cfunc looks at its job's flag.
 
-See: a compiled loop that would run for a day ends 50 ms after it began, because its token is cancelled. The first 32-bit
-word of a job says in bit 0 that it should stop (workerpool.h); it is loaded atomically, or LLVM would be free to load it
-once, before the loop.
+See: a compiled loop that would run for a day ends 50 ms after it began, because its token is cancelled. Bit 0 of the
+first 32-bit word of a job says that it should stop (workerpool.h). It is loaded atomically, or LLVM would be free to
+load it once, before the loop.
 """
 
 import time
