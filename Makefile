@@ -6,10 +6,9 @@
 
 BUILD := build
 VENV ?= .venv
-# Arguments for pytest, the demo's folder, and the benchmarks to run.
+# Arguments for pytest or for the benchmarks, and the demo's folder.
 ARGS ?=
 FOLDER ?=
-BENCH ?= $(wildcard benchmarks/first.py) $(sort $(wildcard benchmarks/bench_*.py))
 # SANITIZE=address,undefined or thread; PORTABLE=1 only the portable wait, PORTABLE=0 only the futex; else both.
 SANITIZE ?=
 PORTABLE ?=
@@ -31,8 +30,9 @@ help:
 	@echo 'make test      build, then run all tests: c-test and py-test'
 	@echo 'make c-test    the C tests alone; SANITIZE=address,undefined or thread, PORTABLE=1 or 0, CC=clang'
 	@echo 'make py-test   the Python tests alone; ARGS="-k lanes -x" go to pytest'
+	@echo 'make asan-test the tests of what jobs keep alive, with the extension under AddressSanitizer'
 	@echo 'make lint      formatters, linters and type checkers, for Python and for C'
-	@echo 'make bench     the benchmarks'
+	@echo 'make bench     the benchmarks, beside every peer that is there; ARGS="--only map --quick" go to them'
 	@echo 'make build     a virtual environment in $(VENV) with the package installed in editable form'
 	@echo 'make clean     remove what was built; make distclean removes $(VENV) as well'
 	@echo
@@ -109,6 +109,17 @@ $(VENV)/.made-%: pyproject.toml $(VENV)/.made-venv
 	$(call run,PIP --group $*,$(PIP) --only-binary hypothesis --group $*)
 	@touch $@
 
+# What the tests of toolchains call. Wheels only: where one of them has none for the interpreter, the others are
+# installed one by one, and the tests of what is missing are skipped. numba says which numpy it can do with, so it goes
+# first.
+LIST_TOOLCHAINS := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["test-toolchains"], sep="\n")
+$(VENV)/.made-test-toolchains: pyproject.toml $(VENV)/.made-test
+	$(call run,PIP --group test-toolchains,$(PIP) --only-binary :all: --group test-toolchains 2>$@.log || \
+	$(VENV_PYTHON) -c '$(LIST_TOOLCHAINS)' | while read -r package; do \
+		$(PIP) --only-binary :all: "$$package" 2>>$@.log || echo "  no wheel of $$package: its tests are skipped"; \
+	done)
+	@touch $@
+
 # ---- The C tests ----------------------------------------------------------------------------------------------------
 
 WAITS := futex portable
@@ -134,7 +145,7 @@ FFI_FLAGS := $(if $(HAS_FFI),-DWP_HAVE_LIBFFI $(FFI_CFLAGS))
 SANITIZER_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 C_FLAGS = -std=c11 $(if $(SANITIZE),-O1,-O2) -g -Wall -Wextra -pthread $(SANITIZER_FLAGS) $(FFI_FLAGS) $(CFLAGS)
 C_INCLUDES := -Icsrc/core -Icsrc/native -Icsrc/include -Icsrc/tests
-C_LIBS = -pthread $(SANITIZER_FLAGS) $(LDFLAGS) $(if $(HAS_FFI),$(FFI_LIBS)) -lm
+C_LIBS = -pthread $(SANITIZER_FLAGS) $(LDFLAGS) $(if $(HAS_FFI),$(FFI_LIBS)) -ldl -lm
 C_OUT := $(BUILD)/c$(if $(SANITIZE),-$(subst $(COMMA),-,$(SANITIZE)))
 C_SOURCES := $(wildcard csrc/core/*.c csrc/native/*.c)
 C_TESTS := $(patsubst csrc/tests/%.c,%,$(wildcard csrc/tests/test_*.c))
@@ -163,7 +174,7 @@ $(C_OUT)/$(1)/libworkerpool.a: $(patsubst csrc/%.c,$(C_OUT)/$(1)/%.o,$(C_SOURCES
 	@rm -f $$@
 	$$(call run,AR $$@,$$(AR) rcs $$@ $$^)
 
-$(C_OUT)/$(1)/test_call: $(C_OUT)/call_cases.o
+$(C_OUT)/$(1)/test_call $(C_OUT)/$(1)/test_loop: $(C_OUT)/call_cases.o
 
 $(addprefix $(C_OUT)/$(1)/,$(C_TESTS)): $(C_OUT)/$(1)/%: $(C_OUT)/$(1)/tests/%.o $(C_OUT)/$(1)/libworkerpool.a
 	$$(call run,LD $$@,$$(CC) -o $$@ $$(filter %.o,$$^) $$(filter %.a,$$^) $$(C_LIBS))
@@ -209,19 +220,31 @@ c-test: $(C_OUT)/alone/done $(C_PROGRAMS)
 
 # ---- All else -------------------------------------------------------------------------------------------------------
 
-.PHONY: test py-test demo bench
+.PHONY: test py-test asan-test demo bench
 # The environment first, so that whatever is missing is named before the C tests have run.
-test: build $(VENV)/.made-test c-test py-test
+test: build $(VENV)/.made-test-toolchains c-test py-test
 
-py-test: build $(VENV)/.made-test
+py-test: build $(VENV)/.made-test-toolchains
 	$(VENV_PYTHON) -m pytest $(ARGS)
+
+# The package once more, beside the usual one, with the extension and the tests' C functions under AddressSanitizer. The
+# interpreter is not, so the sanitizer's library goes in before it. pytest is called by its own name, because with -m
+# the package in this folder would be found first.
+ASAN_OUT := $(BUILD)/asan
+ASAN_ENVIRONMENT = LD_PRELOAD="$(shell $(CC) -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	PYTHONMALLOC=malloc PYTHONPATH=$(ASAN_OUT)/lib WORKERPOOL_SANITIZED=address \
+	WORKERPOOL_TEST_CFLAGS='-fsanitize=address -g'
+asan-test: build $(VENV)/.made-test-toolchains
+	$(call run,BUILD workerpool._core with -fsanitize=address,WORKERPOOL_SANITIZE=address $(VENV_PYTHON) setup.py -q build --build-base $(ASAN_OUT) --build-lib $(ASAN_OUT)/lib)
+	$(ASAN_ENVIRONMENT) $(VENV)/bin/pytest $(or $(ARGS),tests/test_lifetime.py)
 
 demo: build
 	$(VENV_PYTHON) -m workerpool demo$(if $(FOLDER), "$(FOLDER)")
 
+# The peers that can be built here; benchmarks/run.py says which could not, and how to get what they need.
 bench: build
-	@[ -n '$(BENCH)' ] || echo 'There are no benchmarks.'
-	@set -e; for bench in $(BENCH); do echo "== $$bench"; $(VENV_PYTHON) $$bench; done
+	@$(MAKE) --no-print-directory -C benchmarks/peers BUILD='$(abspath $(BUILD))/peers'
+	$(VENV_PYTHON) benchmarks/run.py $(ARGS)
 
 # Runs every step, also after one failed, and names those that failed. $(call step,NAME,COMMAND)
 define step
@@ -247,7 +270,10 @@ lint: build $(VENV)/.made-lint $(STUBTEST_EXCEPTIONS)
 	$(call step,mypy,$(VENV_PYTHON) -m mypy --strict workerpool) \
 	$(call step,stubtest,$(VENV_PYTHON) -m mypy.stubtest --allowlist $(STUBTEST_EXCEPTIONS) --ignore-unused-allowlist workerpool._core) \
 	$(call step,warnings,WORKERPOOL_WERROR=1 $(VENV_PYTHON) setup.py -q build_ext --build-lib $(BUILD)/warnings --build-temp $(BUILD)/warnings --force) \
-	$(call tool-step,clang-format,$(CLANG_FORMAT),$(CLANG_FORMAT) --dry-run -Werror csrc/*/*.[ch]) \
+	$(call step,mypy-benchmarks,(cd benchmarks && $(abspath $(VENV_PYTHON)) -m mypy --strict *.py)) \
+	$(call tool-step,clang-format,$(CLANG_FORMAT),$(CLANG_FORMAT) --dry-run -Werror csrc/*/*.[ch] benchmarks/*/*.[ch] benchmarks/*/*.cpp) \
+	$(call tool-step,gofmt,gofmt,test -z "$$(gofmt -l -e benchmarks | tee /dev/stderr)") \
+	$(call tool-step,go-vet,go,go -C benchmarks/peers/go vet .) \
 	$(call tool-step,clang-tidy,$(CLANG_TIDY),printf '%s\n' $(C_SOURCES) | xargs -n 1 -P 2 sh -c '$(CLANG_TIDY) --quiet "$$1" -- $(TIDY_FLAGS) 2>/dev/null' -) \
 	$(call tool-step,clang-tidy-portable,$(CLANG_TIDY),$(CLANG_TIDY) --quiet csrc/core/wp_wait_portable.c -- $(TIDY_FLAGS) -DWP_PORTABLE_WAIT 2>/dev/null) \
 	if [ -n "$$failed" ]; then echo "lint failed:$$failed"; exit 1; fi; \

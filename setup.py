@@ -154,7 +154,7 @@ core = Extension(
     depends=sorted(glob("csrc/*/*.h")),
     include_dirs=INCLUDE_DIRS,
     extra_compile_args=compile_flags() + sanitizer_flags(),
-    extra_link_args=["-pthread", *sanitizer_flags()],
+    extra_link_args=["-pthread", "-ldl", *sanitizer_flags()],  # libdl is part of newer C libraries, empty there.
 )
 
 if __name__ == "__main__":

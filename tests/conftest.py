@@ -25,6 +25,9 @@ MARKERS = {
     "stress": "repeats a race many times; finds rare faults rather than clear ones",
 }
 
+# Fixtures that several test files share, and that are too many for this one.
+pytest_plugins = ["toolchain_fixtures"]
+
 # How long a process that hangs may take to print the stacks of its threads.
 DUMP_SECONDS = 5
 
@@ -142,6 +145,7 @@ def helpers_path(tmp_path_factory: pytest.TempPathFactory) -> str:
     library = tmp_path_factory.mktemp("native") / "helpers.so"
     source = root / "tests" / "native" / "helpers.c"
     flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", f"-I{root / 'csrc' / 'include'}"]
+    flags += shlex.split(os.environ.get("WORKERPOOL_TEST_CFLAGS", ""))
     subprocess.run([*compiler, *flags, str(source), "-o", str(library)], check=True, timeout=60)
     return str(library)
 

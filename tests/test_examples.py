@@ -45,7 +45,7 @@ def test_every_example_is_tested() -> None:
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_example_is_short_and_names_its_pattern(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert text.startswith('"""Go pattern: ')
+    assert text.startswith(('"""Go pattern: ', '"""Toolchain: '))
     assert len(text.splitlines()) <= 45
 
 
@@ -145,14 +145,14 @@ def test_asyncio() -> None:
 
 def test_numba_cancel() -> None:
     pytest.importorskip("numba")
-    short, long = run("20_numba_cancel.py")
+    short, long = run("18_numba_cancel.py")
     assert short == "short: 1000"
     seconds = re.fullmatch(r"long: cancelled is True after (\d+\.\d+) s", long)
     assert 0.05 <= float(seconds[1]) < SECONDS
 
 
 def test_progress_from_c() -> None:
-    assert run("21_progress_from_c.py") == [
+    assert run("19_progress_from_c.py") == [
         "progress: True in between, 100% at the end",
         "the other: NativeError('step 3 is broken') at 30%",
     ]
@@ -161,7 +161,58 @@ def test_progress_from_c() -> None:
 def test_blosc2_threads() -> None:
     if find_spec("blosc2") is None and find_library("blosc2") is None:
         pytest.skip("there is no c-blosc2")
-    lines = run("22_blosc2_threads.py")
+    lines = run("20_blosc2_threads.py")
     found = [re.fullmatch(r"(.+): (\d+) of 8000000 bytes, the same again: True, \d+ ms", line) for line in lines]
     assert [match[1] for match in found] == ["one", "its own", "the pool's"]
     assert len({match[2] for match in found}) == 1
+
+
+# ---- Toolchains: what they compute, and that they say how fast they were. Which was faster is for benchmarks. ----
+
+
+def run_toolchain(lines: list[str]) -> list[str]:
+    if lines[0].startswith("skipped: "):
+        pytest.skip(lines[0])
+    assert re.fullmatch(r"workerpool \d+\.\d ms, ThreadPoolExecutor \d+\.\d ms", lines[-1])
+    return lines[:-1]
+
+
+def test_numba_monte_carlo() -> None:
+    (line,) = run_toolchain(run("13_numba_monte_carlo.py"))
+    found = re.fullmatch(r"(\d\.\d{3}); the same: True", line)
+    # By Black and Scholes it is 6.705; the paths are the same every time.
+    assert found
+    assert abs(float(found[1]) - 6.705) < 0.1
+
+
+def test_cffi_sha256(tmp_path: Path) -> None:
+    (line,) = run_toolchain(run("14_cffi_sha256.py"))
+    assert re.fullmatch(r"\d+ files of \d+ bytes; the same as hashlib: True", line)
+    (tmp_path / "one.py").write_text("print()")
+    (line,) = run_toolchain(run("14_cffi_sha256.py", str(tmp_path)))
+    assert line == "1 files of 7 bytes; the same as hashlib: True"
+
+
+@pytest.mark.slow
+def test_cython_array() -> None:
+    assert run_toolchain(run("15_cython_array.py")) == ["10000 rows; the same as NumPy: True"]
+
+
+def test_ctypes_zlib(tmp_path: Path) -> None:
+    sizes, same = run_toolchain(run("16_ctypes_zlib.py"))
+    assert re.fullmatch(r"\d+ bytes to \d+ in \d+ blocks", sizes)
+    assert same == "the same log again: True"
+    log = tmp_path / "small.log"
+    log.write_text("INFO something happened\n" * 1000)
+    sizes, same = run_toolchain(run("16_ctypes_zlib.py", str(log)))
+    assert sizes.startswith("24000 bytes to ")
+    assert same == "the same log again: True"
+
+
+def test_array() -> None:
+    assert run("17_array.py") == [
+        "two arrays: True",
+        "an array and a number: True",
+        "the same in place: True",
+        "cancelled: usleep() was stopped",
+    ]

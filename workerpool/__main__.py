@@ -57,6 +57,28 @@ def _demo(options: argparse.Namespace) -> int:
     return run(options.folder, workers=options.workers, plain=options.plain)
 
 
+def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from ._bench import add_arguments
+
+    parser = commands.add_parser(
+        "bench",
+        help="measure what a job costs, on workerpool and on its peers, side by side",
+        description="Runs the same work on workerpool and on its peers in one run, interleaved, in several rounds, and "
+        "shows medians, ratios, and which of the project's claims hold here. Needs nothing but Python; "
+        "`make bench` in the source tree adds peers in C, C++, Go and Rust.",
+        epilog="exit status: 0 if it was measured, whatever the figures; 1 if a contender gave wrong results; 2 if it "
+        "could not begin; 130 after Ctrl-C",
+    )
+    add_arguments(parser)
+    parser.set_defaults(command=_bench)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from ._bench import python_cases, run
+
+    return run(options, python_cases())
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m workerpool",
@@ -65,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"workerpool {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_demo(commands)
+    _add_bench(commands)
     return parser
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any, SupportsIndex, TypeVar
 
-from . import _core
+from . import _array, _core
 from ._core import CancelToken, NativeFunction, Results
 
 T = TypeVar("T")
@@ -164,8 +164,9 @@ class _Submitter(concurrent.futures.Executor):
 
         timeout: seconds from now after which asking for the next result raises TimeoutError.
         chunksize: calls that a worker takes at a time; left out, it is found by measuring how long they take.
-        buffersize: calls that are under way or whose results were not yielded yet, at most; left out, it follows the
-            queue's size. No more input than that is taken ahead.
+        buffersize: calls that are under way or whose results were not yielded yet, at most. No more input than that is
+            taken ahead. Left out, it follows the queue's size, and is 32 times that for calls that were measured
+            to take less than a microsecond, if the input is a list, a tuple or a range.
         in_order: yield in the order of the input; else as calls end.
 
         An exception in a call, or in an iterable, is raised where its result would have come; the calls that have not
@@ -174,7 +175,61 @@ class _Submitter(concurrent.futures.Executor):
         if not iterables:
             raise TypeError("map() must have at least one iterable")
         chunk = 0 if chunksize is None else _whole_number(chunksize, "chunksize", 1)
-        return _core.Map(self, fn, iterables, timeout, chunk, self._buffersize(buffersize), in_order)
+        bound = self._buffersize(buffersize)
+        return _core.Map(self, fn, iterables, timeout, chunk, bound, buffersize is None, in_order)
+
+    def map_array(
+        self, fn: NativeFunction | Callable[..., Any], /, *arrays: Any, out: Any = None, grain: int | None = None
+    ) -> Any:
+        """Run fn over whole arrays, on the workers and the calling thread together, and return the result.
+
+        fn: what is done with the elements, without an object for any of them. It is one of:
+
+        * A NativeFunction that returns a number, such as `double (double, double)`: called once for each element.
+          `arrays` are arrays or numbers, broadcast together as NumPy does; a pointer parameter takes one buffer or
+          address, which each call gets.
+        * A kernel, a NativeFunction called once for each range of elements: its first two parameters are where the
+          range begins and ends, as `int (size_t begin, size_t end, const double *in, double *out)`. `arrays` go to
+          the parameters from the third on. A pointer to numbers takes a contiguous array of them, of any shape; all
+          have the same number of elements, which is that of the loop. A `void *` takes any buffer, and a number is
+          passed as it is. Where no array says how many elements there are, or not all of them are wanted, a
+          range(begin, end) comes first. A result that is not 0 is an error, unless fn was made with raises="negative"
+          or returns void.
+        * A NumPy ufunc of numbers, or a function made by numba's @vectorize. Floating point errors give no warnings.
+
+        arrays: any objects with a buffer: NumPy arrays, array.array, memoryview, ctypes arrays. They may have any
+            strides, but nothing is converted: dtypes must be exactly those of fn's parameters. Python's numbers are.
+        out: an array for the result (of a ufunc with several results a tuple of arrays): its dtype that of the result,
+            its shape that of the broadcast arrays, or one to which that can be broadcast. It may be one of `arrays`,
+            but not overlap one in another way. For a kernel, it goes to the last pointer to what is not const. Left
+            out, it is made: by NumPy if NumPy was imported, else a memoryview.
+        grain: elements in a range, at least 1. None: found by measuring, about 100 microseconds each.
+
+        Returns the result, an array of the broadcast shape; `out` if that was given; None for a kernel all of whose
+        parameters are in `arrays`.
+
+        The loop is one job in this pool's lane, but begins at once on the calling thread; workers join it when they
+        come to it. An error, a cancelled token, a run_timeout and Ctrl-C stop it between ranges: what was begun is
+        done, and the rest of the result is as it was. Arrays are held until the end; nobody may change them meanwhile.
+
+        Raises NativeError if fn returned an error: its `elements` is the range in which that was, and the message names
+        the element. CancelledError, JobTimeout and KeyboardInterrupt have a note that says how far the loop came.
+        TypeError for a wrong dtype or number of arrays; ValueError for shapes that do not fit, overlaps, a read-only
+        `out`, foreign byte order or wrong alignment, all of it before anything runs. RuntimeError after shutdown.
+        Thread-safe.
+        """
+        return _core._map_array(self, *_array.request("map_array", fn, arrays, out, grain))
+
+    def submit_array(
+        self, fn: NativeFunction | Callable[..., Any], /, *arrays: Any, out: Any = None, grain: int | None = None
+    ) -> _core.Future[Any]:
+        """Submit a loop over whole arrays, and return the Future of what map_array() would return.
+
+        The arguments are map_array()'s. What is wrong with them is raised here. The loop waits for its turn in the lane
+        as any job does, and then takes as many workers as come free; the calling thread takes no part. A future that is
+        asked to stop, by request_cancel(), ends as cancelled unless all elements were done.
+        """
+        return _core._submit_array(self, *_array.request("submit_array", fn, arrays, out, grain))
 
     def _buffersize(self, buffersize: int | None) -> int:
         if buffersize is not None:
@@ -258,6 +313,14 @@ class WorkerPool(_core.Pool, _Submitter):
     initializer, initargs: called on each worker before its first job. If it raises, the pool is broken.
     idle_timeout: seconds after which a worker without work ends; None: never.
     stack_size: bytes of stack for each worker; None: 8 MiB.
+    inner_threads: threads that OpenMP and BLAS libraries may use for each worker, itself included; None: as many as
+        they would. 1 keeps a BLAS from starting a team of threads on every worker. A number is never raised. OpenMP,
+        what takes its threads from there, and MKL are limited on the workers only. OpenBLAS with threads of its own (as
+        in the wheels of NumPy and SciPy) and BLIS have one number for the whole process: it is set while the pool has
+        workers, and then put back. Libraries are found when a worker starts, before it runs Python jobs and before it
+        sleeps; so one that a job loads is limited from that worker's next Python job on. It is set before `initializer`
+        is called, which may change it. A job that another thread runs itself (on_full="caller_runs", a short native job
+        that is waited for) has that thread's numbers.
 
     Use it as a context manager, or call shutdown(). All methods may be called from any thread.
     """
@@ -277,8 +340,10 @@ class WorkerPool(_core.Pool, _Submitter):
         initargs: Iterable[Any] = (),
         idle_timeout: float | None = None,
         stack_size: int | None = None,
+        inner_threads: int | None = None,
     ) -> None:
         _check_initializer(initializer)
+        inner = None if inner_threads is None else _whole_number(inner_threads, "inner_threads", 1)
         bound = _capacity(queue_size, "queue_size")
         settings = _lanes(lanes, bound)
         workers = _max_workers(max_workers, _core.processors())
@@ -295,6 +360,8 @@ class WorkerPool(_core.Pool, _Submitter):
             idle_timeout=idle_timeout,
             stack_size=0 if stack_size is None else _whole_number(stack_size, "stack_size", 16384),
         )
+        if inner is not None:
+            _core._limit_inner_threads(self, min(inner, 2**31 - 1))
         if bound is not None:
             self._default_buffersize = max(bound, 2 * workers)
 

@@ -8,10 +8,12 @@
 
 #include <string.h>
 
-/* A claim takes at most this part of what may wait in its lane. */
+/* A claim of plain jobs takes at most this part of what may wait in its lane, since what was claimed has left the line
+ * that bounds it. How many units of a range are under way is for its owner to bound. */
 #define CLAIMS_IN_CAPACITY 16
-/* Work that takes less than this (ns) is not worth spreading over several workers. */
-#define WORTH_SPREADING_NS 2000u
+/* Units longer than this (ns) are worth a second thread, even if they need something that there is one of: they may let
+ * go of it. */
+#define LEFT_TO_ONE_NS 2000u
 
 /* The lane whose turn it is: the most urgent that has work, unless one has been passed over for as long as fairness
  * allows; that may be the most urgent itself, while others have their turns. `most` is lowered to what may be claimed
@@ -57,26 +59,29 @@ note_passed(wp_pool *pool, unsigned served, uint64_t jobs)
 }
 
 /* A fair part of what waits, so that the last jobs are spread over all workers; those that could be started are among
- * them, so whenever a claim leaves jobs in its stretch there is work left to call another worker for. And only a small
- * part of what may wait at all, since jobs in stretches have left the line that bounds them. */
-static uint32_t
+ * them, so whenever a claim leaves jobs in its stretch there is work left to call another worker for. */
+static uint64_t
 fair_part(const wp_pool *pool, const wp_lane *lane)
 {
-    uint64_t part = (lane->waiting + pool->max_workers - 1) / pool->max_workers;
-    uint64_t most = lane->capacity / CLAIMS_IN_CAPACITY > 0 ? lane->capacity / CLAIMS_IN_CAPACITY : 1;
-    part = part < most ? part : most;
-    return part < UINT32_MAX ? (uint32_t)part : UINT32_MAX;
+    return (lane->waiting + pool->max_workers - 1) / pool->max_workers;
 }
 
-/* How many jobs to claim: by their pace, and no more than is fair. */
+/* How many jobs to claim: by their pace, and no more than is fair, unless they are too little work to spread. */
 static uint32_t
-claim_size(const wp_pool *pool, const wp_lane *lane, wp_pace *pace, uint32_t claim_ns, uint32_t most)
+claim_size(const wp_pool *pool, const wp_lane *lane, wp_pace *pace, const wp_job_class *class, uint32_t most)
 {
-    uint32_t by_pace = wp_pace_claim(pace, claim_ns, most);
-    uint32_t fair = fair_part(pool, lane);
-    uint32_t least = wp_pace_claim(pace, WORTH_SPREADING_NS, most);
+    uint32_t by_pace = wp_pace_claim(pace, class->claim_ns, most);
+    uint32_t least = wp_pace_claim(pace, class->spread_ns, most);
+    uint64_t fair = fair_part(pool, lane);
     fair = fair < least ? least : fair;
-    return by_pace < fair ? by_pace : fair;
+    return by_pace < fair ? by_pace : (uint32_t)fair;
+}
+
+static uint32_t
+part_of_line(const wp_lane *lane)
+{
+    uint64_t part = lane->capacity / CLAIMS_IN_CAPACITY;
+    return part == 0 ? 1 : part < WP_MOST_CLAIMED ? (uint32_t)part : WP_MOST_CLAIMED;
 }
 
 static uint32_t
@@ -111,7 +116,7 @@ units_to_claim(const wp_pool *pool, const wp_lane *lane, const wp_span *span, ui
     if (group->always_most) {
         return smaller(group->most_claimed, most);
     }
-    return smaller(claim_size(pool, lane, group->pace, span->job->class->claim_ns, group->most_claimed), most);
+    return smaller(claim_size(pool, lane, group->pace, span->job->class, group->most_claimed), most);
 }
 
 /* Takes plain jobs off the front of the lane, as many as one claim should have. */
@@ -119,7 +124,7 @@ static uint32_t
 claim_jobs(wp_pool *pool, wp_worker *worker, wp_lane *lane, uint32_t most)
 {
     wp_span *first = wp_ring_front(&lane->ring);
-    uint32_t limit = smaller(claim_size(pool, lane, &lane->pace, first->job->class->claim_ns, WP_MOST_CLAIMED), most);
+    uint32_t limit = smaller(claim_size(pool, lane, &lane->pace, first->job->class, part_of_line(lane)), most);
     uint32_t n = 0;
     while (n < limit && first != NULL && !(first->job->flags & WP_JOB_IS_RANGE)) {
         worker->claimed[n++] = *first;
@@ -143,21 +148,44 @@ begin_claim(wp_pool *pool, wp_worker *worker, unsigned lane, bool of_range, uint
     worker->has_claim = true;
     worker->claims_range = of_range;
     worker->took_all = pool->lanes[lane].waiting == 0;
+    worker->takes_over = false;
     pool->claims++;
     pool->lanes[lane].running++;
     wp_lane_refresh(pool, lane);
 }
 
+/* Whether a second thread would only be in the way. */
+static bool
+is_for_one(wp_job *job)
+{
+    if (!job->class->one_at_a_time || !(job->flags & WP_JOB_IS_RANGE)) {
+        return false;
+    }
+    uint32_t mean = wp_pace_mean(wp_range_of(job)->group->pace);
+    return mean != WP_PACE_UNKNOWN && mean < LEFT_TO_ONE_NS;
+}
+
+bool
+wp_is_left_to_one(const wp_lane *lane, wp_job *job)
+{
+    return lane->running > 0 && is_for_one(job);
+}
+
 bool
 wp_claim(wp_pool *pool, wp_worker *worker)
 {
-    if (wp_load_relaxed(&pool->ready) == 0) {
+    uint32_t ready = wp_load_relaxed(&pool->ready);
+    if (ready == 0) {
         return false;
     }
     uint32_t most = UINT32_MAX;
     unsigned index = next_lane(pool, &most);
     wp_lane *lane = &pool->lanes[index];
     const wp_span *first = wp_ring_front(&lane->ring);
+    bool only_lane = (ready & (ready - 1)) == 0;
+    if (only_lane && !worker->takes_over && wp_is_left_to_one(lane, first->job)) {
+        return false;
+    }
     if (first->job->flags & WP_JOB_IS_RANGE) {
         wp_span part = wp_claim_units(lane, lane->ring.head, units_to_claim(pool, lane, first, most));
         worker->claimed[0] = part;
@@ -182,6 +210,7 @@ take_over(wp_pool *pool, wp_worker *self, wp_worker *other)
     uint32_t begin;
     uint32_t end;
     if (left == 0 || lane->running >= lane->max_running ||
+        (other->claims_range && !self->takes_over && wp_is_left_to_one(lane, other->claimed[0].job)) ||
         !wp_stretch_take_end(&other->stretch, (left + 1) / 2, &begin, &end)) {
         return false;
     }
@@ -195,6 +224,23 @@ take_over(wp_pool *pool, wp_worker *self, wp_worker *other)
     return true;
 }
 
+static bool
+take_over_from_helper(wp_pool *pool, wp_worker *self, wp_helper *helper)
+{
+    uint32_t left = wp_stretch_left(&helper->stretch);
+    wp_job *range = helper->range;
+    const wp_lane *lane = &pool->lanes[range->lane];
+    uint32_t begin;
+    uint32_t end;
+    if (left == 0 || lane->running >= lane->max_running || (!self->takes_over && is_for_one(range)) ||
+        !wp_stretch_take_end(&helper->stretch, (left + 1) / 2, &begin, &end)) {
+        return false;
+    }
+    self->claimed[0].job = range;
+    begin_claim(pool, self, range->lane, true, begin, end);
+    return true;
+}
+
 bool
 wp_claim_from_others(wp_pool *pool, wp_worker *self)
 {
@@ -203,17 +249,25 @@ wp_claim_from_others(wp_pool *pool, wp_worker *self)
             return true;
         }
     }
-    return false;
+    wp_helper *helper = pool->helpers;
+    while (helper != NULL && !take_over_from_helper(pool, self, helper)) {
+        helper = helper->next;
+    }
+    return helper != NULL;
 }
 
 bool
-wp_claims_hide_any(const wp_pool *pool)
+wp_claims_hide_any(const wp_pool *pool, const wp_worker *but)
 {
     wp_worker *worker = pool->workers;
-    while (worker != NULL && wp_stretch_left(&worker->stretch) == 0) {
+    while (worker != NULL && (worker == but || wp_stretch_left(&worker->stretch) == 0)) {
         worker = worker->next_worker;
     }
-    return worker != NULL;
+    wp_helper *helper = pool->helpers;
+    while (helper != NULL && wp_stretch_left(&helper->stretch) == 0) {
+        helper = helper->next;
+    }
+    return worker != NULL || helper != NULL;
 }
 
 uint64_t
@@ -223,22 +277,30 @@ wp_claims_hidden(const wp_pool *pool, unsigned lane)
     for (wp_worker *worker = pool->workers; worker != NULL; worker = worker->next_worker) {
         hidden += worker->lane == lane ? wp_stretch_left(&worker->stretch) : 0;
     }
+    for (wp_helper *helper = pool->helpers; helper != NULL; helper = helper->next) {
+        hidden += helper->range->lane == lane ? wp_stretch_left(&helper->stretch) : 0;
+    }
     return hidden;
 }
 
 uint32_t
-wp_claims_take_units(const wp_pool *pool, const wp_job *range)
+wp_claims_take_units(const wp_pool *pool, wp_job *range, wp_span *taken, uint32_t most)
 {
-    uint32_t taken = 0;
-    for (wp_worker *worker = pool->workers; worker != NULL; worker = worker->next_worker) {
-        uint32_t begin;
-        uint32_t end;
+    uint32_t n = 0;
+    for (wp_worker *worker = pool->workers; worker != NULL && n < most; worker = worker->next_worker) {
+        wp_span part = {.job = range};
         if (worker->claims_range && worker->claimed[0].job == range &&
-            wp_stretch_take_end(&worker->stretch, UINT32_MAX, &begin, &end)) {
-            taken += end - begin;
+            wp_stretch_take_end(&worker->stretch, UINT32_MAX, &part.begin, &part.end)) {
+            taken[n++] = part;
         }
     }
-    return taken;
+    for (wp_helper *helper = pool->helpers; helper != NULL && n < most; helper = helper->next) {
+        wp_span part = {.job = range};
+        if (helper->range == range && wp_stretch_take_end(&helper->stretch, UINT32_MAX, &part.begin, &part.end)) {
+            taken[n++] = part;
+        }
+    }
+    return n;
 }
 
 /* Plain jobs that another has moved out of PENDING since they were claimed: they are no more of the lane's, and are let
@@ -263,25 +325,49 @@ put_back_jobs(wp_pool *pool, wp_worker *worker, uint32_t begin, uint32_t end, le
     }
 }
 
+static void
+put_back_units(wp_pool *pool, wp_span part)
+{
+    wp_lane *lane = &pool->lanes[part.job->lane];
+    wp_ring_push_front(&lane->ring, part); /* As above. */
+    wp_range_of(part.job)->spans++;
+    lane->waiting += part.end - part.begin;
+}
+
+/* Takes all of a stretch, to be put back to the front of its lane, lock held; false if there is nothing, or no memory. */
+static bool
+take_to_put_back(wp_pool *pool, unsigned lane, wp_stretch *stretch, wp_span *part)
+{
+    return wp_stretch_left(stretch) > 0 && wp_ring_reserve(&pool->lanes[lane].ring, WP_MOST_CLAIMED) == 0 &&
+           wp_stretch_take_end(stretch, UINT32_MAX, &part->begin, &part->end);
+}
+
 /* Puts what the worker has not begun back to the front of its lane, lock held. Without memory it stays where it is. */
 static bool
 put_back(wp_pool *pool, wp_worker *worker, left_over *dead)
 {
-    wp_lane *lane = &pool->lanes[worker->lane];
-    uint32_t begin;
-    uint32_t end;
-    if (wp_stretch_left(&worker->stretch) == 0 || wp_ring_reserve(&lane->ring, WP_MOST_CLAIMED) < 0 ||
-        !wp_stretch_take_end(&worker->stretch, UINT32_MAX, &begin, &end)) {
+    wp_span part = {.job = worker->claimed[0].job};
+    if (!take_to_put_back(pool, worker->lane, &worker->stretch, &part)) {
         return false;
     }
     if (worker->claims_range) {
-        wp_ring_push_front(&lane->ring, (wp_span){worker->claimed[0].job, begin, end});
-        wp_range_of(worker->claimed[0].job)->spans++;
-        lane->waiting += end - begin;
+        put_back_units(pool, part);
     } else {
-        put_back_jobs(pool, worker, begin, end, dead);
+        put_back_jobs(pool, worker, part.begin, part.end, dead);
     }
     wp_lane_refresh(pool, worker->lane);
+    return true;
+}
+
+bool
+wp_helper_put_back(wp_pool *pool, wp_helper *helper)
+{
+    wp_span part = {.job = helper->range};
+    if (!take_to_put_back(pool, helper->range->lane, &helper->stretch, &part)) {
+        return false;
+    }
+    put_back_units(pool, part);
+    wp_lane_refresh(pool, helper->range->lane);
     return true;
 }
 
@@ -317,6 +403,9 @@ wp_claims_recall(wp_pool *pool)
         wp_lock_take(&pool->lock);
         for (wp_worker *worker = pool->workers; worker != NULL && !found; worker = worker->next_worker) {
             found = put_back(pool, worker, &dead);
+        }
+        for (wp_helper *helper = pool->helpers; helper != NULL && !found; helper = helper->next) {
+            found = wp_helper_put_back(pool, helper);
         }
         wp_lock_give(&pool->lock);
         let_go(&dead);

@@ -55,6 +55,7 @@ static const wp_job_class function_class = {
     .destroy = destroy,
     .notes = notes,
     .claim_ns = 20000,
+    .spread_ns = 2000,
 };
 
 static wp_extra *

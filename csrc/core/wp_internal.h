@@ -1,7 +1,8 @@
 /* The pool's inside, for the files of the core alone.
  *
  * WORDS. A job is one thing to do. A lane is a priority class with its own waiting line. A worker is a thread that runs
- * jobs. A claim is what a worker takes from a lane under one lock: a batch of plain jobs, or a part of a range. The
+ * jobs. A claim is what a worker takes from a lane under one lock: a batch of plain jobs, or a part of a range. A crew is
+ * the threads that do one job together; a hand is a place at a crew, waiting in a lane for a worker. The
  * keeper is a thread that fires time limits, the attendant one that attends to the host; each exists only where it is
  * needed.
  *
@@ -19,12 +20,14 @@
  *
  * PATROLS. A stream of jobs that take nanoseconds must not wake a worker each time the line has run empty: that costs as
  * much as hundreds of them. So a worker that has served a stream sleeps for a short time only, at first. While one does,
- * nobody is called for a few such jobs: the patrol will find them, if no other thread does.
+ * nobody is called for a few such jobs: the patrol will find them, if no other thread does. A worker also patrols rather
+ * than get in the way of another, where one thread at a time can get on (wp_job_class.one_at_a_time).
  */
 #ifndef WP_INTERNAL_H
 #define WP_INTERNAL_H
 
 #include "wp_attendant.h"
+#include "wp_crew.h"
 #include "wp_fork.h"
 #include "wp_keeper.h"
 #include "wp_pool.h"
@@ -70,11 +73,14 @@ struct wp_worker {
     uint32_t guest_in;                     /* Worker only: other lanes, by bit, that count it among their running. */
     uint64_t ended;                        /* Worker only: jobs ended and not yet reported. */
     uint64_t streak;                       /* Worker only: jobs of short kinds that it ended since it last slept. */
-    bool took_all;                         /* Worker only: its claim left no short jobs in the lane. */
+    bool took_all;                         /* Worker only: its claim left no jobs in the lane. */
+    bool was_called;                       /* Worker only: it has not claimed anything since. */
+    bool takes_over;                       /* Worker only: on patrol it found that nothing was claimed. */
     wp_stretch stretch;                    /* What it claimed and has not begun: numbers of `claimed`, or units of the
                                               range that is claimed[0]. */
     wp_span claimed[WP_MOST_CLAIMED];      /* Written by the worker under the pool's lock, read by others under it. */
 
+    uint64_t bounds_seen; /* Pool's lock: its stretch, as a patrol saw it last. */
     wp_worker *next_idle; /* Pool's lock: the idle list, latest first. */
     wp_worker *previous_idle;
     bool is_idle;           /* Pool's lock: it is on the list. */
@@ -82,11 +88,22 @@ struct wp_worker {
     bool is_orphan;         /* Worker only: it forked, and this is the child. */
 };
 
+/* A thread that runs units of a range because it waits for them (wp_range_run_here). On the list from when it claims until
+ * it has counted what it did; on that thread's stack. */
+typedef struct wp_helper {
+    wp_job *range;           /* Constant; a reference. */
+    wp_stretch stretch;      /* What it claimed and has not begun. */
+    uint64_t bounds_seen;    /* Pool's lock: its stretch, as a patrol saw it last. */
+    struct wp_helper *next;  /* Pool's lock. */
+    struct wp_helper **link; /* Pool's lock: what points here. */
+} wp_helper;
+
 struct wp_pool {
     /* Constant. */
     wp_pool_config config;
     wp_hooks hooks;
     struct wp_fork_slot *slot; /* Where a forked child finds this pool. */
+    uint32_t processors;       /* When it was made. */
 
     /* Changed under the lock, seldom, and read without it by workers after each job: apart from what changes often. */
     alignas(WP_CACHE_LINE) _Atomic(uint32_t) ready; /* Lanes that have work to give, by bit. */
@@ -110,6 +127,7 @@ struct wp_pool {
     uint64_t unfinished;  /* Accepted and not reported as ended. */
     wp_worker *idle;      /* Latest first: the warmest is called first, and the coldest retires. */
     wp_worker *workers;
+    wp_helper *helpers;
     wp_worker *retired; /* Left; to be joined. */
     uint32_t drain_waiters;
     uint16_t epoch;    /* Changes in a forked child. */
@@ -166,9 +184,9 @@ wp_lane_refresh(wp_pool *pool, unsigned lane)
 /* Under the lock: one more worker is called or started, if there is work for one in a lane or (`more`) in a claim. */
 void wp_call_help(wp_pool *pool, bool more, wp_errands *errands);
 
-/* Under the lock, for work of one pace that was added to a lane or claimed from it (`claimed` jobs, not begun): the same,
- * unless the next patrol comes early enough. */
-void wp_call_help_in_time(wp_pool *pool, unsigned lane, wp_pace *pace, uint32_t claimed, wp_errands *errands);
+/* Under the lock, after a job was added to its lane or `claimed` jobs (or units) like it were claimed and not begun: the
+ * same, unless the next patrol comes early enough. */
+void wp_call_help_in_time(wp_pool *pool, wp_job *job, uint32_t claimed, wp_errands *errands);
 void wp_leave_idle_list(wp_pool *pool, wp_worker *worker);
 
 /* Under the lock: so many jobs have ended. */
@@ -216,20 +234,28 @@ void wp_limits_clear(wp_pool *pool, wp_job *job);
 /* Under the lock: fills the worker's claim from the lane whose turn it is; false if there is no work. */
 bool wp_claim(wp_pool *pool, wp_worker *worker);
 
-/* Under the lock: claims half of what another worker has claimed and not begun; false if there is no such thing. */
+/* Under the lock: whether the job is to be left to the worker that runs jobs of this lane already. */
+bool wp_is_left_to_one(const wp_lane *lane, wp_job *job);
+
+/* Under the lock: claims half of what another worker, or a helper, has claimed and not begun; false if there is no such
+ * thing. */
 bool wp_claim_from_others(wp_pool *pool, wp_worker *self);
 
 /* Under the lock: cuts up to `count` units off the span at a ticket, which is of a range. */
 wp_span wp_claim_units(wp_lane *lane, uint64_t ticket, uint32_t count);
 
-/* Under the lock: takes the units of a range out of all claims; returns how many. */
-uint32_t wp_claims_take_units(const wp_pool *pool, const wp_job *range);
+/* Under the lock: takes units of a range out of claims, as up to `most` spans; returns how many spans. */
+uint32_t wp_claims_take_units(const wp_pool *pool, wp_job *range, wp_span *taken, uint32_t most);
 
-/* Under the lock: jobs of a lane that are claimed and not begun; whether there are any at all. */
+/* Under the lock: jobs of a lane that are claimed and not begun; whether there are any at all, `but` aside (or NULL). */
 uint64_t wp_claims_hidden(const wp_pool *pool, unsigned lane);
-bool wp_claims_hide_any(const wp_pool *pool);
+bool wp_claims_hide_any(const wp_pool *pool, const wp_worker *but);
 
-/* Puts what the worker, or every worker, claimed and has not begun back to the front of its lane. */
+/* Under the lock: puts what the helper has not begun back to the front of its lane. False if it keeps it, for want of
+ * memory, or because another took it. */
+bool wp_helper_put_back(wp_pool *pool, wp_helper *helper);
+
+/* Puts what the worker, or everybody, claimed and has not begun back to the front of its lane. */
 void wp_claim_give_back(wp_worker *worker);
 void wp_claims_recall(wp_pool *pool);
 
@@ -240,6 +266,9 @@ bool wp_job_begin(wp_job *job, uint32_t worker, uint64_t now);
 
 /* The end of a run that has been counted: it is measured and told. */
 void wp_job_finish(wp_job *job, wp_state outcome, uint64_t now);
+
+/* The end of a job whose run returned WP_RUNNING, and which ran since `began`: it is counted and told. */
+void wp_job_end(wp_job *job, wp_state outcome, uint64_t began);
 
 /* The end of a job that has been counted is told: limits off, outcome visible, result delivered. */
 void wp_job_ended(wp_job *job, wp_state outcome);
@@ -259,8 +288,16 @@ void wp_tally_started(wp_tally *tally, wp_job *job, uint64_t now);
 /* Under the lock: counts jobs that no worker ended. */
 void wp_count_outside(wp_pool *pool, const wp_job *job, wp_state outcome, uint64_t count);
 
+/* Under the lock: counts a plain job that ran, but not as a worker's claim. */
+void wp_count_run_outside(wp_job *job, wp_state outcome, uint64_t ran, wp_errands *errands);
+
 /* Under the lock: takes a plain job that will not be claimed out of its lane; false if it was claimed already. */
 bool wp_leave_ring(wp_pool *pool, wp_job *job);
+
+/* ---- wp_waiter.c ---- */
+
+/* Begins a job on the calling thread that was never submitted, and counts it as submitted. */
+void wp_pool_begin_here(wp_pool *pool, unsigned lane, wp_job *job);
 
 /* ---- wp_worker.c ---- */
 

@@ -47,10 +47,12 @@ enum {
     WP_JOB_STATE_SHIFT = 4,
 };
 
-/* Flags of a job, set before it is submitted and constant from then on. */
+/* Flags of a job, set before it is submitted or begun and constant from then on. */
 enum {
-    WP_JOB_IS_RANGE = 1u << 0, /* A wp_range: many units of work that several threads claim parts of. */
-    WP_JOB_TIMED = 1u << 1,    /* Measure this job's own waiting and running time (else they may be sampled). */
+    WP_JOB_IS_RANGE = 1u << 0,  /* A wp_range: many units of work that several threads claim parts of. */
+    WP_JOB_TIMED = 1u << 1,     /* Measure this job's own waiting and running time (else they may be sampled). */
+    WP_JOB_IS_HAND = 1u << 2,   /* A place at another job (wp_crew.h), which alone is counted. */
+    WP_JOB_RUNS_HERE = 1u << 3, /* Never submitted: its submitter runs it, and it is not among the unfinished. */
 };
 
 typedef struct wp_job_class {
@@ -58,14 +60,20 @@ typedef struct wp_job_class {
     const wp_job_api *api;
     const char *name;
 
-    /* Does the work and returns WP_DONE, WP_FAILED, or WP_CANCELLED for a job that stopped because it was asked to.
+    /* Does the work and returns WP_DONE, WP_FAILED, or WP_CANCELLED for a job that stopped because it was asked to; or
+     * WP_RUNNING if others may still be at it: then whoever is the last calls wp_job_end, and the job may be gone when
+     * this returns but for the references that keep it.
      * Called with no lock held, on a worker or on a thread that waits for the job. `self` is NULL on the latter. */
     wp_state (*run)(wp_job *job, wp_worker *self);
 
     /* For a range instead of `run`: takes units from the front of the stretch, one or a few at a time, and does them,
-     * until none is left, or wp_worker_is_wanted() says that more urgent work waits. Returns how many it did: at
+     * until none is left, wp_worker_is_wanted() says that more urgent work waits, or wp_has_helped_enough(). Returns how many it did: at
      * least one if it got any, or lanes could keep each other from moving. Others may take units from the end meanwhile. */
     uint32_t (*run_range)(wp_job *job, wp_stretch *units, wp_worker *self);
+
+    /* Units of a range were given up: nobody will do them. Called once for each, with no lock held, by who cancels; the
+     * range has not ended yet. May be NULL. */
+    void (*given_up)(wp_job *job, uint32_t begin, uint32_t end);
 
     /* Before the first and after the last of several consecutive jobs of this class on one worker; may be NULL. */
     void (*enter)(wp_worker *self);
@@ -83,8 +91,14 @@ typedef struct wp_job_class {
     /* Where the job's notes are; NULL, also what it returns, for jobs that keep none. */
     wp_notes_slot *(*notes)(wp_job *job);
 
-    /* The work that one claim of several short jobs should amount to, in nanoseconds. */
+    /* The work that one claim of several short jobs should amount to, in nanoseconds; and the work that is not worth
+     * spreading over several workers. */
     uint32_t claim_ns;
+    uint32_t spread_ns;
+
+    /* For ranges: only one thread at a time gets on with short units, because they need something that there is one of
+     * (the host's lock). Others do not take part, as long as that one gets on. */
+    bool one_at_a_time;
 } wp_job_class;
 
 struct wp_job {
@@ -139,19 +153,6 @@ static inline void
 wp_job_ref(wp_job *job)
 {
     wp_add_relaxed(&job->references, 1); /* The caller has one already, so the count cannot reach 0 meanwhile. */
-}
-
-/* Takes a reference unless the last is gone already. For lists from which `destroy` takes the job. */
-static inline bool
-wp_job_try_ref(wp_job *job)
-{
-    uint32_t references = wp_load_relaxed(&job->references);
-    do {
-        if (references == 0) {
-            return false;
-        }
-    } while (!wp_cas_weak_acq_rel(&job->references, &references, references + 1));
-    return true;
 }
 
 static inline void

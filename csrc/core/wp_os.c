@@ -37,8 +37,8 @@ wp_deadline_after(double seconds)
 
 /* ---- Processors ---- */
 
-static unsigned
-processors_by_affinity(void)
+unsigned
+wp_processors_by_affinity(void)
 {
 #ifdef __linux__
     cpu_set_t set;
@@ -100,7 +100,7 @@ processors_by_quota(void)
 unsigned
 wp_processors(void)
 {
-    unsigned affinity = processors_by_affinity();
+    unsigned affinity = wp_processors_by_affinity();
     unsigned quota = processors_by_quota();
     unsigned count = affinity < quota ? affinity : quota;
     return count > 0 ? count : 1;

@@ -28,6 +28,9 @@ uint64_t wp_deadline_after(double seconds);
  * up), at least 1. */
 unsigned wp_processors(void);
 
+/* The same by the affinity mask alone, which is cheap to ask for. */
+unsigned wp_processors_by_affinity(void);
+
 /* Names the calling thread, as debuggers and top show it; the system may cut it (Linux: 15 bytes). */
 void wp_thread_set_name(const char *name);
 

@@ -67,6 +67,33 @@ wp_job_finish(wp_job *job, wp_state outcome, uint64_t now)
 }
 
 void
+wp_count_run_outside(wp_job *job, wp_state outcome, uint64_t ran, wp_errands *errands)
+{
+    wp_pool *pool = job->pool;
+    wp_histogram_add(&pool->outside->lanes[job->lane].ran, ran, 1);
+    wp_count_outside(pool, job, outcome, 1);
+    if (!(job->flags & WP_JOB_RUNS_HERE)) {
+        wp_report_ended(pool, 1, errands);
+    }
+}
+
+void
+wp_job_end(wp_job *job, wp_state outcome, uint64_t began)
+{
+    wp_pool *pool = job->pool;
+    wp_errands errands = {0};
+    uint64_t now = wp_clock();
+    outcome = now >= job->deadline ? WP_TIMED_OUT : outcome;
+    if (!wp_job_is_of_parent(job)) {
+        wp_lock_take(&pool->lock);
+        wp_count_run_outside(job, outcome, now - began, &errands);
+        wp_lock_give(&pool->lock);
+        wp_errands_run(pool, &errands);
+    }
+    wp_job_finish(job, outcome, now);
+}
+
+void
 wp_count_outside(wp_pool *pool, const wp_job *job, wp_state outcome, uint64_t count)
 {
     wp_count(&pool->outside->lanes[job->lane].ended[outcome], count);
@@ -99,8 +126,10 @@ wp_job_withdraw(wp_job *job, wp_state outcome)
     wp_lock_take(&pool->lock);
     bool was_waiting = wp_leave_ring(pool, job);
     wp_offer_any_room(pool, job->lane, &errands);
-    wp_count_outside(pool, job, outcome, 1);
-    wp_report_ended(pool, 1, &errands);
+    if (!(job->flags & WP_JOB_IS_HAND)) {
+        wp_count_outside(pool, job, outcome, 1);
+        wp_report_ended(pool, 1, &errands);
+    }
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
     wp_job_ended(job, outcome);
@@ -139,8 +168,8 @@ bool
 wp_job_stop(wp_job *job)
 {
     if (job->flags & WP_JOB_IS_RANGE) {
-        wp_job_ask_to_stop(job);
         wp_range_cancel(wp_range_of(job));
+        wp_job_ask_to_stop(job); /* Afterwards: a unit that began between the two would hear of neither. */
         return true;
     }
     return wp_job_cancel(job) || wp_job_ask_to_stop(job);

@@ -31,6 +31,7 @@ wp_pool_new(const wp_pool_config *config)
     pool->config = *config;
     pool->hooks = config->hooks;
     pool->max_workers = config->max_workers;
+    pool->processors = wp_processors_by_affinity();
     wp_store_relaxed(&pool->references, 1);
     wp_store_relaxed(&pool->holders, 1);
     init_lanes(pool);
@@ -262,8 +263,7 @@ end_waiting(wp_pool *pool, wp_state outcome, bool only_unserved)
     wp_claims_recall(pool);
     while ((job = first_waiting(pool, only_unserved)) != NULL) {
         if (job->flags & WP_JOB_IS_RANGE) {
-            wp_range_cancel(wp_range_of(job));
-            ended++;
+            ended += wp_range_cancel(wp_range_of(job));
         } else if (wp_job_take(job, outcome)) {
             wp_job_withdraw(job, outcome);
             ended++;
@@ -363,7 +363,7 @@ wp_pool_resize(wp_pool *pool, uint32_t max_workers)
     wp_lock_take(&pool->lock);
     bool fewer = max_workers < pool->n_workers;
     pool->max_workers = max_workers;
-    wp_call_help(pool, wp_claims_hide_any(pool), &errands);
+    wp_call_help(pool, wp_claims_hide_any(pool, NULL), &errands);
     wp_worker *retired = pool->retired;
     pool->retired = NULL;
     wp_lock_give(&pool->lock);
@@ -454,6 +454,7 @@ wp_pool_after_fork(wp_pool *pool)
     pool->unfinished = 0;
     pool->idle = NULL;
     pool->workers = NULL;
+    pool->helpers = NULL;
     pool->retired = NULL;
     pool->drain_waiters = 0;
     pool->start_again = 0;

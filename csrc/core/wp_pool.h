@@ -123,7 +123,7 @@ enum wp_result wp_pool_drain(wp_pool *pool, uint64_t deadline);
 /* No more jobs: submit says WP_CLOSED from now on, and workers leave when nothing waits. Idempotent. */
 void wp_pool_close(wp_pool *pool);
 
-/* Cancels every job that waits; returns how many. */
+/* Cancels every job that waits; returns how many. Each unit of a range is one. */
 uint64_t wp_pool_cancel_waiting(wp_pool *pool);
 
 /* Ends every waiting job as WP_LOST and closes the pool for good. */

@@ -104,88 +104,176 @@ wp_range_done(wp_range *range, uint32_t units)
     wp_group_unref(group);
 }
 
-/* What is left of one of the range's spans, up to `most` units, taken out of the lane; an empty span if none waits. A
- * range of which parts were put back has spans beside the one that its ticket names. */
-static wp_span
-take_units(wp_range *range, uint32_t most)
+/* The position of one of the range's spans, of which it has some; lock held. A range of which parts were put back has
+ * spans beside the one that its ticket names. */
+static uint64_t
+find_span(const wp_range *range, wp_lane *lane)
 {
-    wp_job *job = &range->job;
+    uint64_t ticket = range->job.ticket;
+    return ticket != WP_NO_TICKET ? ticket : wp_ring_find(&lane->ring, &range->job);
+}
+
+/* ---- Running units here ---- */
+
+static void
+join_helpers(wp_pool *pool, wp_helper *helper)
+{
+    helper->next = pool->helpers;
+    helper->link = &pool->helpers;
+    if (helper->next != NULL) {
+        helper->next->link = &helper->next;
+    }
+    pool->helpers = helper;
+}
+
+static void
+leave_helpers(wp_helper *helper)
+{
+    *helper->link = helper->next;
+    if (helper->next != NULL) {
+        helper->next->link = helper->link;
+    }
+}
+
+/* Claims what is left of one of the range's spans, up to `most` units; false if none waits. */
+static bool
+claim_here(wp_helper *helper, uint32_t most)
+{
+    wp_job *job = helper->range;
     wp_pool *pool = job->pool;
-    wp_span part = {job, 0, 0};
     wp_errands errands = {0};
     wp_lock_take(&pool->lock);
-    if (range->spans > 0 && !wp_job_is_of_parent(job)) {
+    bool found = wp_range_of(job)->spans > 0 && !wp_job_is_of_parent(job);
+    if (found) {
         wp_lane *lane = &pool->lanes[job->lane];
-        if (job->ticket == WP_NO_TICKET) {
-            job->ticket = wp_ring_find(&lane->ring, job);
-        }
-        part = wp_claim_units(lane, job->ticket, most);
+        job->ticket = find_span(wp_range_of(job), lane);
+        wp_span part = wp_claim_units(lane, job->ticket, most);
+        wp_stretch_set(&helper->stretch, part.begin, part.end);
+        join_helpers(pool, helper);
         pool->claims++;
         wp_lane_refresh(pool, job->lane);
         wp_offer_room(pool, job->lane, &errands);
     }
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
-    return part;
+    return found;
 }
 
-static void
-count_here(wp_range *range, uint64_t begin, uint32_t done)
+/* Counts the units that were done, some or none, since `begin`, and puts back what was left, which turned out long.
+ * Returns whether that failed for want of memory: then they are still this thread's. In a child that a unit has forked
+ * they count nowhere and are nobody's. */
+static bool
+report_here(wp_helper *helper, uint64_t begin, uint32_t done)
 {
-    wp_pool *pool = range->job.pool;
+    wp_job *job = helper->range;
+    wp_pool *pool = job->pool;
+    wp_group *group = wp_range_of(job)->group;
     wp_errands errands = {0};
+    bool left = false;
     uint64_t elapsed = wp_clock() - begin;
-    if (!range->group->class_measures) {
-        wp_pace_note(range->group->pace, elapsed, done);
+    if (done > 0 && !group->class_measures) {
+        wp_pace_note(group->pace, elapsed, done);
     }
     wp_lock_take(&pool->lock);
-    wp_lane_tally *tally = &pool->outside->lanes[range->job.lane];
-    wp_count(&tally->ended[WP_DONE], done);
-    wp_histogram_add(&tally->ran, elapsed / done, done);
-    wp_report_ended(pool, done, &errands);
+    if (!wp_job_is_of_parent(job)) {
+        wp_lane_tally *tally = &pool->outside->lanes[job->lane];
+        wp_count(&tally->ended[WP_DONE], done);
+        wp_histogram_add(&tally->ran, done > 0 ? elapsed / done : 0, done);
+        wp_report_ended(pool, done, &errands);
+        if (wp_stretch_left(&helper->stretch) > 0) {
+            left = !wp_helper_put_back(pool, helper);
+            wp_call_help(pool, false, &errands);
+        }
+        if (!left) {
+            leave_helpers(helper);
+        }
+    }
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
+    return left;
 }
 
 uint32_t
 wp_range_run_here(wp_range *range, uint32_t most)
 {
-    wp_span part = take_units(range, most);
-    if (part.begin == part.end) {
-        return 0;
+    wp_helper helper = {.range = &range->job};
+    uint32_t done = 0;
+    bool goes_on = claim_here(&helper, most);
+    while (goes_on) {
+        uint64_t begin = wp_clock();
+        uint32_t more = range->job.class->run_range(&range->job, &helper.stretch, NULL);
+        goes_on = report_here(&helper, begin, more);
+        done += more;
+        if (more > 0) {
+            wp_range_done(range, more);
+        }
     }
-    wp_stretch units;
-    wp_stretch_set(&units, part.begin, part.end);
-    uint64_t begin = wp_clock();
-    uint32_t done = range->job.class->run_range(&range->job, &units, NULL);
-    count_here(range, begin, done);
-    wp_range_done(range, done);
     return done;
 }
 
-void
-wp_range_cancel(wp_range *range)
+/* ---- Giving up ---- */
+
+/* Spans that are given up under one lock. Few ranges have more. */
+#define GIVEN_UP_AT_ONCE 16u
+
+/* Takes spans of units not begun, up to GIVEN_UP_AT_ONCE, out of the lane and out of claims, lock held; returns how
+ * many. */
+static uint32_t
+take_back(wp_range *range, wp_span *spans)
+{
+    wp_pool *pool = range->job.pool;
+    wp_lane *lane = &pool->lanes[range->job.lane];
+    uint32_t n = 0;
+    while (range->spans > 0 && n < GIVEN_UP_AT_ONCE) {
+        uint64_t ticket = find_span(range, lane);
+        spans[n] = *wp_ring_at(&lane->ring, ticket);
+        lane->waiting -= spans[n].end - spans[n].begin;
+        wp_ring_remove(&lane->ring, ticket);
+        range->spans--;
+        n++;
+    }
+    return n + wp_claims_take_units(pool, &range->job, spans + n, GIVEN_UP_AT_ONCE - n);
+}
+
+/* Gives up one such handful; returns how many units that were. They are counted before the class is told. */
+static uint32_t
+give_up(wp_range *range, uint32_t *n)
 {
     wp_job *job = &range->job;
     wp_pool *pool = job->pool;
+    wp_span spans[GIVEN_UP_AT_ONCE];
     wp_errands errands = {0};
+    uint32_t units = 0;
     wp_lock_take(&pool->lock);
-    wp_lane *lane = &pool->lanes[job->lane];
-    uint32_t removed = (uint32_t)wp_ring_remove_all(&lane->ring, job);
-    lane->waiting -= removed;
-    removed += wp_claims_take_units(pool, job);
-    range->spans = 0;
-    if (removed > 0) {
+    *n = wp_job_is_of_parent(job) ? 0 : take_back(range, spans);
+    for (uint32_t i = 0; i < *n; i++) {
+        units += spans[i].end - spans[i].begin;
+    }
+    if (*n > 0) {
         range->given_up = true;
-        wp_job_take(job, WP_CANCELLED);
-        wp_count(&pool->outside->lanes[job->lane].ended[WP_CANCELLED], removed);
+        wp_count(&pool->outside->lanes[job->lane].ended[WP_CANCELLED], units);
         wp_lane_refresh(pool, job->lane);
         wp_offer_any_room(pool, job->lane, &errands);
-        wp_report_ended(pool, removed, &errands);
+        wp_report_ended(pool, units, &errands);
     }
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
-    if (removed > 0) {
-        wp_range_done(range, removed);
+    for (uint32_t i = 0; i < *n && job->class->given_up != NULL; i++) {
+        job->class->given_up(job, spans[i].begin, spans[i].end);
     }
+    return units;
+}
+
+uint32_t
+wp_range_cancel(wp_range *range)
+{
+    uint32_t units = 0;
+    uint32_t n;
+    do {
+        units += give_up(range, &n);
+    } while (n == GIVEN_UP_AT_ONCE);
+    if (units > 0) {
+        wp_range_done(range, units);
+    }
+    return units;
 }

@@ -59,13 +59,22 @@ wp_range_of(wp_job *job)
 
 void wp_range_init(wp_range *range, const wp_job_class *class, uint32_t units, wp_group *group, wp_extra *extra);
 
-/* Takes up to `most` units that wait and does them on the calling thread; returns how many. */
+/* Claims up to `most` units that wait and does them on the calling thread, which has a reference, but for those that an
+ * idle worker takes over meanwhile; returns how many. */
 uint32_t wp_range_run_here(wp_range *range, uint32_t most);
+
+/* For a class's run_range on a thread that is no worker: whether to return, because it has run since `begin` (wp_clock) for
+ * longer than short units do. Then the rest goes back to the lane, and a worker is called for it. */
+static inline bool
+wp_has_helped_enough(const wp_worker *self, uint64_t begin)
+{
+    return self == NULL && wp_clock() - begin > 50000;
+}
 
 /* So many units are done, or will never be: for who claimed them. The range ends with the last, and may be gone then. */
 void wp_range_done(wp_range *range, uint32_t units);
 
-/* Gives up every unit that was not begun. Units that run are not touched. */
-void wp_range_cancel(wp_range *range);
+/* Gives up every unit that was not begun; returns how many. Units that run are not touched. */
+uint32_t wp_range_cancel(wp_range *range);
 
 #endif

@@ -148,19 +148,13 @@ wp_ring_at(wp_ring *ring, uint64_t ticket)
     return slot(ring, ticket);
 }
 
-static void
-make_hole(wp_ring *ring, uint64_t position)
-{
-    wp_span *span = slot(ring, position);
-    renumber(*span, position, WP_NO_TICKET);
-    span->job = NULL;
-    ring->holes++;
-}
-
 void
 wp_ring_remove(wp_ring *ring, uint64_t ticket)
 {
-    make_hole(ring, ticket);
+    wp_span *span = slot(ring, ticket);
+    renumber(*span, ticket, WP_NO_TICKET);
+    span->job = NULL;
+    ring->holes++;
 }
 
 uint64_t
@@ -172,18 +166,4 @@ wp_ring_find(wp_ring *ring, const struct wp_job *job)
         }
     }
     return WP_NO_TICKET;
-}
-
-uint64_t
-wp_ring_remove_all(wp_ring *ring, const struct wp_job *job)
-{
-    uint64_t removed = 0;
-    for (uint64_t at = ring->head; at != ring->tail; at++) {
-        const wp_span span = *slot(ring, at);
-        if (span.job == job) {
-            removed += span.end - span.begin;
-            make_hole(ring, at);
-        }
-    }
-    return removed;
 }

@@ -75,7 +75,4 @@ void wp_ring_remove(wp_ring *ring, uint64_t ticket);
 /* The position of the first span of a job, looking through the whole ring; WP_NO_TICKET if it has none. */
 uint64_t wp_ring_find(wp_ring *ring, const struct wp_job *job);
 
-/* Makes holes of all spans of a job, looking through the whole ring; returns how many units of work they held. */
-uint64_t wp_ring_remove_all(wp_ring *ring, const struct wp_job *job);
-
 #endif

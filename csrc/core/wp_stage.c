@@ -1,12 +1,17 @@
 /* See wp_stage.h.
  *
  * LOCKS. The pool's lock guards what putting changes (the current chunk, the count of accepted jobs), because putting
- * takes it anyway. The stage's own lock guards the list of chunks and is never taken under another. Results pass without
- * a lock.
+ * takes it anyway, and the list of chunks. Results pass without a lock.
  *
- * SLEEPING. A reader that finds nothing says so in `asleep` and then touches `tail`; a worker moves `tail` and then looks
- * at `asleep`. Both touch `tail` by a read-modify-write, so whichever comes second sees what the first did before. The
- * same holds between a submitter (`blocked`) and a reader (`head`).
+ * CHUNKS. A chunk is on the stage's list from when it becomes the current one until its last job has ended. Until then
+ * the pool has a reference to it, so whoever finds a chunk on the list may take one too.
+ *
+ * SLEEPING. Readers sleep on `asleep`, submitters on `blocked`. A reader that finds nothing says in `asleep` that it
+ * sleeps, and then looks once more: at `tail`, which it touches by a read-modify-write, and whether the stage is
+ * finished. A worker moves `tail` and then looks at `asleep`; who closes sets `closed` and then touches `asleep`. So both
+ * sides touch the same word by a read-modify-write, and whichever comes second sees what the first did before. The same
+ * holds between a submitter (`blocked`) and a reader (`head`). Each call changes the word, so nobody who looked before it
+ * falls asleep after it.
  *
  * Waking a reader for each result would cost a hundred times what a short job does, so a reader that sleeps is called
  * when there are many, or by the last job that was accepted; a submitter when half of the places are free. A job that
@@ -25,6 +30,7 @@
 /* Jobs in one claim at most. Nothing is copied for a claim, so more than plain jobs. */
 #define MOST_CLAIMED 64u
 #define CLAIM_NS 20000u
+#define SPREAD_NS 2000u
 /* Jobs that take less than this (ns) are not worth a wake-up each. */
 #define SHORT_NS 1000u
 /* How long (ns) a reader may be kept asleep while results are few. */
@@ -41,11 +47,10 @@
 typedef struct chunk {
     wp_range range;
     wp_stage *stage;     /* Constant; a reference. */
-    struct chunk *next;  /* Stage's lock: the list of chunks. */
-    struct chunk **link; /* Stage's lock: what points here. */
-    bool is_cancelled;   /* Stage's lock. */
+    struct chunk *next;  /* Pool's lock: the stage's list, oldest first. */
+    struct chunk **link; /* Pool's lock: what points here; NULL if it is not on the list. */
+    uint64_t number;     /* Pool's lock: its place among all chunks of the stage, from 1. */
     uint32_t filled;     /* Pool's lock: arguments that it has got; does not change once it was sealed. */
-    _Atomic(uint64_t) begun[CHUNK / 64];  /* Bits: jobs that were not given up. */
     uint64_t stamps[CHUNK / STAMP_EVERY]; /* When the first of so many jobs was put; written under the pool's lock
                                                  before that job can be claimed. */
     void *arguments[CHUNK];               /* In the same way. */
@@ -58,7 +63,9 @@ typedef struct place {
     _Atomic(int) status;
 } place;
 
-enum { AWAKE, ASLEEP, ASLEEP_LIGHTLY /* To be called for any result. */ };
+/* A word that threads sleep on: whether any does, and in what way; and how often they were called, times CALL. */
+enum { ASLEEP = 1u << 0, ASLEEP_LIGHTLY = 1u << 1 /* To be called for any result or place. */, CALL = 1u << 2 };
+#define SLEEPERS ((uint32_t)(ASLEEP | ASLEEP_LIGHTLY))
 
 struct wp_stage {
     wp_pool *pool;          /* Constant; a reference. */
@@ -72,20 +79,21 @@ struct wp_stage {
     wp_word references;     /* Of holders and of chunks. */
     wp_word holders;        /* With the last the stage is closed. */
     _Atomic(chunk *) spare; /* To be used again. */
-    wp_lock lock;
-    chunk *chunks; /* Stage's lock: those that were not freed. */
 
     /* Pool's lock. */
     alignas(WP_CACHE_LINE) chunk *current; /* Gets arguments; a reference. NULL: there is none, or it is full. */
     _Atomic(uint64_t) accepted;            /* Read without the lock as well. */
     uint64_t head_seen;                    /* `head` as it was last looked at. */
+    chunk *oldest;                         /* Of those that have not ended. */
+    chunk **end;                           /* Where the next goes. */
+    uint64_t n_chunks;                     /* How many there ever were. */
     _Atomic(bool) closed;                  /* As above; `accepted` does not change any more. */
 
     alignas(WP_CACHE_LINE) _Atomic(uint64_t) tail; /* Results that have got their position. */
     alignas(WP_CACHE_LINE) _Atomic(uint64_t) head; /* Results that were read. */
     wp_word attending;                             /* Readers that run jobs of the stage rather than sleep. */
-    alignas(WP_CACHE_LINE) wp_word asleep;         /* Whether readers sleep, on this word. */
-    wp_word blocked;                               /* Whether submitters sleep for a place, on this word. */
+    alignas(WP_CACHE_LINE) wp_word asleep;         /* Of readers: see SLEEPERS. */
+    wp_word blocked;                               /* Of submitters that wait for a place. */
 };
 
 static wp_stage *
@@ -102,13 +110,25 @@ turn_of(uint64_t position, bool given_up)
     return (position + 1) << 1 | given_up;
 }
 
+/* The caller is about to sleep on the word; returns what it must still hold then. */
+static uint32_t
+say_asleep(wp_word *sleepers, bool lightly)
+{
+    uint32_t how = lightly ? ASLEEP_LIGHTLY : ASLEEP;
+    return wp_or_acq_rel(sleepers, how) | how;
+}
+
 /* Wakes those who sleep on `asleep` or `blocked`, once. */
 static void
 call(wp_word *sleepers)
 {
-    if (wp_exchange_acq_rel(sleepers, AWAKE) != AWAKE) {
-        wp_word_wake(sleepers, WP_WAKE_ALL);
-    }
+    uint32_t seen = wp_add_acq_rel(sleepers, 0);
+    do {
+        if (!(seen & SLEEPERS)) {
+            return;
+        }
+    } while (!wp_cas_weak_acq_rel(sleepers, &seen, (seen & ~SLEEPERS) + CALL));
+    wp_word_wake(sleepers, WP_WAKE_ALL);
 }
 
 /* So many results are worth a wake-up. */
@@ -122,7 +142,7 @@ many(const wp_stage *stage)
 static bool
 is_worth_calling(wp_stage *stage, uint64_t position)
 {
-    return wp_load_relaxed(&stage->asleep) == ASLEEP_LIGHTLY || position + 1 == wp_load_relaxed(&stage->accepted) ||
+    return wp_load_relaxed(&stage->asleep) & ASLEEP_LIGHTLY || position + 1 == wp_load_relaxed(&stage->accepted) ||
            position - wp_load_relaxed(&stage->head) >= many(stage);
 }
 
@@ -135,30 +155,42 @@ deliver(wp_stage *stage, void *argument, int status, bool given_up)
     wp_store_relaxed(&p->argument, argument);
     wp_store_relaxed(&p->status, status);
     wp_store_release(&p->turn, turn_of(position, given_up));
-    return wp_load_relaxed(&stage->asleep) != AWAKE && is_worth_calling(stage, position);
+    return wp_load_relaxed(&stage->asleep) & SLEEPERS && is_worth_calling(stage, position);
 }
 
-/* Takes the next result if there is one. One that has its position and is not written yet will be in a moment. */
+/* Reads the result at a position, if it is there. One that has its position and is not written yet will be in a moment. */
 static bool
-take_result(wp_stage *stage, wp_stage_result *result)
+read_place(const wp_stage *stage, uint64_t position, wp_stage_result *result)
+{
+    place *p = &stage->places[position & (stage->size - 1)];
+    uint64_t turn = wp_load_acquire(&p->turn);
+    if (turn >> 1 != position + 1) {
+        return false;
+    }
+    result->argument = wp_load_relaxed(&p->argument);
+    result->status = wp_load_relaxed(&p->status);
+    result->given_up = turn & 1;
+    return true;
+}
+
+/* Takes up to `most` results that are there; returns how many. */
+static uint32_t
+take_results(wp_stage *stage, wp_stage_result *results, uint32_t most)
 {
     uint64_t head = wp_load_relaxed(&stage->head);
     for (;;) {
-        place *p = &stage->places[head & (stage->size - 1)];
-        uint64_t turn = wp_load_acquire(&p->turn);
-        if (turn >> 1 != head + 1) {
+        uint32_t n = 0;
+        while (n < most && read_place(stage, head + n, &results[n])) {
+            n++;
+        }
+        if (n == 0) {
             uint64_t now = wp_load_relaxed(&stage->head);
             if (now == head) {
-                return false;
+                return 0;
             }
             head = now; /* Another reader has taken it. */
-            continue;
-        }
-        result->argument = wp_load_relaxed(&p->argument);
-        result->status = wp_load_relaxed(&p->status);
-        result->given_up = turn & 1;
-        if (wp_cas_weak_acq_rel(&stage->head, &head, head + 1)) {
-            return true;
+        } else if (wp_cas_weak_acq_rel(&stage->head, &head, head + n)) {
+            return n;
         }
     }
 }
@@ -168,9 +200,10 @@ take_result(wp_stage *stage, wp_stage_result *result)
 static void
 offer_places(wp_stage *stage)
 {
-    if (wp_load_relaxed(&stage->blocked) != AWAKE) {
+    uint32_t blocked = wp_load_relaxed(&stage->blocked);
+    if (blocked & SLEEPERS) {
         uint64_t used = wp_load_relaxed(&stage->accepted) - wp_load_relaxed(&stage->head);
-        if (used <= stage->capacity / 2 || wp_load_relaxed(&stage->blocked) == ASLEEP_LIGHTLY) {
+        if (used <= stage->capacity / 2 || blocked & ASLEEP_LIGHTLY) {
             call(&stage->blocked);
         }
     }
@@ -194,17 +227,6 @@ note_waiting(const chunk *c, uint32_t begin, uint64_t now, wp_worker *self)
     }
 }
 
-static void
-note_begun(chunk *c, uint32_t begin, uint32_t end)
-{
-    for (uint32_t at = begin; at < end;) {
-        uint32_t stop = (at / 64 + 1) * 64 < end ? (at / 64 + 1) * 64 : end;
-        uint64_t bits = stop - at == 64 ? UINT64_MAX : ((UINT64_C(1) << (stop - at)) - 1) << at % 64;
-        wp_or_acq_rel(&c->begun[at / 64], bits);
-        at = stop;
-    }
-}
-
 /* Calls readers. The thread that is woken may take this one's processor at once: that is no time of the jobs, so the
  * measurement begins anew. */
 static void
@@ -225,15 +247,14 @@ run_chunk(wp_job *job, wp_stretch *units, wp_worker *self)
     wp_stage *stage = c->stage;
     wp_function *function = stage->function;
     bool reports = stage->places != NULL;
-    uint64_t since = wp_clock();
-    uint32_t first = 0;
+    uint64_t start = wp_clock();
+    uint64_t since = start;
     uint32_t done = 0;
     uint32_t unmeasured = 0;
     uint32_t begin;
     uint32_t end;
     while (wp_stretch_take(units, 1, &begin, &end)) {
         if (done++ == 0) {
-            first = begin;
             note_waiting(c, begin, since, self);
         }
         void *argument = c->arguments[begin];
@@ -242,56 +263,63 @@ run_chunk(wp_job *job, wp_stretch *units, wp_worker *self)
         if (reports && deliver(stage, argument, status, false)) {
             call_meanwhile(stage, &since, &unmeasured);
         }
-        if (wp_worker_is_wanted(self)) {
+        bool is_time_to_look = (done & (done - 1)) == 0; /* After 1, 2, 4, 8 and so on. */
+        if (wp_worker_is_wanted(self) || (is_time_to_look && wp_has_helped_enough(self, start))) {
             break;
         }
     }
     if (unmeasured > 0) {
         wp_pace_note(stage->group->pace, wp_clock() - since, unmeasured);
     }
-    note_begun(c, first, first + done);
     return done;
 }
 
-/* The chunk has ended. Jobs that were not begun were given up. */
 static void
-report_given_up(wp_job *job)
+report_given_up(wp_job *job, uint32_t begin, uint32_t end)
 {
     chunk *c = chunk_of(job);
     bool calls = false;
-    for (uint32_t i = 0; c->stage->places != NULL && i < c->filled; i++) {
-        if (!(wp_load_relaxed(&c->begun[i / 64]) >> i % 64 & 1)) {
-            calls |= deliver(c->stage, c->arguments[i], 0, true);
-        }
+    for (uint32_t i = begin; c->stage->places != NULL && i < end; i++) {
+        calls |= deliver(c->stage, c->arguments[i], 0, true);
     }
     if (calls) {
         call(&c->stage->asleep);
     }
-    wp_job_settle(job);
+}
+
+/* At the end of the stage's list, lock held. */
+static void
+link_chunk(wp_stage *stage, chunk *c)
+{
+    c->number = ++stage->n_chunks;
+    c->next = NULL;
+    c->link = stage->end;
+    *stage->end = c;
+    stage->end = &c->next;
 }
 
 static void
 unlink_chunk(wp_stage *stage, chunk *c)
 {
-    wp_lock_take(&stage->lock);
     *c->link = c->next;
     if (c->next != NULL) {
         c->next->link = c->link;
+    } else {
+        stage->end = c->link;
     }
-    wp_lock_give(&stage->lock);
 }
 
+/* All its jobs have ended. */
 static void
-link_chunk(wp_stage *stage, chunk *c)
+chunk_ended(wp_job *job)
 {
-    wp_lock_take(&stage->lock);
-    c->next = stage->chunks;
-    c->link = &stage->chunks;
-    if (c->next != NULL) {
-        c->next->link = &c->next;
+    chunk *c = chunk_of(job);
+    wp_lock_take(&job->pool->lock);
+    if (c->link != NULL) {
+        unlink_chunk(c->stage, c);
     }
-    stage->chunks = c;
-    wp_lock_give(&stage->lock);
+    wp_lock_give(&job->pool->lock);
+    wp_job_settle(job);
 }
 
 static void
@@ -313,7 +341,6 @@ destroy_chunk(wp_job *job)
 {
     chunk *c = chunk_of(job);
     wp_stage *stage = c->stage;
-    unlink_chunk(stage, c);
     wp_group_unref(c->range.group);
     free(wp_exchange_acq_rel(&stage->spare, c));
     stage_let_go(stage);
@@ -323,9 +350,11 @@ static const wp_job_class chunk_class = {
     .api = &wp_view_api,
     .name = "jobs of a stage",
     .run_range = run_chunk,
-    .notify = report_given_up,
+    .given_up = report_given_up,
+    .notify = chunk_ended,
     .destroy = destroy_chunk,
     .claim_ns = CLAIM_NS,
+    .spread_ns = SPREAD_NS,
 };
 
 static chunk *
@@ -344,12 +373,8 @@ chunk_new(wp_stage *stage)
     wp_job_ref(&c->range.job); /* The pool's, until all of its jobs have ended. */
     wp_add_relaxed(&stage->references, 1);
     c->stage = stage;
+    c->link = NULL;
     c->filled = 0;
-    c->is_cancelled = false;
-    for (uint32_t i = 0; i < CHUNK / 64; i++) {
-        wp_store_relaxed(&c->begun[i], 0);
-    }
-    link_chunk(stage, c);
     return c;
 }
 
@@ -380,14 +405,15 @@ has_place(wp_stage *stage)
     return true;
 }
 
-/* Adds the argument to the current chunk and to what waits, lock held. False without memory. */
+/* Adds the argument to the current chunk and to what waits, lock held. False without memory. The last span may be one
+ * that a worker gave back, from the middle of the chunk: then another begins. */
 static bool
 append(wp_pool *pool, wp_stage *stage, void *argument)
 {
     chunk *c = stage->current;
     wp_lane *lane = &pool->lanes[stage->lane];
     wp_span *last = wp_ring_last(&lane->ring);
-    if (last != NULL && last->job == &c->range.job) {
+    if (last != NULL && last->job == &c->range.job && last->end == c->filled) {
         last->end++;
     } else if (wp_ring_push_back(&lane->ring, (wp_span){&c->range.job, c->filled, c->filled + 1}) < 0) {
         return false;
@@ -405,15 +431,24 @@ append(wp_pool *pool, wp_stage *stage, void *argument)
     return true;
 }
 
-/* One attempt, lock held. */
+/* What there is to put: `n` arguments, of which `done` are put. */
+typedef struct load {
+    void *const *arguments;
+    uint32_t n;
+    uint32_t done;
+    bool over;          /* Whatever room the lane has. */
+    enum wp_result why; /* What ended it. */
+} load;
+
+/* Attempts to put one more, lock held. */
 static enum attempt
-attempt(wp_pool *pool, wp_stage *stage, void *argument, bool over, enum wp_result *why)
+attempt(wp_pool *pool, wp_stage *stage, load *l)
 {
-    *why = wp_load_relaxed(&stage->closed) || stage->epoch != pool->epoch ? WP_CLOSED : wp_phase_result(pool);
-    if (*why != WP_OK) {
+    l->why = wp_load_relaxed(&stage->closed) || stage->epoch != pool->epoch ? WP_CLOSED : wp_phase_result(pool);
+    if (l->why != WP_OK) {
         return REFUSED;
     }
-    if (!over && wp_room_in(pool, &pool->lanes[stage->lane]) == 0) {
+    if (!l->over && wp_room_in(pool, &pool->lanes[stage->lane]) == 0) {
         return NO_ROOM;
     }
     if (!has_place(stage)) {
@@ -422,10 +457,11 @@ attempt(wp_pool *pool, wp_stage *stage, void *argument, bool over, enum wp_resul
     if (stage->current == NULL) {
         return NO_CHUNK;
     }
-    if (!append(pool, stage, argument)) {
-        *why = WP_NO_MEMORY;
+    if (!append(pool, stage, l->arguments[l->done])) {
+        l->why = WP_NO_MEMORY;
         return REFUSED;
     }
+    l->done++;
     return PUT;
 }
 
@@ -441,6 +477,7 @@ add_chunk(wp_pool *pool, wp_stage *stage)
     bool used = stage->current == NULL && !wp_load_relaxed(&stage->closed);
     if (used) {
         stage->current = c;
+        link_chunk(stage, c);
     }
     wp_lock_give(&pool->lock);
     if (!used) {
@@ -449,22 +486,27 @@ add_chunk(wp_pool *pool, wp_stage *stage)
     return WP_OK;
 }
 
+/* Puts as many as can be put at once; says what kept the rest. */
 static enum attempt
-put_once(wp_stage *stage, void *argument, bool over, enum wp_result *why)
+put_some(wp_stage *stage, load *l)
 {
     wp_pool *pool = stage->pool;
     wp_errands errands = {0};
     chunk *full = NULL;
+    enum attempt result;
     wp_lock_take(&pool->lock);
-    enum attempt result = attempt(pool, stage, argument, over, why);
-    if (result == PUT) {
+    uint32_t before = l->done;
+    do {
+        result = attempt(pool, stage, l);
+    } while (result == PUT && l->done < l->n && stage->current->filled < CHUNK);
+    if (l->done > before) {
+        wp_lane_refresh(pool, stage->lane);
+        if (wp_load_relaxed(&stage->attending) == 0 || pool->patrols == 0) {
+            wp_call_help_in_time(pool, &stage->current->range.job, 0, &errands);
+        }
         if (stage->current->filled == CHUNK) {
             full = stage->current;
             stage->current = NULL;
-        }
-        wp_lane_refresh(pool, stage->lane);
-        if (wp_load_relaxed(&stage->attending) == 0 || pool->patrols == 0) {
-            wp_call_help_in_time(pool, stage->lane, stage->group->pace, 0, &errands);
         }
     }
     wp_lock_give(&pool->lock);
@@ -519,16 +561,15 @@ moves_soon(const wp_stage *stage, _Atomic(uint64_t) *count, uint64_t seen)
 static enum wp_result
 sleep_for_place(wp_stage *stage, bool lightly, uint64_t deadline)
 {
-    uint32_t state = lightly ? ASLEEP_LIGHTLY : ASLEEP;
     if (moves_soon(stage, &stage->head, wp_load_relaxed(&stage->head))) {
         return WP_OK;
     }
-    wp_exchange_acq_rel(&stage->blocked, state);
+    uint32_t seen = say_asleep(&stage->blocked, lightly);
     uint64_t head = wp_add_acq_rel(&stage->head, 0);
-    if (wp_load_relaxed(&stage->accepted) - head < stage->capacity) {
+    if (wp_load_relaxed(&stage->accepted) - head < stage->capacity || wp_load_acquire(&stage->closed)) {
         return WP_OK;
     }
-    return wp_result_of_wait(wp_word_wait(&stage->blocked, state, deadline));
+    return wp_result_of_wait(wp_word_wait(&stage->blocked, seen, deadline));
 }
 
 /* The first sleep is a nap: if it ends by itself and nothing has changed, the next one is light. */
@@ -546,51 +587,58 @@ nap_or_sleep(wp_stage *stage, sleep_function *sleep, bool *lightly, uint64_t dea
     return slept;
 }
 
+/* Waits for what kept an attempt from succeeding, or does it. */
+static enum wp_result
+make_room(wp_stage *stage, enum attempt result, bool *lightly, uint64_t deadline)
+{
+    if (result == NO_CHUNK) {
+        return add_chunk(stage->pool, stage);
+    }
+    if (deadline == 0) {
+        return WP_FULL;
+    }
+    return result == NO_ROOM ? wp_pool_wait_room(stage->pool, stage->lane, NULL, deadline)
+                             : nap_or_sleep(stage, sleep_for_place, lightly, deadline);
+}
+
+enum wp_result
+wp_stage_put_many(wp_stage *stage, void *const *arguments, uint32_t n, uint64_t deadline, uint32_t *done)
+{
+    load l = {.arguments = arguments, .n = n, .over = wp_worker_in(stage->pool) != NULL};
+    bool lightly = !is_short(stage);
+    while (l.done < n && l.why == WP_OK) {
+        enum attempt result = put_some(stage, &l);
+        if (result != PUT && result != REFUSED) {
+            l.why = make_room(stage, result, &lightly, deadline);
+        }
+    }
+    *done = l.done;
+    return l.why;
+}
+
 enum wp_result
 wp_stage_put(wp_stage *stage, void *argument, uint64_t deadline)
 {
-    bool over = wp_worker_in(stage->pool) != NULL;
-    bool lightly = !is_short(stage);
-    enum wp_result why = WP_OK;
-    for (;;) {
-        switch (put_once(stage, argument, over, &why)) {
-        case PUT:
-            return WP_OK;
-        case REFUSED:
-            return why;
-        case NO_CHUNK:
-            why = add_chunk(stage->pool, stage);
-            break;
-        case NO_ROOM:
-            why = deadline == 0 ? WP_FULL : wp_pool_wait_room(stage->pool, stage->lane, NULL, deadline);
-            break;
-        case NO_PLACE:
-            why = deadline == 0 ? WP_FULL : nap_or_sleep(stage, sleep_for_place, &lightly, deadline);
-            break;
-        }
-        if (why != WP_OK) {
-            return why;
-        }
-    }
-}
-
-/* Sleeps until there may be a result. `lightly`: until there is any at all. */
-static enum wp_result
-sleep_for_result(wp_stage *stage, bool lightly, uint64_t deadline)
-{
-    uint32_t state = lightly ? ASLEEP_LIGHTLY : ASLEEP;
-    wp_exchange_acq_rel(&stage->asleep, state);
-    uint64_t tail = wp_add_acq_rel(&stage->tail, 0);
-    if (tail != wp_load_relaxed(&stage->head)) {
-        return WP_OK;
-    }
-    return wp_result_of_wait(wp_word_wait(&stage->asleep, state, deadline));
+    uint32_t done;
+    return wp_stage_put_many(stage, &argument, 1, deadline, &done);
 }
 
 static bool
 is_finished(wp_stage *stage)
 {
     return wp_load_acquire(&stage->closed) && wp_load_relaxed(&stage->accepted) == wp_load_relaxed(&stage->head);
+}
+
+/* Sleeps until there may be a result. `lightly`: until there is any at all. */
+static enum wp_result
+sleep_for_result(wp_stage *stage, bool lightly, uint64_t deadline)
+{
+    uint32_t seen = say_asleep(&stage->asleep, lightly);
+    uint64_t tail = wp_add_acq_rel(&stage->tail, 0);
+    if (tail != wp_load_relaxed(&stage->head) || is_finished(stage)) {
+        return WP_OK;
+    }
+    return wp_result_of_wait(wp_word_wait(&stage->asleep, seen, deadline));
 }
 
 /* The first chunk of the stage whose jobs wait at the front of the lane, with a reference. */
@@ -657,44 +705,56 @@ attend(wp_stage *stage)
     }
     wp_sub_acq_rel(&stage->attending, 1);
     wp_lock_take(&pool->lock);
-    wp_call_help_in_time(pool, stage->lane, stage->group->pace, 0, &errands);
+    const wp_span *first = wp_ring_front(&pool->lanes[stage->lane].ring);
+    if (first != NULL) {
+        wp_call_help_in_time(pool, first->job, 0, &errands);
+    }
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
 }
 
 static enum wp_result
-wait_for_result(wp_stage *stage, uint64_t deadline, wp_stage_result *result)
+wait_for_results(wp_stage *stage, uint64_t deadline, wp_stage_result *results, uint32_t most, uint32_t *n)
 {
     bool lightly = !is_short(stage);
-    while (!take_result(stage, result)) {
+    while ((*n = take_results(stage, results, most)) == 0) {
         if (is_finished(stage)) {
             return WP_FINISHED;
         }
         if (is_short(stage)) {
             attend(stage);
-            if (take_result(stage, result)) {
+            if ((*n = take_results(stage, results, most)) > 0) {
                 return WP_OK;
             }
         }
         enum wp_result slept = nap_or_sleep(stage, sleep_for_result, &lightly, deadline);
         if (slept != WP_OK) {
-            return take_result(stage, result) ? WP_OK : slept;
+            *n = take_results(stage, results, most);
+            return *n > 0 ? WP_OK : slept;
         }
     }
     return WP_OK;
 }
 
 enum wp_result
-wp_stage_get(wp_stage *stage, uint64_t deadline, wp_stage_result *result)
+wp_stage_get_many(wp_stage *stage, uint64_t deadline, wp_stage_result *results, uint32_t most, uint32_t *n)
 {
-    if (!take_result(stage, result)) {
-        enum wp_result waited = wait_for_result(stage, deadline, result);
+    *n = take_results(stage, results, most);
+    if (*n == 0) {
+        enum wp_result waited = wait_for_results(stage, deadline, results, most, n);
         if (waited != WP_OK) {
             return waited;
         }
     }
     offer_places(stage);
     return WP_OK;
+}
+
+enum wp_result
+wp_stage_get(wp_stage *stage, uint64_t deadline, wp_stage_result *result)
+{
+    uint32_t n;
+    return wp_stage_get_many(stage, deadline, result, 1, &n);
 }
 
 /* ---- Life ---- */
@@ -715,6 +775,7 @@ wp_stage_new(wp_pool *pool, unsigned lane, wp_function *function, uint32_t capac
         goto no_group;
     }
     stage->group->class_measures = true;
+    stage->end = &stage->oldest;
     if (capacity > 0) {
         for (stage->size = 1; stage->size < capacity; stage->size *= 2) {
         }
@@ -750,55 +811,57 @@ wp_stage_unref(wp_stage *stage)
     stage_let_go(stage);
 }
 
-static chunk *
-take_current(wp_stage *stage, bool close)
+/* What is put from now on goes into other chunks, with numbers beyond the one that is returned. */
+static uint64_t
+seal_current(wp_stage *stage, bool close)
 {
     wp_lock_take(&stage->pool->lock);
     chunk *c = stage->current;
+    uint64_t n_chunks = stage->n_chunks;
     stage->current = NULL;
     if (close) {
         wp_store_release(&stage->closed, true);
+    }
+    wp_lock_give(&stage->pool->lock);
+    if (c != NULL) {
+        seal(c);
+    }
+    return n_chunks;
+}
+
+void
+wp_stage_close(wp_stage *stage)
+{
+    seal_current(stage, true);
+    call(&stage->asleep);
+    call(&stage->blocked);
+}
+
+/* The first chunk with a number beyond `after`, up to `last`, with a reference; NULL when there is none. */
+static chunk *
+next_chunk(wp_stage *stage, uint64_t after, uint64_t last)
+{
+    wp_lock_take(&stage->pool->lock);
+    chunk *c = stage->oldest;
+    while (c != NULL && c->number <= after) {
+        c = c->next;
+    }
+    c = c != NULL && c->number <= last ? c : NULL;
+    if (c != NULL) {
+        wp_job_ref(&c->range.job);
     }
     wp_lock_give(&stage->pool->lock);
     return c;
 }
 
 void
-wp_stage_close(wp_stage *stage)
-{
-    chunk *c = take_current(stage, true);
-    if (c != NULL) {
-        seal(c);
-    }
-    call(&stage->asleep);
-    call(&stage->blocked);
-}
-
-/* A chunk that was not cancelled yet, with a reference; NULL when there is none. One whose last reference is gone is
- * about to leave the list. */
-static chunk *
-next_to_cancel(wp_stage *stage)
-{
-    wp_lock_take(&stage->lock);
-    chunk *c = stage->chunks;
-    while (c != NULL && (c->is_cancelled || !wp_job_try_ref(&c->range.job))) {
-        c = c->next;
-    }
-    if (c != NULL) {
-        c->is_cancelled = true;
-    }
-    wp_lock_give(&stage->lock);
-    return c;
-}
-
-void
 wp_stage_cancel(wp_stage *stage)
 {
-    chunk *c = take_current(stage, false);
-    if (c != NULL) {
-        seal(c); /* What is put from now on belongs to another. */
-    }
-    while ((c = next_to_cancel(stage)) != NULL) {
+    uint64_t last = seal_current(stage, false);
+    uint64_t done = 0;
+    chunk *c;
+    while ((c = next_chunk(stage, done, last)) != NULL) {
+        done = c->number;
         wp_job_stop(&c->range.job);
         wp_job_unref(&c->range.job);
     }

@@ -41,9 +41,17 @@ void wp_stage_unref(wp_stage *stage);
  * waits for room in the lane; for room among the results it does. */
 enum wp_result wp_stage_put(wp_stage *stage, void *argument, uint64_t deadline);
 
+/* The same for `n` arguments, in order. *done says how many were accepted, also where not all were. */
+enum wp_result wp_stage_put_many(wp_stage *stage, void *const *arguments, uint32_t n, uint64_t deadline,
+                                 uint32_t *done);
+
 /* The next result, waiting for it until the deadline: WP_OK, WP_FINISHED (closed, and all were read), WP_LATE,
  * WP_INTERRUPTED. The caller runs jobs of the stage rather than sleep, if they have been measured as short. */
 enum wp_result wp_stage_get(wp_stage *stage, uint64_t deadline, wp_stage_result *result);
+
+/* The same for up to `most` results, at least 1: as many as are there once there is one. *n says how many. */
+enum wp_result wp_stage_get_many(wp_stage *stage, uint64_t deadline, wp_stage_result *results, uint32_t most,
+                                 uint32_t *n);
 
 /* No more jobs. Idempotent. */
 void wp_stage_close(wp_stage *stage);

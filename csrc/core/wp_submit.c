@@ -142,8 +142,7 @@ wp_pool_submit(wp_pool *pool, unsigned lane, wp_job *job, bool over)
     wp_lock_take(&pool->lock);
     enum wp_result result = enqueue(pool, lane, job, over);
     if (result == WP_OK) {
-        wp_pace *pace = job->flags & WP_JOB_IS_RANGE ? wp_range_of(job)->group->pace : &pool->lanes[lane].pace;
-        wp_call_help_in_time(pool, lane, pace, 0, &errands);
+        wp_call_help_in_time(pool, job, 0, &errands);
     }
     bool first_worker = errands.start && pool->n_workers == 1;
     wp_lock_give(&pool->lock);

@@ -35,15 +35,13 @@ run_once(wp_job *job, wp_worker *self, uint64_t *end)
     if (self != NULL) {
         wp_worker_set_current(self, outer);
     }
-    return *end >= job->deadline ? WP_TIMED_OUT : outcome;
+    return outcome != WP_RUNNING && *end >= job->deadline ? WP_TIMED_OUT : outcome;
 }
 
-/* `counted`: it was submitted, so it is among the unfinished. */
 static void
-run_on_caller(wp_job *job, wp_worker *self, uint64_t now, bool counted)
+run_on_caller(wp_job *job, wp_worker *self, uint64_t now)
 {
     wp_pool *pool = job->pool;
-    wp_lane *lane = &pool->lanes[job->lane];
     wp_errands errands = {0};
     uint64_t end;
 
@@ -58,17 +56,17 @@ run_on_caller(wp_job *job, wp_worker *self, uint64_t now, bool counted)
     wp_state outcome = run_once(job, self, &end);
 
     wp_lock_take(&pool->lock);
-    wp_tally_started(pool->outside, job, now);
-    wp_histogram_add(&pool->outside->lanes[job->lane].ran, end - now, 1);
-    wp_count_outside(pool, job, outcome, 1);
-    if (counted) {
-        wp_report_ended(pool, 1, &errands);
-    } else {
-        lane->submitted++;
+    if (!wp_job_is_of_parent(job)) { /* In a child that the job itself has forked it counts nowhere. */
+        wp_tally_started(pool->outside, job, now);
+        if (outcome != WP_RUNNING) {
+            wp_count_run_outside(job, outcome, end - now, &errands);
+        }
     }
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
-    wp_job_finish(job, outcome, end);
+    if (outcome != WP_RUNNING) {
+        wp_job_finish(job, outcome, end);
+    }
     if (was_waiting) {
         wp_job_unref(job);
     }
@@ -107,8 +105,11 @@ static void
 leave_as_guest(wp_pool *pool, unsigned lane, wp_worker *self)
 {
     wp_errands errands = {0};
-    wp_lock_take(&pool->lock);
     self->guest_in &= ~(1u << lane);
+    if (self->is_orphan) {
+        return; /* The child's lane does not know of it. */
+    }
+    wp_lock_take(&pool->lock);
     pool->lanes[lane].running--;
     wp_lane_refresh(pool, lane);
     wp_offer_room(pool, lane, &errands);
@@ -131,7 +132,7 @@ wp_job_run_here(wp_job *job)
     uint64_t now = wp_clock();
     bool begun = wp_job_begin(job, self != NULL ? self->index : WP_NO_WORKER, now);
     if (begun) {
-        run_on_caller(job, self, now, true);
+        run_on_caller(job, self, now);
     }
     if (is_guest) {
         leave_as_guest(pool, lane, self);
@@ -155,20 +156,31 @@ watch_token(wp_job *job)
     }
 }
 
+/* Nobody else has the job, so nobody else can begin it. */
 void
-wp_pool_run_here(wp_pool *pool, unsigned lane, wp_job *job)
+wp_pool_begin_here(wp_pool *pool, unsigned lane, wp_job *job)
 {
+    const wp_worker *self = wp_worker_in(pool);
     uint64_t now = wp_clock();
     job->pool = pool;
     job->lane = (uint8_t)lane;
-    job->epoch = pool->epoch;
     job->queued_at = now;
+    wp_lock_take(&pool->lock);
+    job->epoch = pool->epoch;
+    pool->lanes[lane].submitted++;
+    pool->unfinished += job->flags & WP_JOB_RUNS_HERE ? 0 : 1;
+    wp_lock_give(&pool->lock);
     wp_or_acq_rel(&job->word, (uint32_t)WP_PENDING << WP_JOB_STATE_SHIFT);
-    wp_worker *self = wp_worker_in(pool);
-    if (wp_job_begin(job, self != NULL ? self->index : WP_NO_WORKER, now)) {
-        watch_token(job);
-        run_on_caller(job, self, now, false);
-    }
+    wp_job_begin(job, self != NULL ? self->index : WP_NO_WORKER, now);
+    watch_token(job);
+}
+
+void
+wp_pool_run_here(wp_pool *pool, unsigned lane, wp_job *job)
+{
+    job->flags |= WP_JOB_RUNS_HERE;
+    wp_pool_begin_here(pool, lane, job);
+    run_on_caller(job, wp_worker_in(pool), job->queued_at);
 }
 
 bool

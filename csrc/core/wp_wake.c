@@ -7,6 +7,8 @@
 
 /* Less work than this (ns) is not worth a wake-up while a patrol is under way. */
 #define LITTLE_WORK_NS 20000u
+/* Jobs that take less than this (ns) do not sleep: more workers than processors gain nothing. */
+#define SHORT_NS 1000u
 
 void
 wp_errands_run_slowly(wp_pool *pool, const wp_errands *errands)
@@ -78,15 +80,27 @@ wp_call_help(wp_pool *pool, bool more, wp_errands *errands)
     }
 }
 
-/* Whether what waits of this pace in a lane, and what was claimed of it, can be left to a patrol: there is one, it is
- * little work, and no submitter is about to be held up by it. */
-static bool
-can_wait(const wp_pool *pool, unsigned lane, wp_pace *pace, uint32_t claimed)
+static wp_pace *
+pace_of(wp_pool *pool, wp_job *job)
 {
-    const wp_lane *l = &pool->lanes[lane];
-    uint32_t mean = wp_pace_mean(pace);
-    return pool->patrols > 0 && mean != WP_PACE_UNKNOWN && l->waiting < l->capacity / 2 &&
-           (l->waiting + claimed) * mean < LITTLE_WORK_NS;
+    return job->flags & WP_JOB_IS_RANGE ? wp_range_of(job)->group->pace : &pool->lanes[job->lane].pace;
+}
+
+/* Whether what waits in a lane, and what was claimed from it, can be left to a patrol: there is one, it is little work, and
+ * no submitter is about to be held up by it. */
+static bool
+can_wait(wp_pool *pool, wp_job *job, uint32_t claimed)
+{
+    const wp_lane *lane = &pool->lanes[job->lane];
+    uint32_t mean = wp_pace_mean(pace_of(pool, job));
+    if (pool->patrols == 0 || mean == WP_PACE_UNKNOWN) {
+        return false;
+    }
+    if (mean < SHORT_NS && pool->n_workers - pool->n_idle >= pool->processors) {
+        return true; /* Every processor has a worker that serves a stream. */
+    }
+    return wp_is_left_to_one(lane, job) ||
+           (lane->waiting < lane->capacity / 2 && (lane->waiting + claimed) * mean < LITTLE_WORK_NS);
 }
 
 /* Whether there is anybody left to call. */
@@ -97,9 +111,9 @@ could_call(const wp_pool *pool)
 }
 
 void
-wp_call_help_in_time(wp_pool *pool, unsigned lane, wp_pace *pace, uint32_t claimed, wp_errands *errands)
+wp_call_help_in_time(wp_pool *pool, wp_job *job, uint32_t claimed, wp_errands *errands)
 {
-    if (could_call(pool) && !can_wait(pool, lane, pace, claimed)) {
+    if (could_call(pool) && !can_wait(pool, job, claimed)) {
         wp_call_help(pool, claimed > 1, errands);
     }
 }

@@ -22,6 +22,9 @@
 #define MOMENT 40 /* Pauses: about a microsecond on x86-64. */
 /* And its first sleep is a patrol: it comes to look after so long (ns), see wp_internal.h. */
 #define PATROL_NS 50000u
+#define LONGEST_PATROL_NS 400000u
+/* So does one that leaves work to another, which may make claims of half a millisecond. */
+#define STANDING_BACK_NS 2000000u
 
 /* The worker that this thread is. Thread-local, so it is no shared state. */
 static _Thread_local wp_worker *self_worker;
@@ -177,6 +180,19 @@ wants_clock(const work *w, const wp_job *job)
     return mean >= 1000 || mean == WP_PACE_UNKNOWN || job->extra != NULL || (job->flags & WP_JOB_TIMED) != 0;
 }
 
+/* A place at a job, or a job that others may still be at: it is counted elsewhere, and says nothing about the pace of the
+ * lane's jobs. */
+static void
+pass_over(work *w, wp_job *job, wp_state outcome)
+{
+    read_clock(w);
+    w->since = w->now;
+    w->unmeasured = 0;
+    if (outcome != WP_RUNNING) {
+        wp_job_finish(job, outcome, w->now);
+    }
+}
+
 static void
 run_plain(work *w, wp_job *job)
 {
@@ -189,6 +205,10 @@ run_plain(work *w, wp_job *job)
     wp_worker_set_current(self, job);
     wp_state outcome = job->class->run(job, self);
     wp_worker_set_current(self, NULL);
+    if (outcome == WP_RUNNING || (job->flags & WP_JOB_IS_HAND)) {
+        pass_over(w, job, outcome);
+        return;
+    }
     w->unmeasured++;
     if (wants_clock(w, job)) {
         read_clock(w);
@@ -368,19 +388,44 @@ sleep_for(wp_pool *pool, wp_worker *self, uint64_t time)
     return waited == WP_WAIT_TIMED_OUT;
 }
 
-/* Looks in from time to time, as long as others keep taking what comes. Lock held before and after; returns as
- * sleep_for. */
+/* Whether there is something in the stretch and it has not moved since the last look. */
 static bool
-patrol(wp_pool *pool, wp_worker *self)
+is_stuck(wp_stretch *stretch, uint64_t *bounds_seen)
+{
+    uint64_t bounds = wp_load_relaxed(&stretch->bounds);
+    bool stuck = bounds == *bounds_seen && wp_stretch_left(stretch) > 0;
+    *bounds_seen = bounds;
+    return stuck;
+}
+
+static bool
+is_anything_stuck(const wp_pool *pool)
+{
+    bool stuck = false;
+    for (wp_worker *worker = pool->workers; worker != NULL; worker = worker->next_worker) {
+        stuck |= is_stuck(&worker->stretch, &worker->bounds_seen);
+    }
+    for (wp_helper *helper = pool->helpers; helper != NULL; helper = helper->next) {
+        stuck |= is_stuck(&helper->stretch, &helper->bounds_seen);
+    }
+    return stuck;
+}
+
+/* Looks in after `interval` ns, and again as long as others keep taking what comes, less and less often. Lock held before
+ * and after; returns as sleep_for. */
+static bool
+patrol(wp_pool *pool, wp_worker *self, uint64_t interval)
 {
     uint64_t seen;
     bool over;
     pool->patrols++;
     do {
         seen = pool->claims;
-        over = sleep_for(pool, self, PATROL_NS);
-    } while (over && self->is_idle && pool->claims != seen);
+        over = sleep_for(pool, self, interval);
+        interval = interval < LONGEST_PATROL_NS ? interval * 2 : interval;
+    } while (over && self->is_idle && pool->claims != seen && !is_anything_stuck(pool));
     pool->patrols--;
+    self->takes_over = over;
     return over;
 }
 
@@ -389,7 +434,9 @@ patrol(wp_pool *pool, wp_worker *self)
 static bool
 sleep_until_called(wp_pool *pool, wp_worker *self, wp_errands *errands)
 {
-    bool patrols = self->streak >= STREAM && pool->config.idle_timeout > PATROL_NS;
+    bool stands_back = wp_load_relaxed(&pool->ready) != 0;
+    uint64_t interval = stands_back ? STANDING_BACK_NS : self->streak >= STREAM ? PATROL_NS : WP_FOREVER;
+    bool patrols = interval < pool->config.idle_timeout;
     self->streak = 0;
     join_idle_list(pool, self);
     offer_self(pool, errands);
@@ -397,7 +444,7 @@ sleep_until_called(wp_pool *pool, wp_worker *self, wp_errands *errands)
     wp_errands_run(pool, errands);
     *errands = (wp_errands){0};
     wp_lock_take(&pool->lock);
-    bool over = patrols ? patrol(pool, self) : sleep_for(pool, self, pool->config.idle_timeout);
+    bool over = patrols ? patrol(pool, self, interval) : sleep_for(pool, self, pool->config.idle_timeout);
     if (self->is_idle) {
         wp_leave_idle_list(pool, self);
         /* Work that another was called for: better do it than leave. */
@@ -407,6 +454,7 @@ sleep_until_called(wp_pool *pool, wp_worker *self, wp_errands *errands)
         await_signal(pool, self);
     }
     pool->waking = false;
+    self->was_called = true;
     return true;
 }
 
@@ -445,8 +493,9 @@ initialise(wp_pool *pool, wp_worker *self)
 
 /* The worker is there, lock held. */
 static void
-arrive(wp_pool *pool)
+arrive(wp_pool *pool, wp_worker *self)
 {
+    self->was_called = true;
     if (pool->hooks.worker_start != NULL) {
         pool->n_starting--;
     } else {
@@ -454,12 +503,17 @@ arrive(wp_pool *pool)
     }
 }
 
-/* For what is left in the lane and, beyond the first job, in the claim. */
+/* For what is left in the lane and, beyond the first job, in the claim. A worker that was called may have been meant for
+ * what another has claimed, and one that took over some of that may have left the rest. */
 static void
-call_help_after_claim(wp_pool *pool, wp_worker *self, wp_errands *errands)
+call_help_after_claim(wp_pool *pool, wp_worker *self, bool took_over, wp_errands *errands)
 {
-    wp_pace *pace = self->claims_range ? wp_range_of(self->claimed[0].job)->group->pace : &pool->lanes[self->lane].pace;
-    wp_call_help_in_time(pool, self->lane, pace, wp_stretch_left(&self->stretch), errands);
+    uint32_t left = wp_stretch_left(&self->stretch);
+    if (left == 1 && (took_over || self->was_called) && wp_claims_hide_any(pool, self)) {
+        left = 2;
+    }
+    self->was_called = false;
+    wp_call_help_in_time(pool, self->claimed[0].job, left, errands);
 }
 
 /* Runs a claim and, where it was a small part of a stream, lets more jobs gather. */
@@ -480,7 +534,7 @@ work_until_leaving(wp_pool *pool, wp_worker *self)
     wp_errands errands = {0};
     bool rested = false;
     wp_lock_take(&pool->lock);
-    arrive(pool);
+    arrive(pool, self);
     for (;;) {
         if (self->is_orphan) {
             wp_lock_give(&pool->lock);
@@ -490,9 +544,11 @@ work_until_leaving(wp_pool *pool, wp_worker *self)
         if (is_surplus(pool)) {
             break;
         }
-        if (wp_claim(pool, self) || wp_claim_from_others(pool, self)) {
+        bool claimed = wp_claim(pool, self);
+        bool took_over = !claimed && wp_claim_from_others(pool, self);
+        if (claimed || took_over) {
             wp_offer_room(pool, self->lane, &errands);
-            call_help_after_claim(pool, self, &errands);
+            call_help_after_claim(pool, self, took_over, &errands);
             wp_lock_give(&pool->lock);
             wp_errands_run(pool, &errands);
             errands = (wp_errands){0};

@@ -627,6 +627,15 @@ is_job(const wp_base *base, const wp_shape *shape)
            memcmp(base->other.start, job, sizeof job - 1) == 0;
 }
 
+/* What a pointer leads to, if that is a scalar: `double *`, `double[3][3]`, but not `double **`, where
+ * another pointer stands in between. */
+static wp_type
+pointee(const wp_base *base, const wp_shape *shape)
+{
+    const bool is_to_base = shape->first != '(' && !shape->pointee_is_known;
+    return is_to_base && base->refusal == NULL ? base->type : WP_TYPE_VOID;
+}
+
 /* Puts base and shape together. An array is the pointer to its elements, a function the pointer to
  * it: that is what C makes of them in a list of parameters. */
 static int
@@ -640,6 +649,7 @@ complete_param(wp_parser *p, wp_param *param, const wp_base *base, const wp_shap
         const bool const_behind = shape->pointee_is_known ? shape->pointee_is_const : base->is_const;
         param->type = is_job(base, shape) ? WP_TYPE_JOB : WP_TYPE_PTR;
         param->is_const = shape->first != '(' && const_behind;
+        param->pointee = pointee(base, shape);
     }
     return WP_SIG_OK;
 }

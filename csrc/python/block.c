@@ -10,9 +10,26 @@
 #include <stddef.h>
 #include <string.h>
 
-/* A native range tells its progress, and looks whether it is wanted elsewhere, after so many units: every one if they
- * take longer than a microsecond, else after a few microseconds' worth. */
-#define UNITS_BETWEEN_LOOKS 64u
+/* A range takes its units, and looks whether it is wanted elsewhere, after so many: one by one if they take longer than a
+ * microsecond, else for a few microseconds' worth. */
+#define LONG_UNIT_NS 1000u
+#define NATIVE_STEP 64u
+#define PYTHON_STEP 16u
+
+static uint32_t
+step_of(const wpy_block *block, uint32_t step)
+{
+    uint32_t mean = wp_pace_mean(block->range.group->pace);
+    return mean == WP_PACE_UNKNOWN || mean >= LONG_UNIT_NS ? 1 : step;
+}
+
+/* The first steps are small: units that turn out long hide few others. */
+static uint32_t
+step_after(uint32_t done, uint32_t most)
+{
+    uint32_t step = done > 0 ? done : 1;
+    return step < most ? step : most;
+}
 
 static wpy_block *
 block_of(wp_job *job)
@@ -55,17 +72,17 @@ static uint32_t
 run_native_units(wp_job *job, wp_stretch *units, wp_worker *self)
 {
     wpy_block *block = block_of(job);
-    uint32_t mean = wp_pace_mean(block->range.group->pace);
-    uint32_t step = mean == WP_PACE_UNKNOWN || mean >= 1000 ? 1 : UNITS_BETWEEN_LOOKS;
+    uint64_t start = self == NULL ? wp_clock() : 0;
+    uint32_t most = step_of(block, NATIVE_STEP);
     uint32_t done = 0;
     uint32_t at;
     uint32_t end;
-    while (wp_stretch_take(units, step, &at, &end)) {
+    while (wp_stretch_take(units, step_after(done, most), &at, &end)) {
         done += end - at;
         while (at < end) {
             at = call_units(block, at, end);
         }
-        if (wp_worker_is_wanted(self)) {
+        if (wp_worker_is_wanted(self) || wp_has_helped_enough(self, start)) {
             break;
         }
     }
@@ -106,7 +123,7 @@ call_unit(wpy_block *block, uint32_t unit)
     PyObject **arguments = block->arguments + (size_t)unit * block->width;
     PyObject *value = PyObject_Vectorcall(block->callable, arguments, block->width, NULL);
     block->values[unit] = value != NULL ? value : wpy_take_exception();
-    drop_arguments(block, unit);
+    drop_arguments(block, unit); /* Now, and not with the block: they may be large. */
     unit_ended(block, unit, value != NULL ? WPY_UNIT_DONE : WPY_UNIT_FAILED);
 }
 
@@ -120,12 +137,15 @@ run_python_units(wp_job *job, wp_stretch *units, wp_worker *self)
         PyErr_Clear(); /* No memory: the units run in the thread's own context. */
         Py_CLEAR(context);
     }
+    uint32_t most = step_of(block, PYTHON_STEP);
     uint32_t done = 0;
     uint32_t at;
     uint32_t end;
-    while (wp_stretch_take(units, 1, &at, &end)) {
-        call_unit(block, at);
-        done++;
+    while (wp_stretch_take(units, step_after(done, most), &at, &end)) {
+        done += end - at;
+        for (; at < end; at++) {
+            call_unit(block, at);
+        }
         if (wp_worker_is_wanted(self)) {
             break;
         }
@@ -166,7 +186,8 @@ release_native(wpy_block *block)
 static void
 release_python(wpy_block *block)
 {
-    for (uint32_t unit = 0; unit < block->units; unit++) {
+    bool all_taken = block->yielded == block->units;
+    for (uint32_t unit = 0; unit < block->units && !all_taken; unit++) {
         drop_arguments(block, unit);
         Py_CLEAR(block->values[unit]);
     }
@@ -234,6 +255,7 @@ static const wp_job_class native_block_class = {
     .describe = describe_block,
     .notes = notes,
     .claim_ns = 20000,
+    .spread_ns = 2000,
 };
 
 static const wp_job_class python_block_class = {
@@ -245,7 +267,11 @@ static const wp_job_class python_block_class = {
     .notify = settle_and_tell,
     .destroy = destroy_block,
     .describe = describe_block,
-    .claim_ns = 200000,
+    .claim_ns = 500000,
+    .spread_ns = WPY_SPREAD_PYTHON_NS,
+#ifndef Py_GIL_DISABLED
+    .one_at_a_time = true,
+#endif
 };
 
 /* ---- Making one ---- */
@@ -302,6 +328,7 @@ wpy_block_new(const wpy_block_kind *kind, uint32_t room)
     block->callable = Py_XNewRef(kind->callable);
     block->context = Py_XNewRef(kind->context);
     block->width = kind->width;
+    block->takes = (unsigned char)kind->takes;
     block->is_plain = kind->is_plain;
     block->slots = at_piece(block, slots);
     block->results = at_piece(block, results);
@@ -332,6 +359,52 @@ add_native(wpy_block *block, PyObject **arguments)
     return result;
 }
 
+/* Takes over the reference to a number that the function's one parameter takes as it is; false for anything else. */
+static inline bool
+add_number(wpy_block *block, PyObject *number)
+{
+    uint64_t *slot = &block->slots[block->units];
+    if (block->takes == WPY_TAKES_DOUBLE && PyFloat_CheckExact(number)) {
+        double value = PyFloat_AS_DOUBLE(number);
+        memcpy(slot, &value, sizeof value);
+    } else if (block->takes == WPY_TAKES_INT64 && PyLong_CheckExact(number)) {
+        int overflow;
+        *slot = (uint64_t)PyLong_AsLongLongAndOverflow(number, &overflow);
+        if (overflow != 0) {
+            return false;
+        }
+    } else {
+        return false;
+    }
+    Py_DECREF(number);
+    block->units++;
+    return true;
+}
+
+static inline bool
+add_item(wpy_block *block, PyObject *item)
+{
+    if (block->takes != WPY_TAKES_OBJECT) {
+        return add_number(block, item);
+    }
+    block->arguments[block->units] = item;
+    block->values[block->units++] = NULL;
+    return true;
+}
+
+bool
+wpy_block_take_items(wpy_block *block, PyObject *iterator, uint32_t room, PyObject **next)
+{
+    iternextfunc iternext = Py_TYPE(iterator)->tp_iternext;
+    while (block->units < room) {
+        *next = iternext(iterator);
+        if (*next == NULL || !add_item(block, *next)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int
 wpy_block_add(wpy_block *block, PyObject **arguments)
 {
@@ -340,7 +413,10 @@ wpy_block_add(wpy_block *block, PyObject **arguments)
             return -1;
         }
     } else {
-        memcpy(block->arguments + (size_t)block->units * block->width, arguments, block->width * sizeof *arguments);
+        PyObject **place = block->arguments + (size_t)block->units * block->width;
+        for (uint32_t i = 0; i < block->width; i++) {
+            place[i] = arguments[i];
+        }
         block->values[block->units] = NULL;
     }
     block->units++;

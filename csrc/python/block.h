@@ -7,6 +7,7 @@
 #ifndef WPY_BLOCK_H
 #define WPY_BLOCK_H
 
+#include "convert.h"
 #include "native.h"
 #include "options.h"
 
@@ -25,6 +26,7 @@ typedef struct wpy_block {
     uint32_t units;                 /* How many were filled in. */
     uint32_t yielded;               /* Consumer only. */
     bool is_plain;                  /* One unit, run as a plain job. */
+    unsigned char takes;            /* enum wpy_takes; */
     uint64_t *slots;                /* Native: units * width. */
     uint64_t *results;              /* Native: units. */
     struct wpy_hold *holds;         /* Native with pointers: units * width. */
@@ -37,6 +39,9 @@ typedef struct wpy_block {
     wp_notes_slot notes; /* Of a plain block, whose function may be handed the job. */
 } wpy_block;
 
+/* What a function of one parameter takes as it is: a kind of numbers, or (a Python callable) any object. */
+enum wpy_takes { WPY_TAKES_OTHERS, WPY_TAKES_DOUBLE, WPY_TAKES_INT64, WPY_TAKES_OBJECT };
+
 /* What all blocks of a map have in common. */
 typedef struct wpy_block_kind {
     wpy_home *home;
@@ -45,6 +50,7 @@ typedef struct wpy_block_kind {
     PyObject *callable;
     PyObject *context;
     uint32_t width;
+    enum wpy_takes takes;
     bool in_order;
     bool is_plain;
     const wpy_options *options;
@@ -55,6 +61,10 @@ wpy_block *wpy_block_new(const wpy_block_kind *kind, uint32_t room);
 
 /* Adds a unit: takes the arguments' references over, also when it fails. -1 with an exception. */
 int wpy_block_add(wpy_block *block, PyObject **arguments);
+
+/* Adds units from an iterator, for a kind that takes something as it is, until there are `room` of them (false) or
+ * something else comes up (true): *next is an item of another kind, a new reference, or NULL for what ended the iterator. */
+bool wpy_block_take_items(wpy_block *block, PyObject *iterator, uint32_t room, PyObject **next);
 
 /* After the last unit and before it is submitted. */
 void wpy_block_seal(wpy_block *block);
@@ -73,6 +83,22 @@ bool wpy_block_unit_ended(wpy_block *block, uint32_t unit);
 
 /* The unit that ended next after those that were yielded, for a block with an order; false if none has. */
 bool wpy_block_next_ended(wpy_block *block, uint32_t *unit);
+
+/* The result of a unit of a range, if it is there and no exception: a new reference. Else NULL, perhaps with an exception
+ * set. For the fast path; wpy_block_take says the rest. */
+static inline PyObject *
+wpy_block_take_ready(wpy_block *block, uint32_t unit)
+{
+    if (block->is_plain || wp_load_acquire(&block->status[unit]) != WPY_UNIT_DONE) {
+        return NULL;
+    }
+    if (block->function != NULL) {
+        return wpy_convert_result(block->function, block->results[unit]);
+    }
+    PyObject *value = block->values[unit];
+    block->values[unit] = NULL;
+    return value;
+}
 
 /* What an ended unit returned: a new reference, or NULL with its exception raised. Once for each unit. */
 PyObject *wpy_block_take(wpy_block *block, uint32_t unit);

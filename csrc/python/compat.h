@@ -31,6 +31,19 @@ wpy_current_thread_state(void)
 #endif
 }
 
+/* What a weak reference refers to, a new reference; NULL if it is gone. */
+static inline PyObject *
+wpy_weakref_get(PyObject *reference)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    PyObject *object = NULL;
+    return PyWeakref_GetRef(reference, &object) > 0 ? object : NULL;
+#else
+    PyObject *object = PyWeakref_GetObject(reference);
+    return object != Py_None ? Py_NewRef(object) : NULL;
+#endif
+}
+
 /* Objects of types that have a managed __dict__ must visit it themselves. */
 static inline int
 wpy_visit_dict(PyObject *self, visitproc visit, void *arg)
@@ -79,6 +92,17 @@ wpy_take_exception(void)
     Py_XDECREF(type);
     Py_XDECREF(traceback);
     return value;
+#endif
+}
+
+/* Whether an exception is set in a thread state, which may be detached. Only for the thread that it belongs to. */
+static inline bool
+wpy_has_exception(const PyThreadState *state)
+{
+#if PY_VERSION_HEX >= 0x030c0000
+    return state->current_exception != NULL;
+#else
+    return state->curexc_type != NULL;
 #endif
 }
 

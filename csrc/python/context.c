@@ -2,6 +2,7 @@
 #include "context.h"
 
 #include "task.h"
+#include "wp_inner.h"
 
 #include <stdlib.h>
 
@@ -45,6 +46,7 @@ bool
 wpy_attach(wpy_home *home, wp_worker *worker)
 {
     void **pinned = wp_worker_local(worker);
+    wp_inner_renew(); /* Python code loads libraries at any time. Does nothing where there is no limit. */
     if (*pinned != NULL) {
         PyEval_RestoreThread(*pinned);
         return true;
@@ -94,6 +96,9 @@ static int
 on_worker_start(void *pointer, wp_worker *worker)
 {
     wpy_context *context = pointer;
+    if (context->inner_threads != 0) {
+        wp_inner_begin(context->inner_threads);
+    }
     if (context->initializer == NULL) {
         return 0;
     }
@@ -111,6 +116,7 @@ on_worker_stop(void *pointer, wp_worker *worker)
     (void)pointer;
     drop_thread_state(*wp_worker_local(worker));
     *wp_worker_local(worker) = NULL;
+    wp_inner_end();
 }
 
 /* Attached: everything that waits for an attached thread. */
@@ -133,6 +139,7 @@ static void
 on_worker_idle(void *pointer, wp_worker *worker)
 {
     const wpy_context *context = pointer;
+    wp_inner_renew();
     if (has_notices(context->home) && wpy_attach(context->home, worker)) {
         attend(context->home);
         wpy_detach();
@@ -192,6 +199,7 @@ on_forked(void *pointer)
     wpy_context *context = pointer;
     wpy_home *home = context->home;
     context->attendant_state = NULL;
+    wp_inner_forked();
     wp_store_relaxed(&home->lock.word, WP_LOCK_FREE);
     wp_store_relaxed(&home->notices, NULL);
     wp_store_relaxed(&home->trash, NULL);

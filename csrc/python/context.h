@@ -20,6 +20,8 @@ typedef struct wpy_context {
     PyObject *thread_name;          /* Constant: a str, what workers' names begin with. */
     PyObject *initializer;          /* Constant; or NULL. */
     PyObject *initargs;             /* Constant; a tuple, or NULL. */
+    uint32_t inner_threads;         /* What libraries may use for each worker, see wp_inner.h; 0: as they are. Set once,
+                                       before the first worker starts. */
     struct wpy_context *next;       /* Home's lock: the list of all. */
     struct wpy_context *previous;
 } wpy_context;

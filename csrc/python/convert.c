@@ -1,6 +1,8 @@
 /* See convert.h. */
 #include "convert.h"
 
+#include "item.h"
+
 #include <string.h>
 
 /* ---- Messages ---- */
@@ -96,10 +98,14 @@ convert_unsigned(const wpy_function *function, size_t at, PyObject *object, uint
     return 0;
 }
 
+/* Numbers and what behaves like one, such as numpy.bool. Not None, and not what is only true for not being empty: given
+ * for a bool those are mistakes. */
 static int
 convert_bool(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot)
 {
-    int truth = PyObject_IsTrue(object);
+    const PyNumberMethods *number = Py_TYPE(object)->tp_as_number;
+    bool has_truth = number != NULL && number->nb_bool != NULL && object != Py_None;
+    int truth = has_truth ? PyObject_IsTrue(object) : -1;
     if (truth < 0) {
         return fail_type(function, at, object, "a truth value");
     }
@@ -220,6 +226,49 @@ address_of_byref(PyObject *object, uint64_t *slot)
     return PyErr_Occurred() ? -1 : 0;
 }
 
+/* -1 with an exception if what is at `address` does not fit the parameter's pointer. */
+static int
+check_items(const wpy_function *function, size_t at, PyObject *object, const char *format, size_t item_size,
+            uint64_t address, size_t length)
+{
+    const wp_param *param = param_at(function, at);
+    const char *kind = Py_TYPE(object)->tp_name;
+    const char *wanted = wpy_item_name(param->pointee);
+    switch (wpy_item_fits(param->pointee, format, item_size, (const void *)(uintptr_t)address, length)) {
+    case WPY_FITS:
+        return 0;
+    case WPY_OBJECTS:
+        return fail(function, at, PyExc_TypeError,
+                    "this %.100s holds references to Python objects, which a native function must not touch", kind);
+    case WPY_SWAPPED_ITEMS:
+        return fail(function, at, PyExc_TypeError,
+                    "`%s` points to %s, and this %.100s holds them in the other byte order", param->spelling, wanted,
+                    kind);
+    case WPY_UNALIGNED:
+        return fail(function, at, PyExc_ValueError,
+                    "`%s` points to %s, and this %.100s is at an address that is not aligned for it; pass a copy",
+                    param->spelling, wanted, kind);
+    default:
+        return fail(function, at, PyExc_TypeError,
+                    "`%s` points to %s, and this %.100s holds items of the format '%.100s'; convert it, or declare the "
+                    "parameter `void *` if the function takes any memory",
+                    param->spelling, wanted, kind, format);
+    }
+}
+
+/* The object that a byref points to or into, unless it holds something else than the parameter points to. */
+static int
+check_byref(const wpy_function *function, size_t at, PyObject *target, uint64_t address)
+{
+    Py_buffer buffer;
+    if (PyObject_GetBuffer(target, &buffer, PyBUF_ND | PyBUF_FORMAT) < 0) {
+        return -1;
+    }
+    int result = check_items(function, at, target, buffer.format, (size_t)buffer.itemsize, address, (size_t)buffer.len);
+    PyBuffer_Release(&buffer);
+    return result;
+}
+
 /* ctypes.byref(x) is no buffer, but has the object that it points to or into. */
 static int
 convert_byref(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot, wpy_hold *hold)
@@ -229,9 +278,12 @@ convert_byref(const wpy_function *function, size_t at, PyObject *object, uint64_
         Py_XDECREF(target);
         return fail_type(function, at, object, "a buffer, a ctypes object, an address or None");
     }
-    hold_object(hold, target);
+    int result = check_byref(function, at, target, *slot);
+    if (result == 0) {
+        hold_object(hold, target);
+    }
     Py_DECREF(target);
-    return 0;
+    return result;
 }
 
 static int
@@ -263,6 +315,23 @@ fail_buffer(const wpy_function *function, size_t at, PyObject *object)
     return fail(function, at, PyExc_ValueError, "this %.100s gives no buffer: %S", kind, first);
 }
 
+/* The address that the argument stands for, once its buffer is there. A pointer of ctypes means the address in it, and its
+ * format says after an '&' what is there; the object keeps that alive. */
+static int
+address_in_buffer(const wpy_function *function, size_t at, PyObject *object, const Py_buffer *buffer, uint64_t *slot)
+{
+    bool holds_address =
+        is_of_ctypes(object) && is_ctypes_pointer(object) > 0 && buffer->len == (Py_ssize_t)sizeof(void *);
+    if (!holds_address) {
+        *slot = (uint64_t)(uintptr_t)buffer->buf;
+        return check_items(function, at, object, buffer->format, (size_t)buffer->itemsize, *slot, (size_t)buffer->len);
+    }
+    memcpy(slot, buffer->buf, sizeof(void *));
+    const char *format = buffer->format != NULL ? buffer->format : "";
+    bool is_typed = *format == '&' || *format == 'X';
+    return is_typed ? check_items(function, at, object, format + (*format == '&'), 0, *slot, sizeof(void *)) : 0;
+}
+
 static int
 hold_buffer(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot, wpy_hold *hold)
 {
@@ -271,14 +340,15 @@ hold_buffer(const wpy_function *function, size_t at, PyObject *object, uint64_t 
         PyErr_NoMemory();
         return -1;
     }
-    int flags = param_at(function, at)->is_const ? PyBUF_SIMPLE : PyBUF_WRITABLE;
+    int flags = PyBUF_ND | PyBUF_FORMAT | (param_at(function, at)->is_const ? 0 : PyBUF_WRITABLE);
     if (PyObject_GetBuffer(object, buffer, flags) < 0) {
         PyMem_RawFree(buffer);
         return fail_buffer(function, at, object);
     }
-    *slot = (uint64_t)(uintptr_t)buffer->buf;
-    if (is_of_ctypes(object) && is_ctypes_pointer(object) > 0 && buffer->len == (Py_ssize_t)sizeof(void *)) {
-        memcpy(slot, buffer->buf, sizeof(void *)); /* The address in it, and the object keeps what that points to. */
+    if (address_in_buffer(function, at, object, buffer, slot) < 0) {
+        PyBuffer_Release(buffer);
+        PyMem_RawFree(buffer);
+        return -1;
     }
     hold->object_or_buffer = (uintptr_t)buffer | IS_BUFFER;
     return 0;
@@ -367,7 +437,12 @@ wpy_convert_row(const wpy_function *function, PyObject *const *args, Py_ssize_t 
         return -1;
     }
     size_t given = 0;
-    for (size_t at = 0; at < function->signature->n_params; at++) {
+    size_t n_free = function->signature->n_params - function->n_bound;
+    for (size_t i = 0; i < function->n_bound; i++) {
+        slots[n_free + i] = function->bound[i];
+        holds[n_free + i].object_or_buffer = 0;
+    }
+    for (size_t at = 0; at < n_free; at++) {
         holds[at].object_or_buffer = 0;
         if (param_at(function, at)->type == WP_TYPE_JOB) {
             slots[at] = (uint64_t)(uintptr_t)job;

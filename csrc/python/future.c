@@ -303,12 +303,19 @@ static void
 help(wpy_task *task, uint64_t deadline)
 {
     wp_job *job = &task->job;
+    const wp_worker *self = wp_worker_self();
+    bool own_pool = self != NULL && wp_worker_pool(self) == job->pool;
+    const wpy_task_class *class = wpy_task_class_of(task);
+    if (class->help != NULL) {
+        if (own_pool) {
+            class->help(task);
+        }
+        return;
+    }
     if (is_manual(task) || wp_job_state(job) != WP_PENDING) {
         return;
     }
-    const wp_worker *self = wp_worker_self();
-    bool own_pool = self != NULL && wp_worker_pool(self) == job->pool;
-    bool is_short = wpy_task_class_of(task)->is_native && deadline == WP_FOREVER && wpy_native_call_is_short(task);
+    bool is_short = class->is_native && deadline == WP_FOREVER && wpy_native_call_is_short(task);
     if (own_pool || is_short) {
         Py_BEGIN_ALLOW_THREADS
         wp_job_run_here(job);

@@ -49,6 +49,8 @@ typedef struct wpy_home {
     PyTypeObject *map_type;
     PyTypeObject *job_type;
     PyTypeObject *threads_callback_type;
+    PyTypeObject *bridge_type;
+    PyTypeObject *call_type;
 
     PyObject *error; /* Exceptions. */
     PyObject *queue_full;
@@ -68,6 +70,16 @@ typedef struct wpy_home {
     PyObject *add_result; /* Names of methods of its waiters. */
     PyObject *add_exception;
     PyObject *add_cancelled;
+    PyObject *done; /* Names of methods, an attribute and a keyword of an event loop's futures. */
+    PyObject *cancel;
+    PyObject *set_result;
+    PyObject *set_exception;
+    PyObject *call_name;
+    PyObject *loop_keyword;     /* A tuple of it. */
+    PyObject *get_running_loop; /* From the package, once a loop has used a pool; likewise the next. */
+    PyObject *find_bridge;
+    PyObject *last_bridge; /* Home's lock: the one used last. */
+
     PyObject *breather; /* A Python function that does nothing; see wpy_enter_python. */
     PyObject *logger;   /* Where exceptions in callbacks are reported, as concurrent.futures does. */
 } wpy_home;

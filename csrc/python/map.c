@@ -21,9 +21,16 @@
 #include <stddef.h>
 
 #define FIRST_BLOCK 16u
-#define LARGEST_BLOCK 4096u
+#define LARGEST_BLOCK 8192u
 /* What a worker claims of a range at most; a larger claim gains nothing. */
 #define MOST_CLAIMED 256u
+/* Of a range of Python calls a claim is also one acquisition of the GIL. */
+#define MOST_PYTHON_CLAIMED 8192u
+/* Calls shorter than this (ns) are taken ahead by the thousand: handing over between threads takes as long as hundreds of
+ * them. Only from input that is in memory anyway, and if the user has not said how many may be. */
+#define SHORT_CALL_NS 1000u
+#define SHORT_CALLS_AHEAD 32u /* Times what would be taken else. */
+#define TRY_AGAIN_EVERY 64u
 /* Input that took longer than this (ns) is submitted with what has come. */
 #define SLOW_INPUT_NS 50000u
 /* What the package gives for "no bound". */
@@ -45,14 +52,16 @@ typedef struct map_object {
     bool input_is_slow;   /* The last input came so slowly that results should not wait for more. */
     bool exhausted;       /* No more input will be taken. */
     PyObject *last_error; /* What ended the input: raised after everything before it. */
-    uint64_t buffersize;
-    uint64_t in_flight;  /* Units taken and not yielded. */
-    uint32_t next_block; /* Units of the next block. */
-    wpy_block *first;    /* Submitted, in the order of the input. */
+    uint64_t bound;       /* Constant: what buffersize is, or would be for longer calls. */
+    bool is_elastic;      /* Constant: the bound is not the user's. */
+    uint64_t buffersize;  /* Units to be taken and not yielded at most; what is in flight already may be more. */
+    uint64_t in_flight;   /* Units taken and not yielded. */
+    uint32_t next_block;  /* Units of the next block. */
+    wpy_block *first;     /* Submitted, in the order of the input. */
     wpy_block *last;
     wpy_block *held; /* Made, but the queue had no room yet; comes after `last`. */
     uint64_t deadline;
-    char busy; /* Atomic: a thread is in __next__. */
+    char busy; /* A thread is in __next__; atomic without a GIL. */
 } map_object;
 
 /* ---- Giving up ---- */
@@ -92,7 +101,9 @@ static void
 end_of_input(map_object *self)
 {
     self->exhausted = true;
-    if (PyErr_Occurred()) {
+    if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_StopIteration)) {
+        PyErr_Clear();
+    } else if (PyErr_Occurred()) {
         self->last_error = wpy_take_exception();
     }
     Py_CLEAR(self->iterators);
@@ -110,9 +121,6 @@ take_row(PyObject *iterators, PyObject **row)
             while (i-- > 0) {
                 Py_DECREF(row[i]);
             }
-            if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_StopIteration)) {
-                PyErr_Clear();
-            }
             return false;
         }
     }
@@ -125,24 +133,46 @@ is_slow(const map_object *self, uint64_t begin)
     return !self->input_is_quick && wp_clock() - begin > SLOW_INPUT_NS;
 }
 
+/* Takes one row of input, which may raise or be the last. False if the block is not to get any more. */
+static bool
+take_one(map_object *self, PyObject *iterators, wpy_block *block, uint64_t begin)
+{
+    PyObject *row[MOST_ITERATORS];
+    if (!take_row(iterators, row) || wpy_block_add(block, row) < 0) {
+        end_of_input(self);
+        return false;
+    }
+    self->input_is_slow = is_slow(self, begin);
+    return !self->input_is_slow;
+}
+
+/* Takes single items from quick input. False as above. */
+static bool
+take_items(map_object *self, PyObject *iterators, wpy_block *block, uint32_t room)
+{
+    PyObject *item;
+    if (!wpy_block_take_items(block, PyTuple_GET_ITEM(iterators, 0), room, &item)) {
+        return false;
+    }
+    if (item == NULL || wpy_block_add(block, &item) < 0) {
+        end_of_input(self);
+        return false;
+    }
+    return true;
+}
+
 /* A block of up to `room` units, or NULL: no more input (then `exhausted` is set), or no memory (-1 in *error). */
 static wpy_block *
 take_block(map_object *self, uint32_t room, int *error)
 {
-    PyObject *row[MOST_ITERATORS];
     PyObject *iterators = Py_NewRef(self->iterators); /* Input is user code: it may drop this map. */
     uint64_t begin = self->input_is_quick ? 0 : wp_clock();
+    bool single = self->input_is_quick && self->kind.takes != WPY_TAKES_OTHERS;
     wpy_block *block = wpy_block_new(&self->kind, room);
     *error = block == NULL ? -1 : 0;
-    while (block != NULL && block->units < room) {
-        if (!take_row(iterators, row) || wpy_block_add(block, row) < 0) {
-            end_of_input(self);
-            break;
-        }
-        self->input_is_slow = is_slow(self, begin);
-        if (self->input_is_slow) {
-            break;
-        }
+    bool more = block != NULL;
+    while (more && block->units < room) {
+        more = single ? take_items(self, iterators, block, room) : take_one(self, iterators, block, begin);
     }
     Py_DECREF(iterators);
     if (block != NULL && block->units == 0) {
@@ -215,10 +245,20 @@ fail_later(map_object *self)
     Py_CLEAR(self->iterators);
 }
 
+/* Whether fill has anything to do. It is asked before every result, so a block that found no room is not tried with each. */
+static inline bool
+wants_input(const map_object *self)
+{
+    if (self->held != NULL) {
+        return self->in_flight % TRY_AGAIN_EVERY == 0;
+    }
+    return !self->exhausted && (self->in_flight == 0 || self->in_flight + self->next_block <= self->buffersize);
+}
+
 static uint32_t
 size_of_next_block(const map_object *self)
 {
-    uint64_t room = self->buffersize - self->in_flight;
+    uint64_t room = self->buffersize > self->in_flight ? self->buffersize - self->in_flight : 0;
     if (self->in_flight > 0 && room < self->next_block) {
         return 0; /* Wait until a whole block fits, rather than submit many small ones. */
     }
@@ -228,9 +268,12 @@ size_of_next_block(const map_object *self)
 static void
 grow_next_block(map_object *self)
 {
+    uint32_t mean = wp_pace_mean(self->kind.group->pace);
+    bool ahead = self->is_elastic && self->input_is_quick && mean != WP_PACE_UNKNOWN && mean < SHORT_CALL_NS;
+    self->buffersize = ahead ? self->bound * SHORT_CALLS_AHEAD : self->bound;
     uint64_t quarter = self->buffersize / 4 > 0 ? self->buffersize / 4 : 1;
     uint64_t most = self->kind.is_plain ? 1 : quarter < LARGEST_BLOCK ? quarter : LARGEST_BLOCK;
-    self->next_block = self->next_block * 2 < most ? self->next_block * 2 : (uint32_t)most;
+    self->next_block = (uint64_t)self->next_block * 2 < most ? self->next_block * 2 : (uint32_t)most;
 }
 
 /* The first block of which a unit is ready, by the order that is wanted; and which unit. NULL if there is none yet. */
@@ -452,19 +495,66 @@ take_next(map_object *self)
     return value;
 }
 
+/* The usual case: the next result by the order of the input is there, and no input is wanted. NULL if that is not so. */
+static inline PyObject *
+take_ready(map_object *self)
+{
+    wpy_block *block = self->first;
+    if (block == NULL || !self->kind.in_order || wants_input(self)) {
+        return NULL;
+    }
+    PyObject *value = wpy_block_take_ready(block, block->yielded);
+    if (value != NULL) {
+        self->in_flight--;
+        if (++block->yielded == block->units) {
+            unlink_block(self, block);
+            wp_job_unref(wpy_block_job(block));
+        }
+    }
+    return value;
+}
+
+/* One thread at a time. */
+static inline bool
+enter(map_object *self)
+{
+#ifdef Py_GIL_DISABLED
+    bool busy = __atomic_exchange_n(&self->busy, 1, __ATOMIC_ACQUIRE);
+#else
+    bool busy = self->busy;
+    self->busy = 1;
+#endif
+    if (busy) {
+        PyErr_SetString(PyExc_ValueError, "another thread waits for the next item of this map");
+    }
+    return !busy;
+}
+
+static inline void
+leave(map_object *self)
+{
+#ifdef Py_GIL_DISABLED
+    __atomic_store_n(&self->busy, 0, __ATOMIC_RELEASE);
+#else
+    self->busy = 0;
+#endif
+}
+
 static PyObject *
 map_next(map_object *self)
 {
-    if (__atomic_exchange_n(&self->busy, 1, __ATOMIC_ACQUIRE)) {
-        PyErr_SetString(PyExc_ValueError, "another thread waits for the next item of this map");
+    if (!enter(self)) {
         return NULL;
     }
     wpy_empty_trash(self->home);
-    PyObject *value = take_next(self);
+    PyObject *value = take_ready(self);
+    if (value == NULL) {
+        value = PyErr_Occurred() ? NULL : take_next(self);
+    }
     if (value == NULL) {
         hide_stop_iteration();
     }
-    __atomic_store_n(&self->busy, 0, __ATOMIC_RELEASE);
+    leave(self);
     return value;
 }
 
@@ -473,12 +563,11 @@ PyDoc_STRVAR(close_doc, "close($self, /)\n--\n\nCancel the calls that have not b
 static PyObject *
 map_close(map_object *self, PyObject *Py_UNUSED(ignored))
 {
-    if (__atomic_exchange_n(&self->busy, 1, __ATOMIC_ACQUIRE)) {
-        PyErr_SetString(PyExc_ValueError, "another thread waits for the next item of this map");
+    if (!enter(self)) {
         return NULL;
     }
     stop(self);
-    __atomic_store_n(&self->busy, 0, __ATOMIC_RELEASE);
+    leave(self);
     Py_RETURN_NONE;
 }
 
@@ -509,12 +598,24 @@ iterators_of(PyObject *iterables, bool *quick)
     return iterators;
 }
 
+static enum wpy_takes
+numbers_taken(const wpy_function *function)
+{
+    const wp_signature *signature = function->signature;
+    if (signature->n_params != 1) {
+        return WPY_TAKES_OTHERS;
+    }
+    wp_type type = signature->params[0].type;
+    return type == WP_TYPE_F64 ? WPY_TAKES_DOUBLE : type == WP_TYPE_I64 ? WPY_TAKES_INT64 : WPY_TAKES_OTHERS;
+}
+
 static int
 check_function(map_object *self, PyObject *function, Py_ssize_t n_iterators)
 {
     if (Py_TYPE(function) == self->home->native_type) {
         self->kind.function = wpy_function_of(function);
         self->kind.width = (uint32_t)self->kind.function->signature->n_params;
+        self->kind.takes = numbers_taken(self->kind.function);
         return wpy_check_count(self->kind.function, n_iterators);
     }
     if (!PyCallable_Check(function)) {
@@ -528,6 +629,7 @@ check_function(map_object *self, PyObject *function, Py_ssize_t n_iterators)
     }
     self->context = PyContext_CopyCurrent();
     self->kind.callable = function;
+    self->kind.takes = n_iterators == 1 ? WPY_TAKES_OBJECT : WPY_TAKES_OTHERS;
     self->kind.context = self->context;
     self->kind.width = (uint32_t)n_iterators;
     return self->context != NULL ? 0 : -1;
@@ -545,7 +647,8 @@ static int
 make_group(map_object *self, uint64_t chunksize)
 {
     wp_pace *pace = self->kind.function != NULL ? &self->kind.function->pace : NULL;
-    uint32_t most = chunksize > 0 && chunksize < UINT32_MAX ? (uint32_t)chunksize : MOST_CLAIMED;
+    uint32_t most = self->kind.function != NULL ? MOST_CLAIMED : MOST_PYTHON_CLAIMED;
+    most = chunksize > 0 && chunksize < UINT32_MAX ? (uint32_t)chunksize : most;
     self->kind.group = wp_group_new(pace, most, chunksize > 0);
     if (self->kind.group == NULL) {
         PyErr_NoMemory();
@@ -570,17 +673,17 @@ start(map_object *self, PyObject *function, PyObject *iterables, uint64_t chunks
     return self->iterators == NULL ? -1 : fill(self);
 }
 
-/* Map(pool, fn, iterables, timeout, chunksize, buffersize, in_order): the package's map() has checked the numbers; 0 for
- * a chunksize that is to be found by measuring. */
+/* Map(pool, fn, iterables, timeout, chunksize, buffersize, is_elastic, in_order): the package's map() has checked the
+ * numbers; 0 for a chunksize that is to be found by measuring. */
 static PyObject *
 map_tp_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
 {
     PyObject *pool, *function, *iterables, *timeout;
     unsigned long long chunksize, buffersize;
-    int in_order;
+    int is_elastic, in_order;
     uint64_t deadline;
-    if (!PyArg_ParseTuple(args, "OOO!OKKp:Map", &pool, &function, &PyTuple_Type, &iterables, &timeout, &chunksize,
-                          &buffersize, &in_order) ||
+    if (!PyArg_ParseTuple(args, "OOO!OKKpp:Map", &pool, &function, &PyTuple_Type, &iterables, &timeout, &chunksize,
+                          &buffersize, &is_elastic, &in_order) ||
         wpy_deadline(timeout, "timeout", &deadline) < 0) {
         return NULL;
     }
@@ -597,7 +700,8 @@ map_tp_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
     self->core = gate->core;
     self->pool = Py_NewRef(pool);
     wpy_options_copy(&self->options, &gate->options);
-    self->buffersize = buffersize;
+    self->bound = self->buffersize = buffersize;
+    self->is_elastic = is_elastic && buffersize < WPY_UNLIMITED_BUFFERSIZE / SHORT_CALLS_AHEAD;
     self->deadline = deadline;
     self->kind.in_order = in_order != 0;
     if (wp_pool_is_closed(self->core)) {

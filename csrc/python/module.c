@@ -1,5 +1,8 @@
 /* The extension module workerpool._core: its types and exceptions, made once for each interpreter. */
+#include "array.h"
+#include "bridge.h"
 #include "capi.h"
+#include "context.h"
 #include "future.h"
 #include "job.h"
 #include "lifecycle.h"
@@ -60,10 +63,14 @@ add_exceptions(PyObject *module, wpy_home *home)
             error, broken);
         home->native_error = new_exception(
             module, "NativeError",
-            "A native function returned an error.\n\ncode: what it returned. errno: as it was then. function: its name.",
+            "A native function returned an error.\n\ncode: what it returned. errno: as it was then. function: its name.\n"
+            "elements: in a loop over arrays, the range of elements in which that was; else None.",
             error, NULL);
         home->signature_error = new_exception(module, "SignatureError", "A C signature is wrong or cannot be called.",
                                               error, PyExc_TypeError);
+    }
+    if (home->native_error != NULL) {
+        PyObject_SetAttrString(home->native_error, "elements", Py_None);
     }
     if (home->queue_full != NULL) {
         home->submit_timeout =
@@ -112,7 +119,9 @@ add_types(PyObject *module, wpy_home *home)
                    add_type(module, &wpy_result_spec, "Result", &home->result_type) < 0 ||
                    add_type(module, &wpy_map_spec, "Map", &home->map_type) < 0 ||
                    add_type(module, &wpy_job_spec, "Job", &home->job_type) < 0 ||
-                   add_type(module, &wpy_threads_callback_spec, "ThreadsCallback", &home->threads_callback_type) < 0
+                   add_type(module, &wpy_threads_callback_spec, "ThreadsCallback", &home->threads_callback_type) < 0 ||
+                   add_type(module, &wpy_bridge_spec, "Bridge", &home->bridge_type) < 0 ||
+                   add_type(module, &wpy_call_spec, NULL, &home->call_type) < 0
                ? -1
                : 0;
 }
@@ -139,6 +148,12 @@ add_names(wpy_home *home)
     home->add_result = PyUnicode_InternFromString("add_result");
     home->add_exception = PyUnicode_InternFromString("add_exception");
     home->add_cancelled = PyUnicode_InternFromString("add_cancelled");
+    home->done = PyUnicode_InternFromString("done");
+    home->cancel = PyUnicode_InternFromString("cancel");
+    home->set_result = PyUnicode_InternFromString("set_result");
+    home->set_exception = PyUnicode_InternFromString("set_exception");
+    home->call_name = PyUnicode_InternFromString("_call");
+    home->loop_keyword = Py_BuildValue("(s)", "loop");
     PyObject *logging = PyImport_ImportModule("logging");
     home->logger = logging != NULL ? PyObject_CallMethod(logging, "getLogger", "s", "concurrent.futures") : NULL;
     Py_XDECREF(logging);
@@ -153,10 +168,32 @@ processors(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     return PyLong_FromUnsignedLong(wp_processors());
 }
 
+static PyObject *
+limit_inner_threads(PyObject *module, PyObject *args)
+{
+    const wpy_state *state = PyModule_GetState(module);
+    PyObject *pool;
+    unsigned int limit;
+    if (!PyArg_ParseTuple(args, "OI:_limit_inner_threads", &pool, &limit)) {
+        return NULL;
+    }
+    const wpy_gate *gate = wpy_gate_of(state->home, pool);
+    if (gate == NULL) {
+        return NULL;
+    }
+    wpy_context *context = wp_pool_hook_context(gate->core);
+    context->inner_threads = limit;
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef module_methods[] = {
     {"current_job", wpy_current_job, METH_NOARGS, wpy_current_job_doc},
     {"processors", processors, METH_NOARGS,
      "processors()\n--\n\nHow many processors this process may use, by its affinity and its cgroup's quota."},
+    {"_limit_inner_threads", limit_inner_threads, METH_VARARGS,
+     "_limit_inner_threads(pool, limit, /)\n--\n\nFor a pool that has not been given a job yet."},
+    {"_map_array", wpy_map_array, METH_VARARGS, wpy_map_array_doc},
+    {"_submit_array", wpy_submit_array, METH_VARARGS, wpy_submit_array_doc},
     {"_at_exit", wpy_at_exit, METH_NOARGS, NULL},
     {0},
 };

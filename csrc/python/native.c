@@ -20,7 +20,7 @@ typedef struct native_object {
     vectorcallfunc vectorcall;
     wpy_function *function; /* Constant; a reference. */
     PyObject *signature;    /* str: the normalised text. */
-    PyObject *target;       /* How to make it again: what pickle gets; or NULL. */
+    PyObject *target;       /* How to make it again: what pickle gets. Or a str: what it was made from instead. */
     PyObject *weakrefs;
 } native_object;
 
@@ -197,16 +197,17 @@ prepare_call(const wpy_home *home, wpy_function *function, bool force_libffi)
     }
 }
 
+static const char *const raises_names[] = {
+    [WPY_RAISES_NONZERO] = "nonzero", [WPY_RAISES_NEGATIVE] = "negative", [WPY_RAISES_NULL] = "null"};
+
 static int
 parse_raises(PyObject *raises, wpy_function *function, const wpy_home *home)
 {
-    static const char *const names[] = {
-        [WPY_RAISES_NONZERO] = "nonzero", [WPY_RAISES_NEGATIVE] = "negative", [WPY_RAISES_NULL] = "null"};
     if (raises == Py_None) {
         return 0;
     }
     for (size_t i = WPY_RAISES_NONZERO; PyUnicode_Check(raises) && i <= WPY_RAISES_NULL; i++) {
-        if (PyUnicode_CompareWithASCIIString(raises, names[i]) == 0) {
+        if (PyUnicode_CompareWithASCIIString(raises, raises_names[i]) == 0) {
             function->raises = (enum wpy_raises)i;
         }
     }
@@ -231,12 +232,39 @@ parse_raises(PyObject *raises, wpy_function *function, const wpy_home *home)
 static void
 note_parameters(wpy_function *function)
 {
-    for (size_t i = 0; i < function->signature->n_params; i++) {
+    for (size_t i = 0; i < function->signature->n_params - function->n_bound; i++) {
         wp_type type = function->signature->params[i].type;
         function->has_job = function->has_job || type == WP_TYPE_JOB;
         function->has_pointers = function->has_pointers || type == WP_TYPE_PTR;
         function->n_arguments += type != WP_TYPE_JOB;
     }
+}
+
+/* The values of the last parameters, as a slot holds them. What is bound is user data, an address or a small integer. */
+static int
+read_bound(const wpy_home *home, PyObject *values, wpy_function *function)
+{
+    size_t n = (size_t)PyTuple_GET_SIZE(values);
+    size_t n_params = function->signature->n_params;
+    if (n > WPY_MOST_BOUND || n > n_params) {
+        PyErr_Format(home->signature_error, "%zu values cannot be bound to %zu parameters (at most %d can be)", n,
+                     n_params, WPY_MOST_BOUND);
+        return -1;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const wp_param *param = &function->signature->params[n_params - n + i];
+        if (param->type == WP_TYPE_JOB || wp_type_describe(param->type)->is_floating) {
+            PyErr_Format(home->signature_error, "a parameter of type `%s` cannot have a value bound to it",
+                         param->spelling);
+            return -1;
+        }
+        function->bound[i] = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(values, (Py_ssize_t)i));
+        if (PyErr_Occurred()) {
+            return -1;
+        }
+    }
+    function->n_bound = n;
+    return 0;
 }
 
 /* What the constructor was given. */
@@ -247,6 +275,7 @@ typedef struct native_args {
     PyObject *keep_alive;
     PyObject *target;
     PyObject *raises;
+    PyObject *bound; /* A tuple, or NULL. */
     int force_libffi;
 } native_args;
 
@@ -272,7 +301,8 @@ function_new(wpy_home *home, const native_args *args)
     function->name_text = PyUnicode_AsUTF8(args->name);
     function->keep_alive = Py_NewRef(args->keep_alive);
     if (function->name_text == NULL || parse_signature(home, args->signature, function) < 0 ||
-        prepare_call(home, function, args->force_libffi != 0) < 0 || parse_raises(args->raises, function, home) < 0) {
+        prepare_call(home, function, args->force_libffi != 0) < 0 || parse_raises(args->raises, function, home) < 0 ||
+        (args->bound != NULL && read_bound(home, args->bound, function) < 0)) {
         wpy_function_unref(function);
         return NULL;
     }
@@ -299,11 +329,12 @@ static PyObject *native_vectorcall(PyObject *self, PyObject *const *args, size_t
 static PyObject *
 native_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *keywords[] = {"address", "signature", "name", "keep_alive", "target", "raises", "force_libffi", NULL};
+    static char *keywords[] = {"address", "signature", "name",         "keep_alive", "target",
+                               "raises",  "bound",     "force_libffi", NULL};
     native_args given = {.keep_alive = Py_None, .target = Py_None, .raises = Py_None};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OUU|OOO$p:NativeFunction", keywords, &given.address,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OUU|OOO$O!p:NativeFunction", keywords, &given.address,
                                      &given.signature, &given.name, &given.keep_alive, &given.target, &given.raises,
-                                     &given.force_libffi)) {
+                                     &PyTuple_Type, &given.bound, &given.force_libffi)) {
         return NULL;
     }
     wpy_home *home = wpy_home_of_type(type);
@@ -450,6 +481,48 @@ native_get_target(native_object *self, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+native_get_raises(native_object *self, void *Py_UNUSED(closure))
+{
+    const char *name = raises_names[self->function->raises];
+    return name != NULL ? PyUnicode_FromString(name) : Py_NewRef(Py_None);
+}
+
+static PyObject *
+native_get_bound(native_object *self, void *Py_UNUSED(closure))
+{
+    const wpy_function *function = self->function;
+    PyObject *values = PyTuple_New((Py_ssize_t)function->n_bound);
+    for (size_t i = 0; values != NULL && i < function->n_bound; i++) {
+        PyObject *value = PyLong_FromUnsignedLongLong(function->bound[i]);
+        if (value == NULL) {
+            Py_CLEAR(values);
+        } else {
+            PyTuple_SET_ITEM(values, (Py_ssize_t)i, value);
+        }
+    }
+    return values;
+}
+
+/* The kinds of the result and of the parameters, ("f64", "i32", "ptr"). Two signatures with the same are called alike,
+ * whatever they call their types; a job is a pointer like any other here. */
+static PyObject *
+native_get_kinds(native_object *self, void *Py_UNUSED(closure))
+{
+    const wp_signature *signature = self->function->signature;
+    PyObject *kinds = PyTuple_New((Py_ssize_t)signature->n_params + 1);
+    for (size_t i = 0; kinds != NULL && i <= signature->n_params; i++) {
+        wp_type type = i == 0 ? signature->result.type : signature->params[i - 1].type;
+        PyObject *kind = PyUnicode_FromString(wp_type_describe(type == WP_TYPE_JOB ? WP_TYPE_PTR : type)->name);
+        if (kind == NULL) {
+            Py_CLEAR(kinds);
+        } else {
+            PyTuple_SET_ITEM(kinds, (Py_ssize_t)i, kind);
+        }
+    }
+    return kinds;
+}
+
+static PyObject *
 native_get_mean_time(native_object *self, void *Py_UNUSED(closure))
 {
     uint32_t mean = wp_pace_mean(&self->function->pace);
@@ -465,10 +538,14 @@ native_reduce(native_object *self, PyObject *Py_UNUSED(ignored))
     if (PyTuple_Check(self->target)) {
         return Py_NewRef(self->target); /* (callable, arguments), made by the package for what was named. */
     }
-    PyErr_Format(PyExc_TypeError,
-                 "cannot pickle %R: it was made from an address, which means nothing in another process; make it from "
-                 "\"library:symbol\" instead",
-                 self);
+    PyObject *origin = PyUnicode_Check(self->target) ? Py_NewRef(self->target) : PyUnicode_FromString("an address");
+    if (origin != NULL) {
+        PyErr_Format(PyExc_TypeError,
+                     "cannot pickle %R: it was made from %U, which means nothing in another process; make it from "
+                     "\"library:symbol\" or \"module:attribute\" instead",
+                     self, origin);
+        Py_DECREF(origin);
+    }
     return NULL;
 }
 
@@ -484,6 +561,10 @@ static PyGetSetDef native_getset[] = {
     {"route", (getter)native_get_route, NULL, "How it is called: 'direct' or 'libffi'.", NULL},
     {"mean_time", (getter)native_get_mean_time, NULL,
      "How long a call takes, in seconds, as pools have measured lately; None before the first.", NULL},
+    {"raises", (getter)native_get_raises, NULL, "Which results are errors: 'nonzero', 'negative', 'null' or None.",
+     NULL},
+    {"_bound", (getter)native_get_bound, NULL, NULL, NULL},
+    {"_kinds", (getter)native_get_kinds, NULL, NULL, NULL},
     {"_target", (getter)native_get_target, NULL, NULL, NULL},
     {0},
 };

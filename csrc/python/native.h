@@ -11,6 +11,9 @@
 /* Which results of a function are errors. */
 enum wpy_raises { WPY_RAISES_NEVER, WPY_RAISES_NONZERO, WPY_RAISES_NEGATIVE, WPY_RAISES_NULL };
 
+/* The most parameters, from the last one, that can have values of their own. */
+enum { WPY_MOST_BOUND = 4 };
+
 /* What calls need of a native function. Counted, and touched by threads that are not attached: so not the Python object
  * itself, which holds one reference of it. */
 typedef struct wpy_function {
@@ -21,9 +24,11 @@ typedef struct wpy_function {
     wp_signature *signature;
     wp_call call;
     enum wpy_raises raises;
-    bool has_job;          /* A parameter is filled in with the job. */
-    bool has_pointers;     /* A parameter may hold a buffer. */
-    size_t n_arguments;    /* Parameters that the caller gives. */
+    bool has_job;       /* A parameter is filled in with the job. */
+    bool has_pointers;  /* A parameter may hold a buffer. */
+    size_t n_arguments; /* Parameters that the caller gives. */
+    size_t n_bound;     /* The last so many are always given these, and not by the caller: user data. */
+    uint64_t bound[WPY_MOST_BOUND];
     PyObject *name;        /* str, for messages. */
     const char *name_text; /* The same in UTF-8, kept by it, for threads that are not attached. */
     PyObject *keep_alive;  /* What owns the code, or NULL. */

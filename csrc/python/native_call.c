@@ -185,6 +185,7 @@ static const wpy_task_class native_class = {
             .describe = describe,
             .notes = notes,
             .claim_ns = 20000,
+            .spread_ns = 2000,
         },
     .result = result,
     .exception = exception,

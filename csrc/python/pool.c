@@ -1,6 +1,7 @@
 /* See pool.h. What a pool does is in wp_pool.h; here it meets Python's arguments, waits and errors. */
 #include "pool.h"
 
+#include "bridge.h"
 #include "context.h"
 #include "future.h"
 #include "map.h"
@@ -174,6 +175,29 @@ static PyObject *
 view_submit(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     return submit(gate_of_view(self), args, nargs, kwnames);
+}
+
+PyDoc_STRVAR(
+    run_doc,
+    "run($self, fn, /, *args, **kwargs)\n--\n\n"
+    "Run fn(*args, **kwargs) on a worker and return a future of the running asyncio event loop, to be awaited.\n\n"
+    "fn and its arguments are as for submit(). While the queue is full the call waits in line without holding up\n"
+    "the loop, or on_full says what else to do. Cancelling the future, or the task that awaits it, cancels the\n"
+    "job, or asks it to stop if it runs.\n\n"
+    "Results come to the loop many at a time, with one wake-up for all that are ready.\n\n"
+    "Raises what submit() does, and RuntimeError without a running event loop. The loop must be able to watch\n"
+    "file descriptors (add_reader). Like everything of a loop, to be called on its thread.");
+
+static PyObject *
+pool_run(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    return wpy_run(gate_of_pool(self), self, args, nargs, kwnames);
+}
+
+static PyObject *
+view_run(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    return wpy_run(gate_of_view(self), self, args, nargs, kwnames);
 }
 
 /* ---- Making a pool ---- */
@@ -787,6 +811,7 @@ view_get_token(PyObject *self, void *Py_UNUSED(closure))
 
 static PyMethodDef pool_methods[] = {
     {"submit", WITH_KEYWORDS(pool_submit), METH_FASTCALL | METH_KEYWORDS, submit_doc},
+    {"run", WITH_KEYWORDS(pool_run), METH_FASTCALL | METH_KEYWORDS, run_doc},
     {"drain", WITH_KEYWORDS(pool_drain), METH_VARARGS | METH_KEYWORDS, drain_doc},
     {"shutdown", WITH_KEYWORDS(pool_shutdown), METH_VARARGS | METH_KEYWORDS, shutdown_doc},
     {"resize", pool_resize, METH_O, resize_doc},
@@ -821,6 +846,7 @@ PyType_Spec wpy_pool_spec = {
 
 static PyMethodDef view_methods[] = {
     {"submit", WITH_KEYWORDS(view_submit), METH_FASTCALL | METH_KEYWORDS, submit_doc},
+    {"run", WITH_KEYWORDS(view_run), METH_FASTCALL | METH_KEYWORDS, run_doc},
     {"shutdown", WITH_KEYWORDS(view_shutdown), METH_VARARGS | METH_KEYWORDS,
      "shutdown($self, /, wait=True, *, cancel_futures=False)\n--\n\n"
      "Take no more jobs through this view; the pool goes on. wait: return when the pool's jobs have ended."},

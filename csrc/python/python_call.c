@@ -15,7 +15,7 @@
 
 typedef struct python_call {
     wpy_task task;
-    PyObject *context; /* Context variables captured at submit. */
+    PyObject *context; /* Context variables captured at submit; NULL: there were none. */
     PyObject *kwnames; /* Tuple of names of the last arguments, or NULL. */
     Py_ssize_t n_args; /* All arguments, with the keyword ones, without the callable. */
     PyObject *args[];  /* The callable and its arguments; behind them an extra, if any. */
@@ -77,16 +77,24 @@ wpy_leave_python(wp_worker *self)
     }
 }
 
-/* Nobody else refers to the copy of a context, so the cyclic collector need not look at those of a hundred thousand jobs
- * that wait. It must know it again when it goes. */
-static void
-hide_context(PyObject *context)
+/* Takes a copy of the context of now, or nothing if no variable is set in it: in most programs none ever is, and a
+ * hundred thousand jobs that wait need not have a context each. Nobody else refers to the copy, so the cyclic collector
+ * need not look at it; it must know it again when it goes. */
+static int
+capture_context(python_call *call)
 {
+    call->context = PyContext_CopyCurrent();
+    if (call->context == NULL) {
+        return -1;
+    }
+    if (PyMapping_Size(call->context) == 0) {
+        Py_CLEAR(call->context);
+        return 0;
+    }
 #ifndef Py_GIL_DISABLED
-    PyObject_GC_UnTrack(context);
-#else
-    (void)context;
+    PyObject_GC_UnTrack(call->context);
 #endif
+    return 0;
 }
 
 static void
@@ -112,20 +120,32 @@ drop_arguments(python_call *call)
 }
 
 static PyObject *
-call_in_context(python_call *call)
+call_in(PyObject *context, python_call *call)
 {
-    if (PyContext_Enter(call->context) < 0) {
+    if (PyContext_Enter(context) < 0) {
         return NULL;
     }
     Py_ssize_t n_keywords = call->kwnames != NULL ? PyTuple_GET_SIZE(call->kwnames) : 0;
     size_t n_positional = (size_t)(call->n_args - n_keywords);
     PyObject *result = PyObject_Vectorcall(call->args[0], call->args + 1, n_positional, call->kwnames);
     PyObject *exception = result == NULL ? wpy_take_exception() : NULL;
-    PyContext_Exit(call->context);
+    PyContext_Exit(context);
     if (exception != NULL) {
         wpy_raise(exception);
         Py_DECREF(exception);
     }
+    return result;
+}
+
+static PyObject *
+call_in_context(python_call *call)
+{
+    if (call->context != NULL) {
+        return call_in(call->context, call);
+    }
+    PyObject *empty = PyContext_New();
+    PyObject *result = empty != NULL ? call_in(empty, call) : NULL;
+    Py_XDECREF(empty);
     return result;
 }
 
@@ -196,6 +216,7 @@ static const wpy_task_class python_class = {
             .describe = describe,
             /* Longer than for native jobs: a claim is also one acquisition of the GIL. */
             .claim_ns = 200000,
+            .spread_ns = WPY_SPREAD_PYTHON_NS,
         },
     .result = stored_outcome,
     .exception = stored_outcome,
@@ -215,12 +236,10 @@ wpy_python_call_new(wpy_home *home, const wpy_options *options, PyObject *const 
         PyErr_NoMemory();
         return NULL;
     }
-    call->context = PyContext_CopyCurrent();
-    if (call->context == NULL) {
+    if (capture_context(call) < 0) {
         PyMem_Free(call);
         return NULL;
     }
-    hide_context(call->context);
     wpy_extra *extra = with_extra ? (wpy_extra *)(void *)((char *)call + extra_at) : NULL;
     wpy_task_init(&call->task, home, &python_class, results != NULL ? WP_JOB_TIMED : 0,
                   wpy_options_fill_extra(options, extra, results, index));

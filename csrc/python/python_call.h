@@ -9,6 +9,14 @@
 wpy_task *wpy_python_call_new(wpy_home *home, const wpy_options *options, PyObject *const *args, Py_ssize_t nargs,
                               PyObject *kwnames, wp_results *results, uint64_t index);
 
+/* Calls of Python that take less than this (ns) together are left to one worker: with a GIL, sharing them costs more than
+ * it gains. */
+#ifdef Py_GIL_DISABLED
+#define WPY_SPREAD_PYTHON_NS 10000
+#else
+#define WPY_SPREAD_PYTHON_NS 100000
+#endif
+
 /* For classes that run Python on workers: attach before, detach after. */
 void wpy_enter_python(wp_worker *self);
 void wpy_leave_python(wp_worker *self);

@@ -1,6 +1,8 @@
 /* See task.h. */
 #include "task.h"
 
+#include "bridge.h"
+
 #include <stdlib.h>
 
 void
@@ -16,7 +18,7 @@ wpy_task_init(wpy_task *task, wpy_home *home, const wpy_task_class *class, unsig
 void
 wpy_task_show_future(wpy_task *task)
 {
-    if (task->unseen != NULL) {
+    if (!(task->job.flags & WPY_JOB_HAS_CALL) && task->unseen != NULL) {
         PyObject_GC_Track(task->unseen);
         task->unseen = NULL;
     }
@@ -194,6 +196,10 @@ void
 wpy_task_notify(wp_job *job)
 {
     wpy_task *task = wpy_task_of(job);
+    if (job->flags & WPY_JOB_HAS_CALL) {
+        wpy_bridge_deliver(task);
+        return;
+    }
     if (wpy_is_attached(task->home)) {
         PyObject *pending = wpy_take_exception();
         wpy_task_tell(task);
@@ -239,7 +245,7 @@ wpy_task_discard(wpy_task *task)
     wp_job *job = &task->job;
     wp_or_acq_rel(&job->word, (uint32_t)WP_PENDING << WP_JOB_STATE_SHIFT);
     if (wp_job_take(job, WP_CANCELLED) && wp_job_conclude(job, WP_CANCELLED)) {
-        wpy_task_tell(task);
+        job->class->notify(job);
     }
     if (job->extra != NULL && job->extra->results != NULL) {
         wp_results_deliver(job->extra->results, job);

@@ -44,8 +44,14 @@ struct wpy_task {
     _Atomic(wpy_watchers *) watchers;
     PyObject *outcome; /* Result or exception; written by who ends the job, before it is concluded. Then constant, but
                           for a result that is made of a number when first asked for. */
-    PyObject *unseen;  /* Attached: its future, not counted, while the cyclic collector does not know it; or NULL. */
+    union {
+        PyObject *unseen; /* Attached: its future, not counted, while the cyclic collector does not know it; or NULL. */
+        struct call_object *call; /* With WPY_JOB_HAS_CALL: an event loop's call, told of the end (bridge.h). */
+    };
 };
+
+/* A flag of a job beside the core's: see `call`. */
+#define WPY_JOB_HAS_CALL (1u << 7)
 
 /* A class of tasks: the core's part, and what only an attached thread may do. */
 typedef struct wpy_task_class {
@@ -56,6 +62,9 @@ typedef struct wpy_task_class {
     PyObject *(*exception)(wpy_task *task);
     /* Lets go of everything and frees the memory. */
     void (*free)(wpy_task *task);
+    /* For a worker that waits for a task of its own pool: does what it can of it. NULL: the core runs the job, if it has
+     * not begun. Attached. */
+    void (*help)(wpy_task *task);
     bool is_native;
     bool is_manual; /* No pool ends it: it lives in its future. */
 } wpy_task_class;

@@ -27,6 +27,25 @@
 
 typedef void in_child(void *context);
 
+/* What a child does first. Workers block the signal that ends it if it hangs. */
+static void
+begin_child(void)
+{
+    sigset_t alarm_only;
+    sigemptyset(&alarm_only);
+    sigaddset(&alarm_only, SIGALRM);
+    pthread_sigmask(SIG_UNBLOCK, &alarm_only, NULL);
+    (void)alarm(20);
+    atomic_store(&check_failures, 0);
+}
+
+static void
+exit_child(void)
+{
+    (void)fflush(stdout);
+    _exit(atomic_load(&check_failures));
+}
+
 /* Forks, runs the function in the child, and checks that all went well there. */
 static void
 fork_and_run(in_child *function, void *context)
@@ -34,11 +53,9 @@ fork_and_run(in_child *function, void *context)
     (void)fflush(stdout);
     pid_t child = fork();
     if (child == 0) {
-        atomic_store(&check_failures, 0);
-        (void)alarm(20);
+        begin_child();
         function(context);
-        (void)fflush(stdout);
-        _exit(atomic_load(&check_failures));
+        exit_child();
     }
     int status = -1;
     while (waitpid(child, &status, 0) < 0) {
@@ -333,7 +350,7 @@ fork_and_return(wp_job *job, void *argument)
     (void)fflush(stdout);
     pid_t child = fork();
     if (child == 0) {
-        (void)alarm(20);
+        begin_child();
         (void)atexit(exit_quietly);
         return 0;
     }
@@ -375,6 +392,142 @@ test_job_returns_in_child(void)
     end_pool(f.pool);
 }
 
+/* ---- Forks by who waits ---- */
+
+static bool is_child;
+
+static int
+fork_here(wp_job *job, void *argument)
+{
+    (void)job;
+    (void)fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        begin_child();
+        is_child = true;
+    }
+    *(pid_t *)argument = child;
+    return 0;
+}
+
+static void
+check_child(pid_t child)
+{
+    int status = -1;
+    while (waitpid(child, &status, 0) < 0) {
+    }
+    CHECK(WIFEXITED(status));
+    CHECK_INT(WEXITSTATUS(status), 0);
+}
+
+/* The thread that runs a job of its own while it waits goes on in the child. What it did there is no job of the child's
+ * pool. */
+static void
+test_by_a_waiter(void)
+{
+    wp_pool *pool = pool_for(1, 1, WP_UNBOUNDED);
+    gate g = {0};
+    pid_t child = -1;
+    wp_job *first = submit(pool, 0, stand_at_gate, &g);
+    event_wait(&g.begun, 1);
+    wp_job *job = submit(pool, 0, fork_here, &child);
+    CHECK(wp_job_run_here(job));
+    CHECK(wp_job_is_settled(job));
+    if (is_child) {
+        use_only(pool);
+        exit_child();
+    }
+    check_child(child);
+    wp_job_unref(job);
+    event_set(&g.open);
+    CHECK_INT(finish(first), WP_DONE);
+    end_pool(pool);
+}
+
+typedef struct forking_range {
+    wp_range range;
+    pid_t child;
+} forking_range;
+
+static uint32_t
+fork_in_unit(wp_job *job, wp_stretch *units, wp_worker *self)
+{
+    uint32_t at;
+    uint32_t end;
+    uint32_t done = 0;
+    (void)self;
+    for (; wp_stretch_take(units, 1, &at, &end); done++) {
+        if (at == 1) {
+            fork_here(job, &((forking_range *)(void *)job)->child);
+        }
+    }
+    return done;
+}
+
+static void
+destroy_range(wp_job *job)
+{
+    wp_group_unref(((wp_range *)(void *)job)->group);
+    free(job);
+}
+
+static void
+test_by_a_helper(void)
+{
+    static const wp_job_class class = {
+        .name = "forks", .run_range = fork_in_unit, .notify = wp_job_settle, .destroy = destroy_range, .claim_ns = 1000};
+    wp_pool *pool = pool_for(1, 1, WP_UNBOUNDED);
+    gate g = {0};
+    wp_job *first = submit(pool, 0, stand_at_gate, &g);
+    event_wait(&g.begun, 1);
+    wp_group *group = wp_group_new(NULL, 10, true);
+    forking_range *f = calloc(1, sizeof *f);
+    wp_range_init(&f->range, &class, 10, group, NULL);
+    CHECK_INT(wp_pool_submit(pool, 0, &f->range.job, false), WP_OK);
+    CHECK_INT(wp_range_run_here(&f->range, 10), 10);
+    CHECK(wp_job_is_settled(&f->range.job));
+    if (is_child) {
+        use_only(pool);
+        exit_child();
+    }
+    check_child(f->child);
+    wp_job_unref(&f->range.job);
+    wp_group_unref(group);
+    event_set(&g.open);
+    CHECK_INT(finish(first), WP_DONE);
+    end_pool(pool);
+}
+
+/* A worker that is a guest in another lane forks there. */
+static int
+fork_as_guest(wp_job *job, void *argument)
+{
+    forker *f = argument;
+    pid_t child = -1;
+    (void)job;
+    wp_job *other = submit(f->pool, 1, fork_here, &child);
+    CHECK(wp_job_run_here(other));
+    wp_job_unref(other);
+    if (is_child) {
+        if (!NO_THREADS_IN_CHILD) {
+            CHECK_INT(finish(submit(f->pool, 1, do_nothing, NULL)), WP_DONE);
+        }
+        exit_child();
+    }
+    check_child(child);
+    return 0;
+}
+
+static void
+test_by_a_guest(void)
+{
+    wp_pool_config config = config_for(1, 2, WP_UNBOUNDED);
+    config.lanes[1].max_running = 1;
+    forker f = {.pool = wp_pool_new(&config)};
+    CHECK_INT(finish(submit(f.pool, 0, fork_as_guest, &f)), WP_DONE);
+    end_pool(f.pool);
+}
+
 /* ---- The host ---- */
 
 static void
@@ -413,6 +566,9 @@ main(void)
     RUN(test_at_any_moment);
     RUN(test_by_a_job);
     RUN(test_job_returns_in_child);
+    RUN(test_by_a_waiter);
+    RUN(test_by_a_helper);
+    RUN(test_by_a_guest);
     RUN(test_host_is_told);
     return check_done();
 }

@@ -400,7 +400,7 @@ test_cancelled_by_others(void)
     CHECK_INT(finish_range(c[3]), WP_CANCELLED); /* It waited too long. */
     CHECK(wp_token_cancel(token));
     CHECK_INT(finish_range(c[0]), WP_CANCELLED);
-    CHECK_INT(wp_pool_cancel_waiting(pool), 2);
+    CHECK_INT(wp_pool_cancel_waiting(pool), 60);
     CHECK_INT(finish_range(c[1]), WP_CANCELLED);
     CHECK_INT(finish_range(c[2]), WP_CANCELLED);
     event_set(&g.open);

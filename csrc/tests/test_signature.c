@@ -347,6 +347,38 @@ test_spellings(void)
     wp_signature_free(signature);
 }
 
+/* A letter for what each parameter points to, and for the result: void for all that is no scalar. */
+static void
+test_pointees(void)
+{
+    static const struct {
+        const char *text, *pointees;
+    } rows[] = {
+        {"double *(float *, const int64_t *, bool *)", "dfl?"},
+        {"void (double[3], double[3][4], double (*)[4], const unsigned[])", "vdddI"},
+        {"void (void *, const void *, struct point *, opaque *)", "vvvvv"},
+        {"void (double **, char *const *, int (*)(double), int (double))", "vvvvv"},
+        {"void (long double *, double _Complex *, double *restrict)", "vvvd"},
+        {"char **(unsigned char *, double *const, size_t)", "vBdv"},
+        {"int (double *(*)[3], double (*(*))[3])", "vvv"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        wp_signature *signature = parse(rows[i].text);
+        char letters[WP_SIGNATURE_MAX_PARAMS + 2] = {0};
+        if (signature == NULL) {
+            continue;
+        }
+        letters[0] = type_letters[signature->result.pointee];
+        for (size_t at = 0; at < signature->n_params; at++) {
+            letters[at + 1] = type_letters[signature->params[at].pointee];
+        }
+        if (!CHECK_STR(letters, rows[i].pointees)) {
+            printf("# %s\n", rows[i].text);
+        }
+        wp_signature_free(signature);
+    }
+}
+
 /* Plain char is signed on some machines (x86-64) and unsigned on others (AArch64 Linux). */
 static void
 test_char(void)
@@ -624,6 +656,7 @@ main(void)
     RUN(test_bad_signatures);
     RUN(test_error_is_optional_and_cleared);
     RUN(test_spellings);
+    RUN(test_pointees);
     RUN(test_char);
     RUN(test_traits);
     RUN(test_format_truncates);

@@ -2,6 +2,7 @@
 #include <workerpool.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -72,6 +73,17 @@ double sum_doubles(double a, double b, double c, double d) { return a + b + c + 
 
 /* ---- Memory ---- */
 
+EXPORT double sum_doubles_at(const double *data, size_t count);
+double
+sum_doubles_at(const double *data, size_t count)
+{
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        sum += data[i];
+    }
+    return sum;
+}
+
 EXPORT uint64_t sum_bytes(const unsigned char *data, size_t size);
 uint64_t
 sum_bytes(const unsigned char *data, size_t size)
@@ -105,6 +117,32 @@ void
 write_log(int64_t *log, int64_t value)
 {
     log[__atomic_add_fetch(log, 1, __ATOMIC_SEQ_CST)] = value;
+}
+
+/* For functions with user data: data[0] + data[1] * x. */
+EXPORT double add_scaled(double x, void *data);
+double
+add_scaled(double x, void *data)
+{
+    const double *pair = data;
+    return pair[0] + pair[1] * x;
+}
+
+/* Touches all that it is given, and so crashes on a wrong pointer. Says how often it was called. */
+static atomic_int calls_of_touch_all;
+
+EXPORT int touch_all_calls(void);
+int touch_all_calls(void) { return atomic_load(&calls_of_touch_all); }
+
+EXPORT double touch_all(int8_t a, uint8_t b, int16_t c, uint16_t d, int32_t e, uint32_t f, int64_t g, uint64_t h,
+                        float i, double j, bool k, double *l, const float *m, const int64_t *n, const uint16_t *o);
+double
+touch_all(int8_t a, uint8_t b, int16_t c, uint16_t d, int32_t e, uint32_t f, int64_t g, uint64_t h, float i, double j,
+          bool k, double *l, const float *m, const int64_t *n, const uint16_t *o)
+{
+    atomic_fetch_add(&calls_of_touch_all, 1);
+    l[0] = a + b + c + d + e + (double)f + (double)g + (double)h + i + j + k + m[0] + (double)n[0] + o[0];
+    return l[0];
 }
 
 /* ---- Errors ---- */
@@ -183,6 +221,25 @@ wait_at(int64_t *gate)
         nap(100000);
     }
     return 0;
+}
+
+/* Like wait_at, and then like sum_bytes: what it reads must live until then. */
+EXPORT uint64_t sum_behind(int64_t *gate, const unsigned char *data, size_t size);
+uint64_t
+sum_behind(int64_t *gate, const unsigned char *data, size_t size)
+{
+    wait_at(gate);
+    return sum_bytes(data, size);
+}
+
+/* The same with its user data last: the address and the size of the data. */
+EXPORT uint64_t sum_user_data_behind(int64_t *gate, void *user_data);
+uint64_t
+sum_user_data_behind(int64_t *gate, void *user_data)
+{
+    wait_at(gate);
+    const uintptr_t *pair = user_data;
+    return sum_bytes((const unsigned char *)pair[0], pair[1]);
 }
 
 /* Polls its job for at most max_ns. Counts itself in at begun[0]. 1 if it was asked to stop, 0 if the time was over. */
@@ -379,4 +436,135 @@ fill_in_parallel(double *numbers, size_t n, size_t grain, size_t fails_at, wp_jo
 {
     filling f = {numbers, fails_at};
     return wp_job_parallel(job, n, grain, fill_piece, &f, NULL);
+}
+
+/* ---- Loops over arrays ---- */
+
+EXPORT double weigh(double x, double y, const double *weights);
+double weigh(double x, double y, const double *weights) { return x * weights[0] + y * weights[1]; }
+
+/* The number itself, or an error for a negative one. */
+EXPORT int not_negative(int value);
+int
+not_negative(int value)
+{
+    errno = value < 0 ? -value : 0;
+    return value;
+}
+
+EXPORT unsigned long long count_calls(unsigned char *calls);
+unsigned long long count_calls(unsigned char *calls) { return __atomic_add_fetch(calls, 1, __ATOMIC_SEQ_CST); }
+
+/* Each thread waits at its first call, until gate[0] threads were here or gate[2] is not 0. gate[1] counts them. */
+EXPORT int64_t meet(int64_t value, int64_t *gate);
+int64_t
+meet(int64_t value, int64_t *gate)
+{
+    static _Thread_local const int64_t *met;
+    if (met != gate) {
+        met = gate;
+        __atomic_add_fetch(&gate[1], 1, __ATOMIC_SEQ_CST);
+        while (__atomic_load_n(&gate[1], __ATOMIC_SEQ_CST) < gate[0] && __atomic_load_n(&gate[2], __ATOMIC_SEQ_CST) == 0) {
+            nap(100000);
+        }
+    }
+    return value;
+}
+
+/* Waits at element 0 until gate[1] is not 0; counts itself in at gate[0]. */
+EXPORT int64_t wait_at_zero(int64_t value, int64_t *gate);
+int64_t
+wait_at_zero(int64_t value, int64_t *gate)
+{
+    if (value == 0) {
+        wait_at(gate);
+    }
+    return value;
+}
+
+EXPORT int scale_range(size_t begin, size_t end, const double *in, double factor, double *out);
+int
+scale_range(size_t begin, size_t end, const double *in, double factor, double *out)
+{
+    for (size_t i = begin; i < end; i++) {
+        out[i] = in[i] * factor;
+    }
+    return 0;
+}
+
+/* Adds one to each byte of the range: a byte that was done twice shows. */
+EXPORT int count_range(size_t begin, size_t end, void *user);
+int
+count_range(size_t begin, size_t end, void *user)
+{
+    for (size_t i = begin; i < end; i++) {
+        ((unsigned char *)user)[i]++;
+    }
+    return 0;
+}
+
+EXPORT void negate_range(int64_t begin, int64_t end, int *numbers);
+void
+negate_range(int64_t begin, int64_t end, int *numbers)
+{
+    for (int64_t i = begin; i < end; i++) {
+        numbers[i] = -numbers[i];
+    }
+}
+
+/* Writes behind what other calls wrote where the range begins and ends; log[0] counts. */
+EXPORT int log_range(size_t begin, size_t end, void *log);
+int
+log_range(size_t begin, size_t end, void *log)
+{
+    int64_t *words = log;
+    int64_t at = __atomic_fetch_add(words, 1, __ATOMIC_SEQ_CST);
+    words[1 + 2 * at] = (int64_t)begin;
+    words[2 + 2 * at] = (int64_t)end;
+    return 0;
+}
+
+/* The first number of the range that is not 0, with errno 5. */
+EXPORT int find_in_range(size_t begin, size_t end, const signed char *codes);
+int
+find_in_range(size_t begin, size_t end, const signed char *codes)
+{
+    for (size_t i = begin; i < end; i++) {
+        if (codes[i] != 0) {
+            errno = 5;
+            return codes[i];
+        }
+    }
+    return 0;
+}
+
+/* Sleeps so long, or until its job should stop: then it fails. */
+EXPORT int sleep_range(size_t begin, size_t end, const int64_t *ns, wp_job *job);
+int
+sleep_range(size_t begin, size_t end, const int64_t *ns, wp_job *job)
+{
+    for (size_t i = begin; i < end; i++) {
+        int64_t last = now_ns() + ns[i];
+        while (now_ns() < last) {
+            if (wp_job_should_stop(job)) {
+                return 4;
+            }
+            nap(100000);
+        }
+    }
+    return 0;
+}
+
+/* On a thread other than gate[2], by pthread_self(), counts itself in at gate[0] and waits until gate[1] is not 0. That
+ * thread takes a little time until another has come. */
+EXPORT int64_t stuck_elsewhere(int64_t value, int64_t *gate);
+int64_t
+stuck_elsewhere(int64_t value, int64_t *gate)
+{
+    if ((int64_t)(uintptr_t)pthread_self() != gate[2]) {
+        wait_at(gate);
+    } else if (__atomic_load_n(&gate[0], __ATOMIC_SEQ_CST) == 0) {
+        nap(1000000);
+    }
+    return value + 1;
 }

@@ -1,0 +1,34 @@
+/* What a buffer holds, against what a pointer points to.
+ *
+ * A function that is handed an array of floats as `double *` reads past its end. The buffer protocol tells what the items
+ * of an object are, in the codes of the struct module; here they are compared with the scalar that the signature names.
+ *
+ * What is let through: whatever is the same kind of number in the same width and byte order; any items for a pointer to
+ * bytes (the char types, int8_t, uint8_t), to void or to something that is no scalar, because nothing is known of what
+ * the function makes of them; and plain bytes for any pointer, because that is how memory of no type is handed around.
+ * Never let through are references to Python objects. Where the items are known they must lie at an address at which a
+ * scalar of that type may lie: compilers rely on it.
+ */
+#ifndef WPY_ITEM_H
+#define WPY_ITEM_H
+
+#include "wp_type.h"
+
+#include <stddef.h>
+
+enum wpy_fit {
+    WPY_FITS,
+    WPY_OTHER_ITEMS,   /* Another kind of number, another width, or no number. */
+    WPY_SWAPPED_ITEMS, /* The right numbers in the other byte order. */
+    WPY_OBJECTS,       /* References to Python objects. */
+    WPY_UNALIGNED,     /* The right numbers at an address that is none for them. */
+};
+
+/* Whether memory at `data`, of `length` bytes, fits a pointer to `pointee` (WP_TYPE_VOID: to anything). `format` and
+ * `item_size` are those of the buffer; no format means bytes. An item size of 0: as the format says. */
+enum wpy_fit wpy_item_fits(wp_type pointee, const char *format, size_t item_size, const void *data, size_t length);
+
+/* What C calls a scalar of this type: "double", "int32_t". For messages. */
+const char *wpy_item_name(wp_type type);
+
+#endif

@@ -1,0 +1,327 @@
+"""At risk: pool.run() and its event loop: results that never come, jobs that nobody can cancel, a loop that is held up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import threading
+import time
+import weakref
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+import workerpool as wp
+from support import LONG
+from workerpool import _aio
+
+Main = Callable[[], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture(scope="module")
+def labs() -> wp.NativeFunction:
+    return wp.native("libc.so.6:labs", "long (long)")
+
+
+def run(main: Main) -> None:
+    """Run a coroutine function with a time limit."""
+
+    async def limited() -> None:
+        await asyncio.wait_for(main(), LONG)
+
+    asyncio.run(limited())
+
+
+def test_results_and_errors(labs: Any) -> None:
+    async def main() -> None:
+        with wp.WorkerPool(2) as pool:
+            assert await pool.run(labs, -3) == 3
+            assert await pool.run(int, "12", base=8) == 10
+            with pytest.raises(ZeroDivisionError):
+                await pool.run(lambda: 1 / 0)
+            with pytest.raises(TypeError):
+                pool.run(labs, "x")
+            with pytest.raises(TypeError, match="fn"):
+                pool.run()  # type: ignore[call-overload]
+
+    run(main)
+
+
+def test_stop_iteration_arrives_as_runtime_error() -> None:
+    async def main() -> None:
+        with wp.WorkerPool(1) as pool:
+            with pytest.raises(RuntimeError, match="StopIteration"):
+                await pool.run(next, iter(()))
+
+    run(main)
+
+
+def test_many_at_once_and_in_their_own_places(labs: Any) -> None:
+    async def main() -> None:
+        with wp.WorkerPool(3, queue_size=10) as pool:
+            numbers = range(5000)
+            assert await asyncio.gather(*[pool.run(labs, -i) for i in numbers]) == list(numbers)
+            assert await asyncio.gather(*[pool.run(str, i) for i in numbers]) == [str(i) for i in numbers]
+
+    run(main)
+
+
+def test_many_results_share_a_wake_up(labs: Any) -> None:
+    """The loop is woken far less often than results come."""
+
+    async def main() -> None:
+        with wp.WorkerPool(1) as pool:
+            await pool.run(labs, 1)
+            bridge = _aio.find_bridge(asyncio.get_running_loop())
+            wake_ups = 0
+
+            def deliver() -> None:
+                nonlocal wake_ups
+                wake_ups += 1
+                bridge.deliver()
+
+            asyncio.get_running_loop().add_reader(bridge.fileno(), deliver)
+            futures = [pool.run(labs, -i) for i in range(1000)]
+            time.sleep(0.2)  # All end while the loop is held up.
+            assert await asyncio.gather(*futures) == list(range(1000))
+            assert wake_ups == 1
+
+    run(main)
+
+
+def test_full_queue_does_not_hold_up_the_loop() -> None:
+    async def main() -> None:
+        gate = threading.Event()
+        with wp.WorkerPool(1, queue_size=1) as pool:
+            futures = [pool.run(gate.wait, LONG) for _ in range(20)]
+            ticks = 0
+            for _ in range(10):
+                await asyncio.sleep(0.005)
+                ticks += 1
+            assert ticks == 10
+            assert not any(future.done() for future in futures)
+            gate.set()
+            assert await asyncio.gather(*futures) == [True] * 20
+
+    run(main)
+
+
+def test_order_is_kept_where_calls_wait_for_room() -> None:
+    async def main() -> None:
+        seen: list[int] = []
+        with wp.WorkerPool(1, queue_size=2) as pool:
+            await asyncio.gather(*[pool.run(seen.append, i) for i in range(200)])
+        assert seen == list(range(200))
+
+    run(main)
+
+
+def test_policies_of_a_full_queue() -> None:
+    async def main() -> None:
+        gate = threading.Event()
+        started = threading.Event()
+
+        def block() -> bool:
+            started.set()
+            return gate.wait(LONG)
+
+        with wp.WorkerPool(1, queue_size=1) as pool:
+            running = pool.run(block)
+            assert started.wait(LONG)
+            waiting = pool.run(gate.wait, LONG)
+            with pytest.raises(wp.QueueFull):
+                pool.options(on_full="raise").run(int)
+            assert await pool.options(on_full="caller_runs").run(int, 5) == 5
+            discarded = pool.options(on_full="discard").run(int)
+            with pytest.raises(asyncio.CancelledError):
+                await discarded
+            with pytest.raises(wp.SubmitTimeout):
+                await pool.options(submit_timeout=0.02).run(int)
+            gate.set()
+            assert await running is True
+            assert await waiting is True
+
+    run(main)
+
+
+def test_cancelling_reaches_the_job() -> None:
+    async def main() -> None:
+        gate = threading.Event()
+        started = threading.Event()
+        stopped = threading.Event()
+
+        def until_asked() -> None:
+            started.set()
+            job = wp.current_job()
+            assert job is not None
+            end = time.monotonic() + LONG
+            while time.monotonic() < end:
+                if job.cancelled:
+                    stopped.set()
+                    job.raise_if_cancelled()
+                time.sleep(0.001)
+
+        with wp.WorkerPool(1, queue_size=1) as pool:
+            running = asyncio.ensure_future(pool.run(until_asked))
+            assert started.wait(LONG)
+            waiting = pool.run(gate.wait, LONG)
+            in_line = pool.run(gate.wait, LONG)
+            in_line.cancel()
+            waiting.cancel()
+            running.cancel()
+            for future in (running, waiting, in_line):
+                with pytest.raises(asyncio.CancelledError):
+                    await future
+            assert stopped.wait(LONG)
+            assert await pool.run(int, 7) == 7
+
+    run(main)
+
+
+def test_cancelling_the_task_that_awaits() -> None:
+    async def main() -> None:
+        gate = threading.Event()
+        with wp.WorkerPool(1) as pool:
+            blocker = pool.run(gate.wait, LONG)
+
+            async def wait() -> None:
+                await pool.run(int)
+
+            task = asyncio.create_task(wait())
+            await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            gate.set()
+            assert await blocker
+            assert pool.stats().lanes["normal"].cancelled == 1
+
+    run(main)
+
+
+def test_token_and_limits() -> None:
+    async def main() -> None:
+        gate = threading.Event()
+        with wp.WorkerPool(1) as pool:
+            blocker = pool.run(gate.wait, LONG)
+            token = wp.CancelToken()
+            with_token = pool.options(token=token).run(int)
+            limited = pool.options(queue_timeout=0.02).run(int)
+            token.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await with_token
+            with pytest.raises(wp.JobExpired):
+                await limited
+            gate.set()
+            assert await blocker
+
+    run(main)
+
+
+def test_context_variables() -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+
+    async def main() -> None:
+        variable.set("of the task")
+        with wp.WorkerPool(1) as pool:
+            assert await pool.run(variable.get) == "of the task"
+
+    run(main)
+
+
+def test_without_a_loop() -> None:
+    with wp.WorkerPool(1) as pool, pytest.raises(RuntimeError, match="no running event loop"):
+        pool.run(int)
+
+
+def test_after_shutdown() -> None:
+    async def main() -> None:
+        pool = wp.WorkerPool(1)
+        await pool.run(int)
+        pool.shutdown()
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            await pool.run(int)
+
+    run(main)
+
+
+def test_several_loops_and_threads(labs: Any) -> None:
+    """Each loop gets its own results."""
+    with wp.WorkerPool(2) as pool:
+
+        async def main(start: int) -> None:
+            for base in range(start, start + 300, 100):
+                numbers = range(base, base + 100)
+                assert await asyncio.gather(*[pool.run(labs, -i) for i in numbers]) == list(numbers)
+
+        errors: list[BaseException] = []
+
+        def in_thread(start: int) -> None:
+            try:
+                asyncio.run(main(start))
+            except BaseException as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=in_thread, args=(i * 1000,)) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(LONG)
+        assert errors == []
+
+
+def test_one_loop_after_another(labs: Any) -> None:
+    with wp.WorkerPool(1) as pool:
+        for i in range(20):
+
+            async def main(number: int = i) -> None:
+                assert await pool.run(labs, -number) == number
+
+            run(main)
+
+
+def test_loop_that_ends_before_its_jobs() -> None:
+    gate = threading.Event()
+    with wp.WorkerPool(1) as pool:
+
+        async def leave() -> None:
+            pool.run(gate.wait, LONG)
+            pool.run(int)
+
+        asyncio.run(leave())
+        gc.collect()
+        gate.set()
+        pool.drain()
+        assert pool.submit(int, 3).result(LONG) == 3
+
+
+def test_nothing_is_kept() -> None:
+    class Thing:
+        pass
+
+    async def main() -> None:
+        with wp.WorkerPool(1) as pool:
+            thing = Thing()
+            seen = weakref.ref(thing)
+            future = pool.run(lambda given: given, thing)
+            assert await future is thing
+            del thing, future
+            await asyncio.sleep(0)
+            gc.collect()
+            assert seen() is None
+
+    run(main)
+
+
+def test_timeout_of_the_loop() -> None:
+    async def main() -> None:
+        gate = threading.Event()
+        with wp.WorkerPool(1) as pool:
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(pool.run(gate.wait, LONG), 0.02)
+            gate.set()
+            assert await pool.run(int, 2) == 2
+
+    run(main)

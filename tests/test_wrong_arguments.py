@@ -1,0 +1,310 @@
+"""A native function is never called with arguments that do not fit: each is refused before the call, and numbered."""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import decimal
+import importlib.util
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import workerpool as wp
+from support import LONG, Helpers
+
+numpy: Any = importlib.import_module("numpy") if importlib.util.find_spec("numpy") else None
+NEEDS_NUMPY = pytest.mark.skipif(numpy is None, reason="numpy is not installed")
+
+TYPES = [
+    "int8_t",
+    "uint8_t",
+    "int16_t",
+    "uint16_t",
+    "int32_t",
+    "uint32_t",
+    "int64_t",
+    "uint64_t",
+    "float",
+    "double",
+    "bool",
+    "double *",
+    "const float *",
+    "const int64_t *",
+    "const uint16_t *",
+]
+SIGNATURE = f"double ({', '.join(TYPES)})"
+
+# The code of each type that pointers point to, in the module struct.
+CODES = {"double": "d", "float": "f", "int64_t": "q", "uint16_t": "H"}
+
+
+def right(ctype: str) -> Any:
+    if ctype.endswith("*"):
+        return array.array(CODES[pointee(ctype)], [1])
+    return True if ctype == "bool" else 1
+
+
+def pointee(ctype: str) -> str:
+    return ctype.removeprefix("const ").removesuffix(" *")
+
+
+# ---- Everything wrong that we could think of ----
+
+
+def of_no_number() -> list[Any]:
+    return [None, "1", b"1", bytearray(1), [1], (1,), {}, {1}, object(), 1j, int, len, array.array("q", [1]), ...]
+
+
+def wrong_integers(ctype: str) -> list[Any]:
+    bits = int(ctype.strip("uint_"))
+    least, most = (0, 2**bits - 1) if ctype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    beyond = [least - 1, most + 1, 2**64, -(2**63) - 1, 10**40, -(10**40)]
+    fractions = [1.0, 0.5, math.nan, math.inf, decimal.Decimal(1), ctypes.c_int(1), ctypes.c_double(1)]
+    return of_no_number() + beyond + fractions
+
+
+def wrong_floats(ctype: str) -> list[Any]:
+    beyond = [10**400, -(10**400)] + ([1e39, -1e39, 3.5e38] if ctype == "float" else [])
+    return of_no_number() + beyond + [ctypes.c_double(1)]
+
+
+def wrong_bools() -> list[Any]:
+    return [None, "1", "", b"", [1], (), {}, {1}, object(), len]
+
+
+def other_codes(code: str) -> list[str]:
+    """Items of another kind or width; not of bytes, which are memory of any type."""
+    return [other for other in "hHiIlLqQfd" if not is_same(other, code)]
+
+
+def is_same(one: str, other: str) -> bool:
+    kinds = ["hilq", "HILQ", "fd"]
+    same_kind = any(one in kind and other in kind for kind in kinds)
+    return same_kind and array.array(one).itemsize == array.array(other).itemsize
+
+
+CTYPES_CODES: dict[str, Any] = {
+    "h": ctypes.c_int16,
+    "H": ctypes.c_uint16,
+    "i": ctypes.c_int32,
+    "I": ctypes.c_uint32,
+    "l": ctypes.c_long,
+    "L": ctypes.c_ulong,
+    "q": ctypes.c_int64,
+    "Q": ctypes.c_uint64,
+    "f": ctypes.c_float,
+    "d": ctypes.c_double,
+}
+
+
+class Pair(ctypes.Structure):
+    _fields_ = [("a", ctypes.c_double), ("b", ctypes.c_double)]
+
+
+def wrong_pointers(ctype: str) -> list[Any]:
+    code = CODES[pointee(ctype)]
+    wrong: list[Any] = ["text", 1.5, [1.0], (1,), {}, object(), 1j, len, ctypes, ..., 2**64, -(2**63) - 1, 10**40]
+    for other in other_codes(code):
+        kind = CTYPES_CODES[other]
+        wrong += [array.array(other, [1]), memoryview(array.array(other, [1])), (kind * 2)(), kind()]
+        wrong += [ctypes.byref(kind()), ctypes.byref((kind * 2)()), ctypes.pointer(kind()), ((kind * 2) * 2)()]
+    wrong += [Pair(), ctypes.byref(Pair()), ctypes.pointer(Pair()), (Pair * 2)(), (ctypes.py_object * 2)()]
+    wrong += [ctypes.pointer(ctypes.pointer(CTYPES_CODES[code]())), ctypes.byref(ctypes.pointer(CTYPES_CODES[code]()))]
+    wrong += [memoryview(array.array(code, [1, 2, 3]))[::2], memoryview(array.array(code, [1, 2]))[::-1]]
+    wrong += [memoryview(bytearray(64))[1:], memoryview(bytearray(64))[::2]]
+    if not ctype.startswith("const"):
+        wrong += [b"12345678", memoryview(bytearray(8)).toreadonly(), memoryview(array.array(code, [1])).toreadonly()]
+    return wrong
+
+
+def wrong_numpy_pointers(ctype: str) -> list[Any]:
+    code = CODES[pointee(ctype)]
+    right = numpy.ones(4, code)
+    wrong = [numpy.ones(4, other) for other in other_codes(code)]
+    wrong += [numpy.ones(4, other) for other in ("?", "e", "g", "F", "D", "O", "M8[s]", "U3", "i4,f8", "O,O")]
+    wrong += [right[::2], right[::-1], numpy.ones((2, 3), code).T, numpy.ones((2, 2), code)[:, :1]]
+    wrong += [right.astype(right.dtype.newbyteorder()), numpy.frombuffer(bytearray(65), code, offset=1, count=4)]
+    wrong += [numpy.array(None), numpy.array(["a"], object), numpy.ones(2, [("x", code), ("y", code)])]
+    wrong += [numpy.broadcast_to(right[:1], 3)]
+    if not ctype.startswith("const"):
+        constant = right.copy()
+        constant.setflags(write=False)
+        wrong += [constant, numpy.frombuffer(bytes(64), code)]
+    return wrong
+
+
+def wrong_values(ctype: str) -> list[Any]:
+    if ctype.endswith("*"):
+        return wrong_pointers(ctype) + (wrong_numpy_pointers(ctype) if numpy is not None else [])
+    if ctype == "bool":
+        return wrong_bools()
+    return wrong_integers(ctype) if ctype.endswith("_t") else wrong_floats(ctype)
+
+
+# ---- The tests ----
+
+WRONG_VALUES = {ctype: wrong_values(ctype) for ctype in TYPES}
+REFUSED = (TypeError, ValueError, OverflowError, BufferError)
+
+
+@pytest.fixture(scope="module")
+def touch_all(helpers: Helpers) -> wp.NativeFunction:
+    return helpers.native("touch_all", SIGNATURE)
+
+
+def ways_to_call(pool: wp.WorkerPool, function: wp.NativeFunction) -> list[Callable[[list[Any]], Any]]:
+    return [
+        lambda arguments: function(*arguments),
+        lambda arguments: pool.submit(function, *arguments).result(LONG),
+        lambda arguments: pool.lane("high").submit(function, *arguments).result(LONG),
+        lambda arguments: list(pool.map(function, *([x] for x in arguments))),
+        lambda arguments: pool.results().submit(function, *arguments),
+    ]
+
+
+def test_right_arguments_are_taken(touch_all: wp.NativeFunction, two_workers: wp.WorkerPool) -> None:
+    for call in ways_to_call(two_workers, touch_all)[:-1]:
+        assert call([right(ctype) for ctype in TYPES]) in (14, [14])
+
+
+def test_every_wrong_argument_is_refused(
+    touch_all: wp.NativeFunction, two_workers: wp.WorkerPool, helpers: Helpers
+) -> None:
+    calls_before = helpers.library.touch_all_calls()
+    submitted_before = two_workers.stats().lanes["normal"].submitted
+    for position, ctype in enumerate(TYPES):
+        for wrong in WRONG_VALUES[ctype]:
+            arguments = [right(other) for other in TYPES]
+            arguments[position] = wrong
+            for call in ways_to_call(two_workers, touch_all):
+                with pytest.raises(REFUSED) as caught:
+                    call(arguments)
+                assert re.match(rf"touch_all\(\) argument {position + 1}: ", str(caught.value)), wrong
+    assert helpers.library.touch_all_calls() == calls_before
+    assert two_workers.stats().lanes["normal"].submitted == submitted_before
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_any_number_of_wrong_arguments(
+    touch_all: wp.NativeFunction, two_workers: wp.WorkerPool, helpers: Helpers, data: st.DataObject
+) -> None:
+    """Some wrong and some right, and some missing or too many; the first that is wrong is named."""
+    calls_before = helpers.library.touch_all_calls()
+    positions = sorted(data.draw(st.sets(st.integers(0, len(TYPES) - 1))))
+    arguments = [right(ctype) for ctype in TYPES]
+    for position in positions:
+        wrong = WRONG_VALUES[TYPES[position]]
+        arguments[position] = wrong[data.draw(st.integers(0, len(wrong) - 1))]
+    change = data.draw(st.integers(-3, 3))
+    arguments = arguments[:change] if change < 0 else arguments + [1] * change
+    call = data.draw(st.sampled_from(ways_to_call(two_workers, touch_all)))
+    if change != 0:
+        with pytest.raises(TypeError, match=rf"takes 15 arguments \({15 + change} given\)"):
+            call(arguments)
+    elif positions:
+        with pytest.raises(REFUSED, match=rf"touch_all\(\) argument {positions[0] + 1}: "):
+            call(arguments)
+    else:
+        call(arguments)
+        return
+    assert helpers.library.touch_all_calls() == calls_before
+
+
+def test_messages_say_what_was_wrong_and_what_would_be_right(helpers: Helpers) -> None:
+    function = helpers.native("sum_doubles_at", "double (const double *, size_t)")
+    cases: list[tuple[Any, type[Exception], str]] = [
+        (
+            array.array("f", [1]),
+            TypeError,
+            r"points to double, and this array\.array holds items of the format 'f'; conv",
+        ),
+        (memoryview(bytearray(16))[1:9], ValueError, r"points to double, .* not aligned for it; pass a copy"),
+        ((ctypes.c_double.__ctype_be__ * 2)(), TypeError, r"points to double, .* in the other byte order"),
+        ((ctypes.py_object * 2)(), TypeError, r"holds references to Python objects"),
+        (ctypes.byref(ctypes.c_float()), TypeError, r"this c_float holds items of the format"),
+    ]
+    for wrong, kind, message in cases:
+        with pytest.raises(kind, match=r"sum_doubles_at\(\) argument 1: .*" + message):
+            function(wrong, 1)
+
+
+# ---- What is right all the same ----
+
+
+def test_items_of_the_same_kind_are_taken_by_any_name(helpers: Helpers) -> None:
+    function = helpers.native("sum_doubles_at", "double (const double *, size_t)")
+    given: list[Any] = [
+        array.array("d", [1, 2]),
+        memoryview(array.array("d", [1, 2])),
+        (ctypes.c_double * 2)(1, 2),
+        ctypes.byref((ctypes.c_double * 2)(1, 2)),
+        ctypes.cast((ctypes.c_double * 2)(1, 2), ctypes.POINTER(ctypes.c_double)),
+        ctypes.pointer((ctypes.c_double * 2)(1, 2)),
+        array.array("d", [1, 2]).tobytes(),
+        bytearray(array.array("d", [1, 2]).tobytes()),
+        memoryview(array.array("d", [1, 2])).cast("B"),
+        ctypes.cast((ctypes.c_double * 2)(1, 2), ctypes.c_void_p),
+    ]
+    for pointer in given:
+        assert function(pointer, 2) == 3.0
+    assert function(None, 0) == 0.0
+    assert function(b"", 0) == 0.0
+    assert function(array.array("d"), 0) == 0.0
+
+
+@NEEDS_NUMPY
+def test_numpy_arrays_are_taken_by_what_they_hold(helpers: Helpers) -> None:
+    function = helpers.native("sum_doubles_at", "double (const double *, size_t)")
+    array = numpy.arange(6.0)
+    constant = array.copy()
+    constant.setflags(write=False)
+    for data in (
+        array,
+        array.reshape(2, 3),
+        constant,
+        array[1:],
+        array.astype("=f8"),
+        array.view(numpy.uint8),
+        array[:0],
+    ):
+        assert function(data, data.nbytes // 8) == data.view(numpy.float64).sum()
+    of_longs = helpers.native("add_to", "int64_t (int64_t *, int64_t)")
+    for code in ("l", "q", "p", "i8"):
+        assert of_longs(numpy.full(1, 40, code), 2) == 42
+
+
+def test_pointers_to_anything_take_anything(helpers: Helpers) -> None:
+    """Bytes, void and structs: nothing is known of what the function makes of the memory."""
+    for pointer in ("const void *", "const unsigned char *", "const char *", "const int8_t *", "const struct point *"):
+        function = helpers.native("sum_bytes", f"uint64_t ({pointer}, size_t)")
+        for memory in (array.array("d", [0.0]), (ctypes.c_int * 2)(1, 2), Pair(), ctypes.byref(Pair()), b"12345678"):
+            assert function(memory, 1) < 256
+        with pytest.raises(TypeError, match="holds references to Python objects"):
+            function((ctypes.py_object * 2)(1, 2), 8)
+
+
+@NEEDS_NUMPY
+def test_fields_with_an_o_in_their_name_are_no_objects(helpers: Helpers) -> None:
+    function = helpers.native("sum_bytes", "uint64_t (const void *, size_t)")
+    assert function(numpy.zeros(2, [("O", "f8"), ("xOy", "i4")]), 24) == 0
+    with pytest.raises(TypeError, match="holds references to Python objects"):
+        function(numpy.zeros(2, [("x", "f8"), ("y", "O")]), 8)
+
+
+def test_a_bool_takes_numbers_and_what_behaves_like_one(helpers: Helpers) -> None:
+    function = helpers.native("id_bool", "bool (bool)")
+    for value in (True, 1, -1, 2**70, 0.5, math.nan, decimal.Decimal(1)):
+        assert function(value) is True
+    for value in (False, 0, 0.0, decimal.Decimal(0)):
+        assert function(value) is False
+    if numpy is not None:
+        assert function(numpy.bool_(True)) is True
+        with pytest.raises(TypeError, match="takes a truth value"):
+            function(numpy.ones(2))

@@ -1,0 +1,117 @@
+"""Names: "library:symbol" and "module:attribute". What is named can be found again, so it can be pickled.
+
+Before the colon stands a Python module if there is one of that name, and otherwise a library. What looks like a file (a
+slash in it, or .so or .dylib) is always a library, and nothing is the process itself. A library is found as the dynamic
+linker finds it: "libz.so.1", "/opt/lib/libfast.so", or by the name that one would give a linker, "z".
+
+A symbol says nothing about its type, so it needs a signature. An attribute is whatever native() takes; of a Cython
+module it may also be the name of a C function that the module exports (in __pyx_capi__). It may have dots.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+from .._core import NativeFunction
+from .capsules import exported_by
+from .recognised import Recognised, address_in
+
+_LIKE_A_FILE = re.compile(r"/|\.(so|dylib)(\.|$)")
+
+
+def _import(name: str) -> ModuleType | None:
+    """The module of that name, None if there is none. What goes wrong inside the module is raised."""
+    if _LIKE_A_FILE.search(name) or not all(part.isidentifier() for part in name.split(".")):
+        return None
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        is_the_module_itself = error.name is not None and (name == error.name or name.startswith(f"{error.name}."))
+        if is_the_module_itself:
+            return None
+        raise
+
+
+def _load_library(name: str) -> Any:
+    """Loads a shared library by file name or by the name that the linker knows; "" is the process itself."""
+    import ctypes
+    import ctypes.util
+
+    try:
+        return ctypes.CDLL(name or None, use_errno=False)
+    except OSError as error:
+        found = ctypes.util.find_library(name)
+        if found is None:
+            no_module = "" if _LIKE_A_FILE.search(name) else ", nor is there a module of that name"
+            raise OSError(f"native(): the library {name!r} cannot be loaded: {error}{no_module}") from None
+        return ctypes.CDLL(found)
+
+
+def _of_library(target: str, library: str, symbol: str) -> Recognised:
+    loaded = _load_library(library)
+    try:
+        function = loaded[symbol]
+    except AttributeError:
+        raise AttributeError(f"native(): the library {library!r} has no symbol {symbol!r}") from None
+    problem = TypeError(f'{target!r} needs a signature, such as native({target!r}, "double (double)")')
+    return Recognised(address_in(function), symbol, "a library", None, problem, keep_alive=loaded, pickle_as=target)
+
+
+def _attribute(module: ModuleType, path: str) -> Any:
+    exported = exported_by(module, path)
+    if exported is not None:
+        return exported
+    value: Any = module
+    for part in path.split("."):
+        try:
+            value = getattr(value, part)
+        except AttributeError:
+            raise AttributeError(
+                f"native(): the module {module.__name__!r} has no attribute {path!r}; a library of that name is named "
+                f"by its file, such as 'lib{module.__name__}.so'"
+            ) from None
+    return value
+
+
+def of_native(function: NativeFunction) -> Recognised:
+    """A native function taken apart again."""
+    return Recognised(
+        function.address,
+        function.__name__,
+        "a native function",
+        function.signature,
+        keep_alive=function,
+        bound=function._bound,
+        raises=function.raises,
+        force_libffi=function.route == "libffi",
+    )
+
+
+def _of_module(target: str, module: ModuleType, path: str, recognise: Callable[[Any], Recognised | None]) -> Recognised:
+    value = _attribute(module, path)
+    found = of_native(value) if isinstance(value, NativeFunction) else recognise(value)
+    if found is None:
+        hint = "; submit it to the pool as it is" if callable(value) else ""
+        raise TypeError(f"native(): {target!r} is of the type {type(value).__name__}, which is no C function{hint}")
+    name = found.name if isinstance(value, NativeFunction) else path
+    return replace(found, name=name, pickle_as=target)
+
+
+def recognise_name(target: str, recognise: Callable[[Any], Recognised | None]) -> Recognised:
+    """See the package. Raises ValueError for a text of another form, AttributeError for a symbol or an attribute that
+    is not there, OSError for a library that cannot be loaded, and what importing a module raises.
+    """
+    owner, colon, name = target.rpartition(":")
+    if not colon or not name:
+        raise ValueError(
+            f'native() takes a name as "library:symbol", such as "libz.so.1:crc32", or "module:attribute", not '
+            f"{target!r}"
+        )
+    module = _import(owner)
+    return _of_library(target, owner, name) if module is None else _of_module(target, module, name, recognise)
