@@ -1,30 +1,30 @@
 /* See wp_parallel.h. */
 #include "wp_parallel.h"
 
+#include "wp_crew.h"
 #include "wp_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
-/* Pieces for each thread that may take part, where the grain is left to us: enough that unequal ones even out, so few
- * that taking one does not count. */
-#define PIECES_PER_THREAD 32u
-/* Invitations for each worker: one that leaves for more urgent work can come back. */
-#define INVITATIONS_PER_WORKER 4u
-
-typedef struct parallel {
-    wp_range range; /* Its units are invitations. */
-    /* Constant. Used only by who takes part, while the call has not returned. */
+/* What is to be done, and how it ended. */
+typedef struct plan {
+    /* Constant. Used only while the call has not returned. */
     wp_body *body;
     void *context;
-    wp_token *token;   /* The caller's, or NULL. */
-    const wp_job *job; /* The job that the caller is, or NULL. */
+    wp_token *token;      /* The caller's, or NULL. */
+    const wp_job *caller; /* The job that the caller is, or NULL. */
     size_t n;
-    size_t piece; /* Numbers in each but the last. */
-    size_t pieces;
+    size_t grain;
 
-    _Atomic(size_t) next;      /* The first piece that has not begun; beyond `pieces` when there is none. */
-    _Atomic(uint32_t) outcome; /* enum wp_result: once it is not WP_OK, no piece begins. */
-    wp_failed_piece failed;    /* Written by the one that makes the outcome WP_ERROR, before its piece has ended. */
+    _Atomic(uint32_t) outcome; /* enum wp_result: written by the first piece that ends it. */
+    wp_failed_piece failed;    /* Written by the piece that made the outcome WP_ERROR, before it has ended. */
+} plan;
+
+typedef struct parallel {
+    wp_job job;
+    wp_crew crew;
+    plan plan;
 } parallel;
 
 static parallel *
@@ -37,154 +37,68 @@ parallel_of(wp_job *job)
 
 /* Whoever is first says how it ends. */
 static bool
-stop(parallel *p, enum wp_result outcome)
+stop(plan *p, enum wp_result outcome)
 {
     uint32_t expected = WP_OK;
     return wp_cas_acq_rel(&p->outcome, &expected, (uint32_t)outcome);
 }
 
+/* Does a piece, unless it should not begin; false if no other should. */
 static bool
-should_stop(const parallel *p)
+do_piece(plan *p, size_t begin, size_t end)
 {
-    return wp_job_should_stop(p->job) || (p->token != NULL && wp_token_is_cancelled(p->token));
-}
-
-/* The next piece; false if there is none, or none should begin. */
-static bool
-take_piece(parallel *p, size_t *begin, size_t *end)
-{
-    if (wp_load_relaxed(&p->outcome) != WP_OK || wp_load_relaxed(&p->next) >= p->pieces) {
-        return false;
-    }
-    if (should_stop(p)) {
+    if (wp_job_should_stop(p->caller) || (p->token != NULL && wp_token_is_cancelled(p->token))) {
         stop(p, WP_STOPPED);
         return false;
     }
-    size_t number = wp_add_relaxed(&p->next, 1);
-    if (number >= p->pieces) {
+    int status = p->body(begin, end, p->context);
+    if (status == 0) {
+        return true;
+    }
+    if (stop(p, WP_ERROR)) {
+        p->failed = (wp_failed_piece){begin, end, status};
+    }
+    return false;
+}
+
+/* In the child of a fork the caller does not wait for workers that join, so the body must not be called by them. */
+static bool
+part(wp_job *job, uint64_t begin, uint64_t end)
+{
+    plan *p = &parallel_of(job)->plan;
+    if (wp_job_is_lost(job)) {
+        stop(p, WP_BROKEN);
         return false;
     }
-    *begin = number * p->piece;
-    *end = p->n - *begin > p->piece ? *begin + p->piece : p->n;
-    return true;
-}
-
-static void
-do_pieces(parallel *p, const wp_worker *self)
-{
-    size_t begin;
-    size_t end;
-    while (!wp_worker_is_wanted(self) && take_piece(p, &begin, &end)) {
-        int status = p->body(begin, end, p->context);
-        if (status != 0 && stop(p, WP_ERROR)) {
-            p->failed = (wp_failed_piece){begin, end, status};
-        }
-    }
-}
-
-/* ---- Invitations ---- */
-
-static uint32_t
-accept_invitations(wp_job *job, wp_stretch *units, wp_worker *self)
-{
-    uint32_t accepted = 0;
-    uint32_t number;
-    uint32_t end;
-    while (wp_stretch_take(units, 1, &number, &end)) {
-        do_pieces(parallel_of(job), self);
-        accepted++;
-        if (wp_worker_is_wanted(self)) {
-            break;
-        }
-    }
-    return accepted;
+    return do_piece(p, (size_t)begin, (size_t)end);
 }
 
 static void
 destroy(wp_job *job)
 {
-    wp_group_unref(parallel_of(job)->range.group);
     free(job);
 }
 
+static void
+describe(const wp_job *job, char *text, size_t size)
+{
+    const parallel *p = (const parallel *)(const void *)job;
+    (void)snprintf(text, size, "a parallel range of %zu", p->plan.n);
+}
+
+static const wp_crew_class parallel_crew = {.part = part};
+
 static const wp_job_class parallel_class = {
     .name = "parallel range",
-    .run_range = accept_invitations,
     .notify = wp_job_settle,
     .destroy = destroy,
+    .describe = describe,
 };
-
-/* NULL without memory. A claim is one invitation, so that each worker gets one. */
-static parallel *
-parallel_new(const parallel *plan, uint32_t invitations)
-{
-    parallel *p = malloc(sizeof *p);
-    wp_group *group = p != NULL ? wp_group_new(NULL, 1, true) : NULL;
-    if (group == NULL) {
-        free(p);
-        return NULL;
-    }
-    *p = *plan;
-    wp_range_init(&p->range, &parallel_class, invitations, group, NULL);
-    wp_group_unref(group); /* The range has its own. */
-    return p;
-}
-
-/* All pieces have begun: what is left of the invitations is accepted in vain, and those who help are waited for. That
- * wait cannot be given up, because the body's context may lie on the caller's stack. Only in the child of a fork are
- * those who helped not there. */
-static void
-wait_for_helpers(parallel *p)
-{
-    wp_job *job = &p->range.job;
-    while (wp_range_run_here(&p->range, UINT32_MAX) > 0) {
-    }
-    while (!wp_job_is_settled(job)) {
-        if (wp_job_is_lost(job)) {
-            stop(p, WP_BROKEN);
-            return;
-        }
-        wp_job_wait(job, WP_FOREVER);
-    }
-}
-
-static void
-run_with_helpers(wp_pool *pool, unsigned lane, parallel *p)
-{
-    wp_pool_ref(pool);
-    bool submitted = wp_pool_submit(pool, lane, &p->range.job, true) == WP_OK;
-    do_pieces(p, NULL);
-    if (submitted) {
-        wait_for_helpers(p);
-    }
-    wp_pool_unref(pool);
-}
 
 /* ---- The call ---- */
 
-static uint32_t
-workers_of(wp_pool *pool)
-{
-    wp_lock_take(&pool->lock);
-    uint32_t workers = pool->max_workers;
-    wp_lock_give(&pool->lock);
-    return workers;
-}
-
-static size_t
-quotient_up(size_t a, size_t b)
-{
-    return a / b + (a % b != 0);
-}
-
-static size_t
-smaller(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 static enum wp_result
-outcome_of(parallel *p, wp_failed_piece *failed)
+outcome_of(plan *p, wp_failed_piece *failed)
 {
     enum wp_result outcome = (enum wp_result)wp_load_acquire(&p->outcome);
     if (outcome == WP_ERROR && failed != NULL) {
@@ -193,37 +107,52 @@ outcome_of(parallel *p, wp_failed_piece *failed)
     return outcome;
 }
 
-/* Fills in the pieces of a plan, and how many more threads are of use. */
-static uint32_t
-cut(parallel *plan, size_t grain, size_t workers)
+/* Piece by piece on the calling thread. */
+static enum wp_result
+run_alone(plan *p, wp_failed_piece *failed)
 {
-    plan->piece = grain;
-    if (grain == 0) {
-        plan->piece = plan->n > 0 ? quotient_up(plan->n, (workers + 1) * PIECES_PER_THREAD) : 1;
+    size_t grain = p->grain > 0 ? p->grain : p->n;
+    size_t end;
+    bool goes_on = true;
+    for (size_t begin = 0; goes_on && begin < p->n; begin = end) {
+        end = p->n - begin > grain ? begin + grain : p->n;
+        goes_on = do_piece(p, begin, end);
     }
-    plan->pieces = quotient_up(plan->n, plan->piece);
-    size_t most = smaller(workers * INVITATIONS_PER_WORKER, INT32_MAX);
-    return plan->pieces > 1 ? (uint32_t)smaller(plan->pieces - 1, most) : 0;
+    return outcome_of(p, failed);
+}
+
+/* The wait for others' pieces cannot be given up, because the body's context may lie on the caller's stack. In the child
+ * of a fork there are no others. */
+static void
+run_with_others(wp_pool *pool, unsigned lane, parallel *p)
+{
+    wp_pool_ref(pool);
+    wp_crew_start(&p->crew, pool, lane);
+    wp_crew_work(&p->crew, NULL, WP_FOREVER);
+    wp_crew_leave(&p->crew);
+    while (!wp_job_is_settled(&p->job) && !wp_job_is_lost(&p->job)) {
+        wp_job_wait(&p->job, WP_FOREVER);
+    }
+    wp_pool_unref(pool);
 }
 
 static enum wp_result
-run_alone(parallel *plan, wp_failed_piece *failed)
+run(wp_pool *pool, unsigned lane, plan *plan, wp_failed_piece *failed)
 {
-    do_pieces(plan, NULL);
-    return outcome_of(plan, failed);
-}
-
-static enum wp_result
-run(wp_pool *pool, unsigned lane, parallel *plan, size_t grain, wp_failed_piece *failed)
-{
-    uint32_t invitations = cut(plan, grain, workers_of(pool));
-    parallel *p = invitations > 0 ? parallel_new(plan, invitations) : NULL;
+    bool is_one_piece = plan->n < 2 || plan->grain >= plan->n;
+    parallel *p = is_one_piece ? NULL : malloc(sizeof *p);
     if (p == NULL) {
         return run_alone(plan, failed);
     }
-    run_with_helpers(pool, lane, p);
-    enum wp_result outcome = outcome_of(p, failed);
-    wp_job_unref(&p->range.job);
+    p->plan = *plan;
+    wp_job_init(&p->job, &parallel_class, 0, NULL);
+    wp_crew_init(&p->crew, &p->job, &parallel_crew, plan->n, plan->grain);
+    run_with_others(pool, lane, p);
+    if (!wp_job_is_settled(&p->job)) {
+        stop(&p->plan, WP_BROKEN);
+    }
+    enum wp_result outcome = outcome_of(&p->plan, failed);
+    wp_job_unref(&p->job);
     return outcome;
 }
 
@@ -231,20 +160,16 @@ enum wp_result
 wp_parallel(wp_pool *pool, unsigned lane, wp_token *token, size_t n, size_t grain, wp_body *body, void *context,
             wp_failed_piece *failed)
 {
-    parallel plan = {.body = body, .context = context, .n = n, .token = token};
-    return lane < pool->config.n_lanes ? run(pool, lane, &plan, grain, failed) : WP_INVALID;
+    plan plan = {.body = body, .context = context, .token = token, .n = n, .grain = grain};
+    return lane < pool->config.n_lanes ? run(pool, lane, &plan, failed) : WP_INVALID;
 }
 
 /* A job of no pool, which was called directly, has nobody to help it. */
 enum wp_result
 wp_job_parallel_range(wp_job *job, size_t n, size_t grain, wp_body *body, void *context, wp_failed_piece *failed)
 {
-    parallel plan = {.body = body, .context = context, .n = n, .job = job};
-    if (job->pool == NULL) {
-        cut(&plan, grain, 0);
-        return run_alone(&plan, failed);
-    }
-    return run(job->pool, job->lane, &plan, grain, failed);
+    plan plan = {.body = body, .context = context, .caller = job, .n = n, .grain = grain};
+    return job->pool != NULL ? run(job->pool, job->lane, &plan, failed) : run_alone(&plan, failed);
 }
 
 /* ---- As a backend for others ---- */

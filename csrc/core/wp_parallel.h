@@ -1,9 +1,7 @@
 /* A parallel range: one body over all numbers below n, by the calling thread and by workers that come to help.
  *
- * DESIGN. The numbers are cut into pieces, and one counter says which piece is next: whoever takes part takes it from
- * there, so a piece that turns out long holds up no other. The calling thread takes part from the first piece on; the
- * pool gets a wp_range (wp_range.h) of invitations to help, and a worker that takes one stays until there are no pieces
- * left or more urgent work waits. So nobody waits for room, memory or threads: what nobody else does, the caller does.
+ * DESIGN. It is a crew (wp_crew.h) that the calling thread begins, takes part in and waits for. Nobody waits for room,
+ * memory or threads: what nobody else does, the caller does. It counts as one job of its lane.
  *
  * GUARANTEES. Pieces begin in order. Calls inside of a piece, to any depth, cannot deadlock: who waits has no piece left
  * to begin, and waits only for pieces that run. The lane's max_running counts workers; the calling thread comes on top.
@@ -13,12 +11,12 @@
 
 #include "wp_pool.h"
 
-/* Calls the body for all numbers below n, `grain` of them at a time (the last piece may have fewer; 0: as many as give
- * each thread a few dozen pieces), on the lane's workers and on the calling thread. Returns when all calls have ended.
+/* Calls the body for all numbers below n, `grain` of them at a time (the last piece may have fewer; 0: few at first, then
+ * as many as take about 100 us), on the lane's workers and on the calling thread. Returns when all calls have ended.
  * `token` and `failed` may be NULL.
  * WP_OK: all done. WP_ERROR: a piece returned something else than 0. WP_STOPPED: the token was cancelled. In both cases
  * pieces that had not begun were left out. WP_INVALID: no such lane; nothing was called. WP_BROKEN: this is the child of
- * a fork that a piece made; what other threads had begun was left out. A pool that is closed or broken does no harm. */
+ * a fork that a piece made; it is not gone on with here. A pool that is closed or broken does no harm. */
 enum wp_result wp_parallel(wp_pool *pool, unsigned lane, wp_token *token, size_t n, size_t grain, wp_body *body,
                            void *context, wp_failed_piece *failed);
 

@@ -281,8 +281,8 @@ wp_handle_release(wp_handle *handle)
 
 /* ---- Parallel ranges ---- */
 
-/* Calls the body for all numbers below n, `grain` of them at a time (the last time perhaps fewer; 0: as many as make a few
- * dozen pieces for each thread), on this thread and on workers of the job's pool and lane that have time. Pieces begin in
+/* Calls the body for all numbers below n, `grain` of them at a time (the last time perhaps fewer; 0: few at first, then as
+ * many as take about 100 us), on this thread and on workers of the job's pool and lane that have time. Pieces begin in
  * order. Returns when all calls have ended; so the context may be a local variable.
  * WP_OK: all done. WP_ERROR: a call returned something else than 0; `failed`, if not NULL, says which. WP_STOPPED: the
  * job should stop. In both cases pieces that had not begun were left out. */

@@ -136,8 +136,8 @@ typedef struct wp_capi {
 
     /* ---- Parallel ranges ---- */
 
-    /* Calls the body for all numbers below n, `grain` of them at a time (0: as many as make a few dozen pieces for each
-     * thread), on the calling thread and on workers that have time. Pieces begin in order. Returns when all calls have
+    /* Calls the body for all numbers below n, `grain` of them at a time (0: few at first, then as many as take
+     * about 100 us), on the calling thread and on workers that have time. Pieces begin in order. Returns when all calls have
      * ended. `token` and `failed` may be NULL. WP_OK; WP_ERROR: a call returned something else than 0, `failed` says which;
      * WP_STOPPED: the token was cancelled (in both cases pieces that had not begun were left out); WP_INVALID: no such
      * lane. A pool that is full or closed does no harm: the calling thread does it all. */
