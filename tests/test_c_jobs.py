@@ -293,3 +293,21 @@ def test_a_job_without_notes_says_nothing(helpers: Helpers) -> None:
             future = pool.submit(poll, 0)
             assert future.cancel()
             future.result(LONG)
+
+
+# ---- Loops over arrays ----
+
+
+def test_a_loop_tells_about_itself(helpers: Helpers) -> None:
+    tell = helpers.native("tell_range", "int (size_t, size_t, const void *, wp_job *)")
+    with wp.WorkerPool(1) as pool:
+        future = pool.submit_array(tell, range(100), (ctypes.c_int64 * 3)(100, -1, 0), grain=10)
+        future.result(LONG)
+        assert future.progress == 1.0
+        for run in (pool.map_array, lambda *args, **kwargs: pool.submit_array(*args, **kwargs).result(LONG)):
+            with pytest.raises(wp.NativeError, match=r"^there is a gap for elements 50:60$") as caught:
+                run(tell, range(100), (ctypes.c_int64 * 3)(100, 55, 1), grain=10)
+            assert caught.value.elements == range(50, 60)
+            # Returning as if nothing had happened does not help; only where it was is not known then.
+            with pytest.raises(wp.NativeError, match=r"^there is a gap$"):
+                run(tell, range(100), (ctypes.c_int64 * 3)(100, 55, 0), grain=10)

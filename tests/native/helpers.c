@@ -568,3 +568,16 @@ stuck_elsewhere(int64_t value, int64_t *gate)
     }
     return value + 1;
 }
+
+/* A kernel that says how far it is of limits[0]; it fails at limits[1], by its result (limits[2] not 0) or only in words. */
+EXPORT int tell_range(size_t begin, size_t end, const int64_t *limits, wp_job *job);
+int
+tell_range(size_t begin, size_t end, const int64_t *limits, wp_job *job)
+{
+    wp_job_progress_of(job, end, (uint64_t)limits[0]);
+    if ((int64_t)begin <= limits[1] && limits[1] < (int64_t)end) {
+        wp_job_fail(job, "there is a gap");
+        return limits[2] != 0 ? -1 : 0;
+    }
+    return 0;
+}
