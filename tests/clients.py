@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -20,11 +21,15 @@ BUILD_LIMIT = 150
 
 def build(source: str, folder: Path) -> Path:
     """Builds one in a folder of its own, which it returns, as a stranger would."""
+    shutil.copy(SOURCES / source, folder)
+    return build_here(source, folder)
+
+
+def build_here(source: str, folder: Path) -> Path:
     pytest.importorskip("setuptools")
     if shutil.which("cc") is None and shutil.which("gcc") is None:
         pytest.skip("there is no C compiler")
-    for name in (source, "build_client.py"):
-        shutil.copy(SOURCES / name, folder)
+    shutil.copy(SOURCES / "build_client.py", folder)
     done = subprocess.run(
         [sys.executable, "build_client.py", source],
         cwd=folder,
@@ -38,6 +43,19 @@ def build(source: str, folder: Path) -> Path:
     )
     assert done.returncode == 0, done.stdout
     return folder
+
+
+def example(language: str, number: int) -> str:
+    """The code of an example in docs/capi.md."""
+    text = (SOURCES.parent.parent / "docs" / "capi.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)[number]
+
+
+def build_example(language: str, name: str, folder: Path) -> None:
+    """Builds the last example in this language as a module."""
+    source = folder / f"{name}.{'pyx' if language == 'cython' else 'c'}"
+    source.write_text(example(language, -1), encoding="utf-8")
+    build_here(source.name, folder)
 
 
 def load(folder: Path, name: str) -> ModuleType:

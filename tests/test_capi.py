@@ -362,6 +362,34 @@ def test_wrong_use(client: Any, pool: Any) -> None:
     assert set(results.values()) == {INVALID}
 
 
+# ---- The documentation ----
+
+
+def test_example_of_the_documentation(tmp_path: Path) -> None:
+    clients.build_example("c", "squares", tmp_path)
+    squares = clients.load(tmp_path, "squares")
+    numbers = array.array("d", range(1000))
+    with wp.WorkerPool(2) as pool:
+        assert squares.sum_of_squares(pool.lane("high"), numbers) == sum(i * i for i in range(1000))
+        token = wp.CancelToken()
+        token.cancel()
+        with pytest.raises(CancelledError):
+            squares.sum_of_squares(pool.options(token=token), numbers)
+    with pytest.raises(TypeError, match="a WorkerPool or a view"):
+        squares.sum_of_squares(None, numbers)
+
+
+def test_job_of_the_documentation_compiles(tmp_path: Path) -> None:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no cc")
+    source = tmp_path / "scan.c"
+    source.write_text(clients.example("c", 0))
+    flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", f"-I{wp.get_include()}"]
+    done = subprocess.run([compiler, *flags, str(source)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 # ---- Threads and interpreters ----
 
 

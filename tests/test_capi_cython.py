@@ -106,6 +106,15 @@ def test_many_threads(client: Any, pool: Any) -> None:
     assert found == [500 * 499] * 4
 
 
+def test_example_of_the_documentation(tmp_path: Path) -> None:
+    clients.build_example("cython", "scaling", tmp_path)
+    scaling = clients.load(tmp_path, "scaling")
+    numbers = array.array("d", range(1000))
+    with wp.WorkerPool(2) as pool:
+        scaling.scale(pool, numbers, 2.0)
+    assert numbers == array.array("d", range(0, 2000, 2))
+
+
 @pytest.mark.skipif(not FREE_THREADED, reason="there is a GIL")
 def test_the_gil_stays_off(client: Any) -> None:
     assert not sys._is_gil_enabled()  # type: ignore[attr-defined]
