@@ -1,4 +1,4 @@
-"""At risk: pool.run() and its event loop: results that never come, jobs that nobody can cancel, a loop that is held up."""
+"""pool.run(): results that never come, jobs that nobody can cancel, an event loop that is held up."""
 
 from __future__ import annotations
 

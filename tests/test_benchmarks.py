@@ -117,7 +117,7 @@ def test_peers_that_are_not_there_are_named(tmp_path: Path) -> None:
     assert "left out: Go, two channels: go-pools was not built; `make bench` builds it and needs Go" in table
     assert "apt install libtbb-dev" in table
     assert "not measured      at least 2x   workerpool's core against Go, two channels" in table
-    assert "claims: 5 not measured" in table
+    assert "claims: 6 not measured" in table
 
 
 def test_what_cannot_begin(tmp_path: Path) -> None:

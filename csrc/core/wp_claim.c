@@ -135,6 +135,17 @@ claim_jobs(wp_pool *pool, wp_worker *worker, wp_lane *lane, uint32_t most)
     return n;
 }
 
+/* Whether a second thread would only be in the way. */
+static bool
+is_for_one(wp_job *job)
+{
+    if (!job->class->one_at_a_time || !(job->flags & WP_JOB_IS_RANGE)) {
+        return false;
+    }
+    uint32_t mean = wp_pace_mean(wp_range_of(job)->group->pace);
+    return mean != WP_PACE_UNKNOWN && mean < LEFT_TO_ONE_NS;
+}
+
 /* The worker's claim is what stands in `claimed`. Of a range it holds a reference, because others may take all of its
  * units and end it before the worker has looked at it. */
 static void
@@ -147,22 +158,12 @@ begin_claim(wp_pool *pool, wp_worker *worker, unsigned lane, bool of_range, uint
     worker->lane = lane;
     worker->has_claim = true;
     worker->claims_range = of_range;
+    worker->claims_alone = of_range && is_for_one(worker->claimed[0].job);
     worker->took_all = pool->lanes[lane].waiting == 0;
     worker->takes_over = false;
     pool->claims++;
     pool->lanes[lane].running++;
     wp_lane_refresh(pool, lane);
-}
-
-/* Whether a second thread would only be in the way. */
-static bool
-is_for_one(wp_job *job)
-{
-    if (!job->class->one_at_a_time || !(job->flags & WP_JOB_IS_RANGE)) {
-        return false;
-    }
-    uint32_t mean = wp_pace_mean(wp_range_of(job)->group->pace);
-    return mean != WP_PACE_UNKNOWN && mean < LEFT_TO_ONE_NS;
 }
 
 bool
@@ -209,8 +210,7 @@ take_over(wp_pool *pool, wp_worker *self, wp_worker *other)
     const wp_lane *lane = &pool->lanes[other->lane];
     uint32_t begin;
     uint32_t end;
-    if (left == 0 || lane->running >= lane->max_running ||
-        (other->claims_range && !self->takes_over && wp_is_left_to_one(lane, other->claimed[0].job)) ||
+    if (left == 0 || lane->running >= lane->max_running || (other->claims_alone && !self->takes_over) ||
         !wp_stretch_take_end(&other->stretch, (left + 1) / 2, &begin, &end)) {
         return false;
     }

@@ -69,16 +69,18 @@ struct wp_worker {
     _Atomic(wp_job *) current;             /* The job it runs; bit 0 set while somebody else looks at it. */
     unsigned lane;                         /* Written under the pool's lock: of its claim. */
     bool has_claim;                        /* Worker only: to be reported. */
-    bool claims_range;                     /* Written under the pool's lock: its claim is of the range claimed[0]. */
-    uint32_t guest_in;                     /* Worker only: other lanes, by bit, that count it among their running. */
-    uint64_t ended;                        /* Worker only: jobs ended and not yet reported. */
-    uint64_t streak;                       /* Worker only: jobs of short kinds that it ended since it last slept. */
-    bool took_all;                         /* Worker only: its claim left no jobs in the lane. */
-    bool was_called;                       /* Worker only: it has not claimed anything since. */
-    bool takes_over;                       /* Worker only: on patrol it found that nothing was claimed. */
-    wp_stretch stretch;                    /* What it claimed and has not begun: numbers of `claimed`, or units of the
+    bool claims_range;                     /* Written under the pool's lock: its claim is of the range claimed[0], */
+    bool claims_alone;                /* and a second worker would be in the way (others must not look at the range). */
+    uint32_t guest_in;                /* Worker only: other lanes, by bit, that count it among their running. */
+    uint64_t ended;                   /* Worker only: jobs ended and not yet reported. */
+    uint64_t streak;                  /* Worker only: jobs of short kinds that it ended since it last slept. */
+    bool took_all;                    /* Worker only: its claim left no jobs in the lane. */
+    uint32_t calls_in_vain;           /* Worker only: how often of late, see note_call. */
+    bool was_called;                  /* Worker only: it has not claimed anything since. */
+    bool takes_over;                  /* Worker only: on patrol it found that nothing was claimed. */
+    wp_stretch stretch;               /* What it claimed and has not begun: numbers of `claimed`, or units of the
                                               range that is claimed[0]. */
-    wp_span claimed[WP_MOST_CLAIMED];      /* Written by the worker under the pool's lock, read by others under it. */
+    wp_span claimed[WP_MOST_CLAIMED]; /* Written by the worker under the pool's lock, read by others under it. */
 
     uint64_t bounds_seen; /* Pool's lock: its stretch, as a patrol saw it last. */
     wp_worker *next_idle; /* Pool's lock: the idle list, latest first. */

@@ -17,6 +17,8 @@
  * to come. */
 #define STREAM 64u
 #define STREAM_NS 1000u
+/* So does one that was called so often (counted twice) and found that the job had been taken back. */
+#define TOO_OFTEN_IN_VAIN 8u
 /* Then a claim of fewer jobs than this, which left none, is not worth its cost: the next one is given a moment to grow. */
 #define SMALL_CLAIM 16u
 #define MOMENT 40 /* Pauses: about a microsecond on x86-64. */
@@ -435,7 +437,8 @@ static bool
 sleep_until_called(wp_pool *pool, wp_worker *self, wp_errands *errands)
 {
     bool stands_back = wp_load_relaxed(&pool->ready) != 0;
-    uint64_t interval = stands_back ? STANDING_BACK_NS : self->streak >= STREAM ? PATROL_NS : WP_FOREVER;
+    bool serves_stream = self->streak >= STREAM || self->calls_in_vain >= TOO_OFTEN_IN_VAIN;
+    uint64_t interval = stands_back ? STANDING_BACK_NS : serves_stream ? PATROL_NS : WP_FOREVER;
     bool patrols = interval < pool->config.idle_timeout;
     self->streak = 0;
     join_idle_list(pool, self);
@@ -503,6 +506,18 @@ arrive(wp_pool *pool, wp_worker *self)
     }
 }
 
+/* A worker is called in vain where those who wait for their jobs run them themselves. */
+static void
+note_call(wp_worker *self, bool found_work)
+{
+    if (found_work) {
+        self->calls_in_vain -= self->calls_in_vain > 0;
+    } else if (self->was_called) {
+        self->calls_in_vain += self->calls_in_vain < TOO_OFTEN_IN_VAIN ? 2 : 0;
+        self->was_called = false;
+    }
+}
+
 /* For what is left in the lane and, beyond the first job, in the claim. A worker that was called may have been meant for
  * what another has claimed, and one that took over some of that may have left the rest. */
 static void
@@ -546,6 +561,7 @@ work_until_leaving(wp_pool *pool, wp_worker *self)
         }
         bool claimed = wp_claim(pool, self);
         bool took_over = !claimed && wp_claim_from_others(pool, self);
+        note_call(self, claimed || took_over);
         if (claimed || took_over) {
             wp_offer_room(pool, self->lane, &errands);
             call_help_after_claim(pool, self, took_over, &errands);

@@ -121,7 +121,7 @@ add_types(PyObject *module, wpy_home *home)
                    add_type(module, &wpy_job_spec, "Job", &home->job_type) < 0 ||
                    add_type(module, &wpy_threads_callback_spec, "ThreadsCallback", &home->threads_callback_type) < 0 ||
                    add_type(module, &wpy_bridge_spec, "Bridge", &home->bridge_type) < 0 ||
-                   add_type(module, &wpy_call_spec, NULL, &home->call_type) < 0
+                   add_type(module, &wpy_call_spec, "LoopCall", &home->call_type) < 0
                ? -1
                : 0;
 }
