@@ -24,7 +24,7 @@ from setuptools import Extension, setup
 from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
 
-HEADER = "csrc/include/workerpool.h"
+HEADERS = ["csrc/include/workerpool.h", "csrc/include/workerpool_api.h"]
 INCLUDE_DIRS = ["csrc/core", "csrc/native", "csrc/include", "csrc/python"]
 
 PROBE_LIBC = "#include <pthread.h>\n#include <stdio.h>\nint main(void) { return 0; }\n"
@@ -140,11 +140,12 @@ class BuildExt(build_ext):
         super().build_extensions()
 
     def run(self) -> None:
-        """Builds, and puts the header for C jobs beside the extension, wherever that goes."""
+        """Builds, and puts the headers for C code beside the extension, wherever that goes."""
         super().run()
         folder = Path(self.get_ext_fullpath("workerpool._core")).parent / "include"
         self.mkpath(str(folder))
-        self.copy_file(HEADER, str(folder))
+        for header in HEADERS:
+            self.copy_file(header, str(folder))
 
 
 core = Extension(

@@ -158,8 +158,8 @@ def test_wheel_from_source_distribution(tree: Path, compiler: str) -> None:
     (source,) = unpacked.iterdir()
     names = {str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()}
     assert files_below(CSRC, ".c", ".h", ".py") <= names
-    assert files_below(ROOT / "tests", ".py") <= names
-    assert files_below(ROOT / "workerpool", ".py", ".pyi", ".typed") <= names
+    assert files_below(ROOT / "tests", ".py", ".c", ".pyx") <= names
+    assert files_below(ROOT / "workerpool", ".py", ".pyi", ".pxd", ".typed") <= names
     assert {"setup.py", "pyproject.toml", "Makefile", "LICENSE", "README.md"} <= names
     assert not [name for name in names if re.search(r"\.(so|o|pyc)$|^build/|^workerpool/include/", name)]
 
@@ -170,15 +170,25 @@ def test_wheel_from_source_distribution(tree: Path, compiler: str) -> None:
         contents = {name for name in packed.namelist() if ".dist-info/" not in name}
         packed.extractall(tree.parent / "installed")
     extension = f"workerpool/_core{sysconfig.get_config_var('EXT_SUFFIX')}"
-    assert {extension, "workerpool/include/workerpool.h", "workerpool/py.typed"} <= contents
-    assert files_below(ROOT / "workerpool", ".py", ".pyi") <= contents
+    assert {extension, "workerpool/capi.pxd", "workerpool/py.typed"} <= contents
+    assert files_below(ROOT / "workerpool", ".py", ".pyi", ".pxd") <= contents
     assert {name.split("/")[0] for name in contents} == {"workerpool"}
-    header = (tree.parent / "installed" / "workerpool" / "include" / "workerpool.h").read_bytes()
-    assert header == (CSRC / "include" / "workerpool.h").read_bytes()
+    installed = tree.parent / "installed"
+    headers = {path.name for path in (CSRC / "include").iterdir()}
+    assert headers == {path.name for path in (installed / "workerpool" / "include").iterdir()}
+    for name in headers:
+        assert (installed / "workerpool" / "include" / name).read_bytes() == (CSRC / "include" / name).read_bytes()
 
-    code = "import workerpool, workerpool._core; print(workerpool._core.__file__)"
-    imported = run([sys.executable, "-c", code], tree.parent / "installed")
-    assert imported.stdout.strip() == str(tree.parent / "installed" / extension)
+    code = "import workerpool, workerpool._core; print(workerpool._core.__file__, workerpool.get_include())"
+    imported = run([sys.executable, "-c", code], installed, PYTHONPATH="")
+    assert imported.stdout.split() == [str(installed / extension), str(installed / "workerpool" / "include")]
+
+    client = shutil.copytree(ROOT / "tests" / "capi", tree.parent / "client")
+    made = run([sys.executable, "build_client.py", "client.c"], client, limit=100, PYTHONPATH=str(installed))
+    assert made.returncode == 0, made.stdout
+    code = "import client, workerpool as wp\nwith wp.WorkerPool(1) as p: print(client.squares(client.borrow(p), 4, 0))"
+    used = run([sys.executable, "-c", code], client, PYTHONPATH=str(installed))
+    assert used.stdout.strip() == "[0, 1, 4, 9]"
 
 
 # ---- The parts of csrc depend on each other in one direction only ----

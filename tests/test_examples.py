@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from ctypes.util import find_library
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -139,6 +141,30 @@ def test_asyncio() -> None:
         "meanwhile the event loop went on: True",
         "job 4 on default",
     ]
+
+
+def test_numba_cancel() -> None:
+    pytest.importorskip("numba")
+    short, long = run("18_numba_cancel.py")
+    assert short == "short: 1000"
+    seconds = re.fullmatch(r"long: cancelled is True after (\d+\.\d+) s", long)
+    assert 0.05 <= float(seconds[1]) < SECONDS
+
+
+def test_progress_from_c() -> None:
+    assert run("19_progress_from_c.py") == [
+        "progress: True in between, 100% at the end",
+        "the other: NativeError('step 3 is broken') at 30%",
+    ]
+
+
+def test_blosc2_threads() -> None:
+    if find_spec("blosc2") is None and find_library("blosc2") is None:
+        pytest.skip("there is no c-blosc2")
+    lines = run("20_blosc2_threads.py")
+    found = [re.fullmatch(r"(.+): (\d+) of 8000000 bytes, the same again: True, \d+ ms", line) for line in lines]
+    assert [match[1] for match in found] == ["one", "its own", "the pool's"]
+    assert len({match[2] for match in found}) == 1
 
 
 # ---- Toolchains: what they compute, and that they say how fast they were. Which was faster is for benchmarks. ----

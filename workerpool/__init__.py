@@ -12,6 +12,8 @@ See WorkerPool for the pool, native for C functions, and ThreadPoolExecutor for 
 
 from __future__ import annotations
 
+from pathlib import Path as _Path
+
 from ._core import (
     BrokenPool,
     CancelToken,
@@ -27,6 +29,7 @@ from ._core import (
     Results,
     SignatureError,
     SubmitTimeout,
+    ThreadsCallback,
     current_job,
 )
 from ._native import native
@@ -53,9 +56,20 @@ __all__ = [
     "SignatureError",
     "SubmitTimeout",
     "ThreadPoolExecutor",
+    "ThreadsCallback",
     "View",
     "WorkerPool",
     "__version__",
     "current_job",
+    "get_include",
     "native",
 ]
+
+
+def get_include() -> str:
+    """Return the folder of workerpool.h and workerpool_api.h, for a C compiler's -I.
+
+    workerpool.h is for C code that runs as a job, workerpool_api.h for extension modules that use pools; Cython has
+    both as `from workerpool cimport capi`. See docs/capi.md. Nothing needs to be linked.
+    """
+    return str(_Path(__file__).parent / "include")

@@ -1,12 +1,15 @@
 /* See wp_function.h. */
 #include "wp_function.h"
 
+#include "wp_notes.h"
+
 #include <stdlib.h>
 
 typedef struct function_job {
     wp_job job;
     wp_function *function;
     void *argument;
+    wp_notes_slot notes;
     int status;
 } function_job;
 
@@ -22,12 +25,19 @@ run(wp_job *job, wp_worker *self)
     (void)self;
     function_job *f = (function_job *)(void *)job;
     f->status = f->function(job, f->argument);
-    return f->status == 0 ? WP_DONE : WP_FAILED;
+    return f->status == 0 && wp_job_noted_failure(job) == NULL ? WP_DONE : WP_FAILED;
+}
+
+static wp_notes_slot *
+notes(wp_job *job)
+{
+    return &((function_job *)(void *)job)->notes;
 }
 
 static void
 destroy(wp_job *job)
 {
+    wp_notes_free(notes(job));
     if (job->extra != NULL) {
         wp_token_unref(job->extra->token);
         if (job->extra->results != NULL) {
@@ -38,10 +48,12 @@ destroy(wp_job *job)
 }
 
 static const wp_job_class function_class = {
+    .api = &wp_view_api,
     .name = "C function",
     .run = run,
     .notify = wp_job_settle,
     .destroy = destroy,
+    .notes = notes,
     .claim_ns = 20000,
     .spread_ns = 2000,
 };
@@ -75,6 +87,7 @@ wp_function_job(wp_function *function, void *argument, const wp_function_options
     wp_job_init(&f->job, &function_class, 0, options != NULL ? take_options(f, options) : NULL);
     f->function = function;
     f->argument = argument;
+    wp_notes_init(&f->notes);
     f->status = 0;
     return &f->job;
 }

@@ -14,9 +14,6 @@
 #include "wp_pool.h"
 #include "wp_results.h"
 
-/* Returns 0, or a status that says what failed. `job` is for wp_job_should_stop and the like. */
-typedef int wp_function(wp_job *job, void *argument);
-
 /* What a job may be given beside its function. Start from WP_NO_OPTIONS. */
 typedef struct wp_function_options {
     wp_token *token;        /* Or NULL. The job takes a reference. */

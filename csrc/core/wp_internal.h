@@ -2,7 +2,8 @@
  *
  * WORDS. A job is one thing to do. A lane is a priority class with its own waiting line. A worker is a thread that runs
  * jobs. A claim is what a worker takes from a lane under one lock: a batch of plain jobs, or a part of a range. A crew is
- * the threads that do one job together; a hand is a place at a crew, waiting in a lane for a worker. The
+ * the threads that do one job together; a hand is a place at a crew, waiting in a lane for a worker. Notes are what a
+ * running job says about itself; a child is a job that another one has submitted, and a handle is what is held of it. The
  * keeper is a thread that fires time limits, the attendant one that attends to the host; each exists only where it is
  * needed.
  *

@@ -2,6 +2,7 @@
 #include "wp_job.h"
 
 #include "wp_extra.h"
+#include "wp_notes.h"
 
 void
 wp_job_init(wp_job *job, const wp_job_class *class, unsigned flags, wp_extra *extra)
@@ -43,6 +44,7 @@ wp_job_ask_to_stop(wp_job *job)
             return false;
         }
     } while (!wp_cas_weak_acq_rel(&job->word, &word, word | WP_JOB_STOP));
+    wp_job_stop_children(job);
     return true;
 }
 

@@ -31,19 +31,13 @@ typedef struct wp_pool wp_pool;
 typedef struct wp_worker wp_worker;
 typedef struct wp_extra wp_extra;
 typedef struct wp_pace wp_pace;
+typedef struct wp_notes wp_notes;
 
-typedef enum wp_state {
-    WP_NEW, /* Not accepted by a pool yet. */
-    WP_PENDING,
-    WP_RUNNING,
-    WP_DONE,      /* Ran; the class has the result. */
-    WP_FAILED,    /* Ran; the class has the error. */
-    WP_TIMED_OUT, /* Ran, but for longer than its run_timeout. */
-    WP_CANCELLED, /* Cancelled before it began, or stopped itself after it was asked to. */
-    WP_EXPIRED,   /* Waited for longer than its queue_timeout. */
-    WP_LOST,      /* The pool broke before the job could begin. */
-    WP_STATES
-} wp_state;
+/* Where a job's notes are (wp_notes.h), once it has some. */
+typedef _Atomic(wp_notes *) wp_notes_slot;
+
+/* The states are wp_state in workerpool.h. */
+enum { WP_STATES = WP_LOST + 1 };
 
 /* The word: bit 0 is WP_JOB_STOP, which workerpool.h gives to C callbacks. */
 enum {
@@ -62,6 +56,8 @@ enum {
 };
 
 typedef struct wp_job_class {
+    /* First, because wp_job_view.api points here: &wp_view_api for jobs whose function is handed the job, else NULL. */
+    const wp_job_api *api;
     const char *name;
 
     /* Does the work and returns WP_DONE, WP_FAILED, or WP_CANCELLED for a job that stopped because it was asked to; or
@@ -92,6 +88,9 @@ typedef struct wp_job_class {
     /* Writes one line that tells the job to a person, for reports of what still runs. Any thread, under a lock. */
     void (*describe)(const wp_job *job, char *text, size_t size);
 
+    /* Where the job's notes are; NULL, also what it returns, for jobs that keep none. */
+    wp_notes_slot *(*notes)(wp_job *job);
+
     /* The work that one claim of several short jobs should amount to, in nanoseconds; and the work that is not worth
      * spreading over several workers. */
     uint32_t claim_ns;
@@ -103,16 +102,16 @@ typedef struct wp_job_class {
 } wp_job_class;
 
 struct wp_job {
-    /* These three are wp_job_view, which C callbacks read. */
+    /* These four are wp_job_view, which C callbacks read. */
     wp_word word;
-    uint32_t worker;   /* Written by the thread that begins the job. */
-    uint64_t deadline; /* Of its run; written by the thread that begins it. */
-
+    uint32_t worker;           /* Written by the thread that begins the job. */
+    uint64_t deadline;         /* Of its run; written by the thread that begins it. */
     const wp_job_class *class; /* Constant. */
-    wp_pool *pool;             /* Constant from submit on. */
-    uint64_t ticket;           /* Pool's lock: its place in its lane's ring. */
-    uint64_t queued_at;        /* When it was submitted; 0 if not measured. Constant from submit on. */
-    wp_extra *extra;           /* Constant: NULL, or what only jobs with options need. Owned by the job's memory. */
+
+    wp_pool *pool;      /* Constant from submit on. */
+    uint64_t ticket;    /* Pool's lock: its place in its lane's ring. */
+    uint64_t queued_at; /* When it was submitted; 0 if not measured. Constant from submit on. */
+    wp_extra *extra;    /* Constant: NULL, or what only jobs with options need. Owned by the job's memory. */
     wp_word references;
     uint16_t epoch; /* The pool's when it was submitted: a job of another epoch was lost in a fork. */
     uint8_t lane;   /* Constant from submit on. */
@@ -121,7 +120,12 @@ struct wp_job {
 
 _Static_assert(offsetof(wp_job, worker) == offsetof(wp_job_view, worker), "the public view of a job is its beginning");
 _Static_assert(offsetof(wp_job, deadline) == offsetof(wp_job_view, deadline), "as above");
+_Static_assert(offsetof(wp_job, class) == offsetof(wp_job_view, api), "as above");
+_Static_assert(offsetof(wp_job_class, api) == 0, "as above");
 _Static_assert(sizeof(wp_job) <= 80, "a million jobs may wait: keep the header small");
+
+/* What is behind workerpool.h (wp_handle.c). */
+extern const wp_job_api wp_view_api;
 
 /* Makes a header for a job that was not submitted yet, with one reference. `extra` may be NULL; it is given zeroed. */
 void wp_job_init(wp_job *job, const wp_job_class *class, unsigned flags, wp_extra *extra);
@@ -165,7 +169,8 @@ wp_job_unref(wp_job *job)
  * WP_RUNNING must call wp_job_run_taken or be the worker's loop; the winner of an outcome must call wp_job_ended. */
 bool wp_job_take(wp_job *job, wp_state state);
 
-/* Sets WP_JOB_STOP if the job is running; returns whether it is. */
+/* Sets WP_JOB_STOP if the job is running, and stops its children; returns whether it is running. Called with no lock
+ * held. */
 bool wp_job_ask_to_stop(wp_job *job);
 
 /* Sets WP_JOB_NOTIFY: from now on the class's notify will be called before the job is settled. False, and no notice,

@@ -145,6 +145,12 @@ wp_pool_hook_context(const wp_pool *pool)
     return pool->hooks.context;
 }
 
+uint32_t
+wp_pool_n_lanes(wp_pool *pool)
+{
+    return pool->config.n_lanes;
+}
+
 bool
 wp_pool_has_work(wp_pool *pool)
 {

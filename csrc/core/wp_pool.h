@@ -11,19 +11,6 @@
 
 #define WP_UNBOUNDED UINT64_MAX
 
-enum wp_result {
-    WP_OK,
-    WP_FULL,        /* No room in the queue. */
-    WP_CLOSED,      /* The pool (or results queue) takes no more jobs. */
-    WP_BROKEN,      /* A worker could not be initialised: the pool is unusable. */
-    WP_STOPPED,     /* The token was cancelled. */
-    WP_LATE,        /* The deadline came first. */
-    WP_INTERRUPTED, /* A signal handler ran: look at what it wanted, and call again. */
-    WP_NO_MEMORY,
-    WP_NO_THREAD, /* The system would not start a thread, and the pool cannot do without one. */
-    WP_FINISHED,  /* No more results will come. */
-};
-
 typedef struct wp_lane_config {
     uint64_t capacity;    /* Jobs that may wait; 0: none may, submit hands over to a free worker; or WP_UNBOUNDED. */
     uint32_t max_running; /* Workers that may run its jobs at one time; 0: any number. */
@@ -63,6 +50,9 @@ typedef struct wp_pool_config {
 
 /* A pool with one reference, or NULL without memory. No thread is started. */
 wp_pool *wp_pool_new(const wp_pool_config *config);
+
+/* How many lanes it has. Constant. */
+uint32_t wp_pool_n_lanes(wp_pool *pool);
 
 void wp_pool_ref(wp_pool *pool);
 

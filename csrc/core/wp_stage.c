@@ -347,6 +347,7 @@ destroy_chunk(wp_job *job)
 }
 
 static const wp_job_class chunk_class = {
+    .api = &wp_view_api,
     .name = "jobs of a stage",
     .run_range = run_chunk,
     .given_up = report_given_up,

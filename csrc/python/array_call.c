@@ -56,12 +56,19 @@ typedef struct array_call {
     size_t order[WP_GRID_MAX_DIMS]; /* and the place of each dimension in the result. */
     uint64_t slots[WP_SIGNATURE_MAX_PARAMS]; /* Of a kernel: its arguments; the first two are set for each range. */
     failure failure;
+    wp_notes_slot notes;
 } array_call;
 
 static array_call *
 call_of(const wp_job *job)
 {
     return (array_call *)(uintptr_t)job;
+}
+
+static wp_notes_slot *
+notes(wp_job *job)
+{
+    return &call_of(job)->notes;
 }
 
 /* ---- Doing a range: any thread ---- */
@@ -178,9 +185,8 @@ do_kernel(array_call *call, uint64_t begin, uint64_t end)
 }
 
 static bool
-do_part(wp_job *job, uint64_t begin, uint64_t end)
+do_range(array_call *call, uint64_t begin, uint64_t end)
 {
-    array_call *call = call_of(job);
     switch (call->kind) {
     case WPY_KERNEL:
         return do_kernel(call, call->begin + begin, call->begin + end);
@@ -189,6 +195,14 @@ do_part(wp_job *job, uint64_t begin, uint64_t end)
     default:
         return do_elements(call, begin, end);
     }
+}
+
+/* A function that was handed the job may have said that it failed, and returned as if it had not: perhaps on another
+ * thread, so this is not noted as the place. */
+static bool
+do_part(wp_job *job, uint64_t begin, uint64_t end)
+{
+    return do_range(call_of(job), begin, end) && wp_job_noted_failure(job) == NULL;
 }
 
 /* Without memory for a thread state the worker takes part all the same; it could only lose what an error says. */
@@ -349,9 +363,11 @@ exception(wpy_task *task)
     if (call->failure.exception != NULL) {
         return exception_of_ufunc(call);
     }
-    PyObject *error = call->function != NULL ? wpy_native_error(call->function, found->result, found->error_number)
-                                             : ufunc_error(call);
-    if (error != NULL && add_elements(error, call) < 0) {
+    PyObject *error = call->function != NULL
+                          ? wpy_native_failure(call->function, found->result, found->error_number, &task->job)
+                          : ufunc_error(call);
+    bool has_place = wp_load_acquire(&call->failure.noted) != 0;
+    if (error != NULL && has_place && add_elements(error, call) < 0) {
         Py_CLEAR(error);
     }
     return error;
@@ -378,6 +394,7 @@ static void
 free_call(wpy_task *task)
 {
     array_call *call = call_of(&task->job);
+    wp_notes_free(&call->notes);
     wpy_extra_clear(wpy_extra_of(&task->job));
     let_go(call);
     PyMem_RawFree(call);
@@ -389,6 +406,7 @@ destroy(wp_job *job)
 {
     array_call *call = call_of(job);
     if (call->name == NULL && job->extra == NULL && wp_load_relaxed(&call->task.watchers) == NULL) {
+        wp_notes_free(&call->notes);
         PyMem_RawFree(call);
     } else {
         wpy_task_destroy(job);
@@ -408,12 +426,14 @@ describe(const wp_job *job, char *text, size_t size)
 static const wpy_task_class array_class = {
     .core =
         {
+            .api = &wp_view_api,
             .name = "loop over arrays",
             .run = run,
             .leave = wpy_leave_native,
             .notify = wpy_task_notify,
             .destroy = destroy,
             .describe = describe,
+            .notes = notes,
             .claim_ns = 20000,
         },
     .result = result,

@@ -97,10 +97,13 @@ run_native_alone(wp_job *job, wp_worker *self)
     uint64_t begin = wp_clock();
     call_units(block, 0, 1);
     wp_pace_note(block->range.group->pace, wp_clock() - begin, 1);
-    if (!wpy_is_error(block->function, block->results[0])) {
-        return WP_DONE;
-    }
-    return wp_load_relaxed(&job->word) & WP_JOB_STOP ? WP_CANCELLED : WP_FAILED;
+    return wpy_native_outcome(block->function, block->results[0], job);
+}
+
+static wp_notes_slot *
+notes(wp_job *job)
+{
+    return &block_of(job)->notes;
 }
 
 /* ---- Python units ---- */
@@ -203,6 +206,7 @@ release_block(wp_job *job)
     } else {
         release_python(block);
     }
+    wp_notes_free(&block->notes);
     wpy_extra_clear(wpy_extra_of(job));
     wp_group_unref(block->range.group);
     PyMem_RawFree(block);
@@ -243,6 +247,7 @@ describe_block(const wp_job *job, char *text, size_t size)
 }
 
 static const wp_job_class native_block_class = {
+    .api = &wp_view_api,
     .name = "map of a native function",
     .run = run_native_alone,
     .run_range = run_native_units,
@@ -250,6 +255,7 @@ static const wp_job_class native_block_class = {
     .notify = settle_and_tell,
     .destroy = destroy_block,
     .describe = describe_block,
+    .notes = notes,
     .claim_ns = 20000,
     .spread_ns = 2000,
 };
@@ -512,7 +518,8 @@ exception_of_unit(wpy_block *block, uint32_t unit)
         return exception_of_job(block, state);
     }
     if (block->function != NULL) {
-        return wpy_native_error(block->function, block->results[unit], block->errors[unit]);
+        int error_number = block->errors != NULL ? block->errors[unit] : 0;
+        return wpy_native_failure(block->function, block->results[unit], error_number, wpy_block_job(block));
     }
     PyObject *exception = block->values[unit];
     block->values[unit] = NULL;

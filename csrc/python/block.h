@@ -36,6 +36,7 @@ typedef struct wpy_block {
     _Atomic(unsigned char) *status; /* Units: enum wpy_unit. */
     _Atomic(uint32_t) *order;       /* Unit + 1 in the order in which they ended; NULL where nobody asks. */
     wp_word n_ordered;
+    wp_notes_slot notes; /* Of a plain block, whose function may be handed the job. */
 } wpy_block;
 
 /* What a function of one parameter takes as it is: a kind of numbers, or (a Python callable) any object. */

@@ -218,6 +218,14 @@ release_context(wpy_trash *trash)
     free(context);
 }
 
+/* A pool without Python has no objects to be released by an attached thread. */
+static void
+on_bare_freed(void *pointer)
+{
+    wpy_context *context = pointer;
+    release_context(&context->trash);
+}
+
 static void
 on_freed(void *pointer)
 {
@@ -318,4 +326,25 @@ wpy_context_new(wpy_home *home, const wp_pool_config *config, PyObject *lane_nam
     }
     link_context(context);
     return context;
+}
+
+wp_pool *
+wpy_bare_pool_new(wpy_home *home, const wp_pool_config *config)
+{
+    wpy_context *context = calloc(1, sizeof *context);
+    if (context == NULL) {
+        return NULL;
+    }
+    wp_pool_config complete = *config;
+    complete.hooks =
+        (wp_hooks){.forked = on_forked, .unlisted = on_unlisted, .freed = on_bare_freed, .context = context};
+    wpy_home_ref(home);
+    context->home = home;
+    context->pool = wp_pool_new(&complete);
+    if (context->pool == NULL) {
+        release_context(&context->trash);
+        return NULL;
+    }
+    link_context(context);
+    return context->pool;
 }

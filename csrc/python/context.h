@@ -31,6 +31,10 @@ typedef struct wpy_context {
 wpy_context *wpy_context_new(wpy_home *home, const wp_pool_config *config, PyObject *lane_names, PyObject *thread_name,
                              PyObject *initializer, PyObject *initargs);
 
+/* Any thread: a pool that runs no Python, on the home's list so that the exit hook waits for it; NULL without memory. The
+ * caller has its reference. */
+wp_pool *wpy_bare_pool_new(wpy_home *home, const wp_pool_config *config);
+
 /* The names of a pool's lanes: a borrowed tuple. */
 PyObject *wpy_lane_names(wp_pool *pool);
 

@@ -12,6 +12,7 @@
 #include "native_call.h"
 #include "python_call.h"
 #include "wait.h"
+#include "wp_notes.h"
 
 #include <string.h>
 
@@ -680,6 +681,13 @@ future_get_label(PyObject *self, void *Py_UNUSED(closure))
     return Py_NewRef(extra != NULL && extra->label != NULL ? extra->label : Py_None);
 }
 
+static PyObject *
+future_get_progress(PyObject *self, void *Py_UNUSED(closure))
+{
+    double fraction = wp_job_noted_progress(&part_of(self)->task->job);
+    return fraction < 0 ? Py_NewRef(Py_None) : PyFloat_FromDouble(fraction);
+}
+
 static PyMethodDef future_methods[] = {
     {"cancel", future_cancel, METH_NOARGS, cancel_doc},
     {"request_cancel", future_request_cancel, METH_NOARGS, request_cancel_doc},
@@ -702,6 +710,9 @@ static PyGetSetDef future_getset[] = {
     {"worker", future_get_worker, NULL,
      "Index of the worker that runs or ran the job; None before that, and if the waiting thread ran it itself.", NULL},
     {"lane", future_get_lane, NULL, "Name of the job's lane.", NULL},
+    {"progress", future_get_progress, NULL,
+     "How much of the job is done, from 0.0 to 1.0, as a native function with a wp_job said last; None before that.",
+     NULL},
     {"label", future_get_label, NULL, "The label given by options(label=...), or None.", NULL},
     {"__dict__", future_get_dict, PyObject_GenericSetDict, NULL, NULL},
     {"_state", future_get_state, NULL, NULL, NULL},

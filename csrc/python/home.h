@@ -16,6 +16,8 @@
 #include "wp_lock.h"
 #include "wp_pool.h"
 
+#include "../include/workerpool_api.h"
+
 /* Something that must be released by an attached thread, and was let go of by one that is not. */
 typedef struct wpy_trash {
     struct wpy_trash *next;
@@ -32,6 +34,7 @@ typedef struct wpy_home {
     struct wpy_context *pools; /* Home's lock: every pool that was not freed. */
     wp_word exiting;           /* 1 once the interpreter shuts down: no more jobs. */
     wp_word forks;             /* Changes in a forked child, before it runs Python. */
+    wp_capi capi;              /* Constant: what the capsule points at. */
 
     /* Attached; set once by the module, cleared with it. */
     PyTypeObject *future_type;
@@ -45,6 +48,7 @@ typedef struct wpy_home {
     PyTypeObject *result_type;
     PyTypeObject *map_type;
     PyTypeObject *job_type;
+    PyTypeObject *threads_callback_type;
     PyTypeObject *bridge_type;
     PyTypeObject *call_type;
 

@@ -1,6 +1,7 @@
 /* The extension module workerpool._core: its types and exceptions, made once for each interpreter. */
 #include "array.h"
 #include "bridge.h"
+#include "capi.h"
 #include "context.h"
 #include "future.h"
 #include "job.h"
@@ -118,6 +119,7 @@ add_types(PyObject *module, wpy_home *home)
                    add_type(module, &wpy_result_spec, "Result", &home->result_type) < 0 ||
                    add_type(module, &wpy_map_spec, "Map", &home->map_type) < 0 ||
                    add_type(module, &wpy_job_spec, "Job", &home->job_type) < 0 ||
+                   add_type(module, &wpy_threads_callback_spec, "ThreadsCallback", &home->threads_callback_type) < 0 ||
                    add_type(module, &wpy_bridge_spec, "Bridge", &home->bridge_type) < 0 ||
                    add_type(module, &wpy_call_spec, "LoopCall", &home->call_type) < 0
                ? -1
@@ -202,7 +204,7 @@ module_exec(PyObject *module)
     wpy_state *state = PyModule_GetState(module);
     state->home = wpy_home_new();
     if (state->home == NULL || add_exceptions(module, state->home) < 0 || add_types(module, state->home) < 0 ||
-        add_names(state->home) < 0 || wpy_register_exit(module) < 0) {
+        add_names(state->home) < 0 || wpy_capi_add(module, state->home) < 0 || wpy_register_exit(module) < 0) {
         return -1;
     }
     return 0;

@@ -94,16 +94,40 @@ set_attribute(PyObject *object, const char *name, PyObject *value)
     return result;
 }
 
-PyObject *
-wpy_native_error(const wpy_function *function, uint64_t slot, int error_number)
+wp_state
+wpy_native_outcome(const wpy_function *function, uint64_t slot, wp_job *job)
+{
+    if (function->has_job && wp_job_noted_failure(job) != NULL) {
+        return WP_FAILED;
+    }
+    if (!wpy_is_error(function, slot)) {
+        return WP_DONE;
+    }
+    /* A failure after a request to stop is the function's way to say that it stopped. */
+    return wp_load_relaxed(&job->word) & WP_JOB_STOP ? WP_CANCELLED : WP_FAILED;
+}
+
+static PyObject *
+text_of_error(const wpy_function *function, PyObject *code, int error_number, const char *message)
+{
+    if (message != NULL) {
+        return PyUnicode_DecodeUTF8(message, (Py_ssize_t)strlen(message), "replace");
+    }
+    if (error_number != 0) {
+        return PyUnicode_FromFormat("%U() returned %R (errno %d: %s)", function->name, code, error_number,
+                                    strerror(error_number));
+    }
+    return PyUnicode_FromFormat("%U() returned %R", function->name, code);
+}
+
+static PyObject *
+native_error(const wpy_function *function, uint64_t slot, int error_number, const char *message)
 {
     PyObject *code = wpy_convert_result(function, slot);
     if (code == NULL) {
         return NULL;
     }
-    PyObject *text = error_number != 0 ? PyUnicode_FromFormat("%U() returned %R (errno %d: %s)", function->name, code,
-                                                              error_number, strerror(error_number))
-                                       : PyUnicode_FromFormat("%U() returned %R", function->name, code);
+    PyObject *text = text_of_error(function, code, error_number, message);
     PyObject *error = text != NULL ? PyObject_CallOneArg(function->home->native_error, text) : NULL;
     Py_XDECREF(text);
     if (error == NULL || set_attribute(error, "code", Py_NewRef(code)) < 0 ||
@@ -113,6 +137,18 @@ wpy_native_error(const wpy_function *function, uint64_t slot, int error_number)
     }
     Py_DECREF(code);
     return error;
+}
+
+PyObject *
+wpy_native_error(const wpy_function *function, uint64_t slot, int error_number)
+{
+    return native_error(function, slot, error_number, NULL);
+}
+
+PyObject *
+wpy_native_failure(const wpy_function *function, uint64_t slot, int error_number, wp_job *job)
+{
+    return native_error(function, slot, error_number, function->has_job ? wp_job_noted_failure(job) : NULL);
 }
 
 /* ---- Making one ---- */
@@ -338,6 +374,39 @@ native_dealloc(native_object *self)
 
 /* ---- Calling it inline ---- */
 
+/* What a function that takes its job is handed when it is called directly: a job of no pool, on the caller's stack. It
+ * never stops and has no children, but it can say why it failed. */
+typedef struct direct_job {
+    wp_job job;
+    wp_notes_slot notes;
+} direct_job;
+
+static wp_notes_slot *
+notes_of_direct_job(wp_job *job)
+{
+    return &((direct_job *)(void *)job)->notes;
+}
+
+static const wp_job_class direct_class = {
+    .api = &wp_view_api,
+    .name = "native function, called directly",
+    .notes = notes_of_direct_job,
+};
+
+static PyObject *
+direct_result(const wpy_function *function, uint64_t result, int error_number, wp_job *job)
+{
+    if (wpy_native_outcome(function, result, job) == WP_DONE) {
+        return wpy_convert_result(function, result);
+    }
+    PyObject *error = wpy_native_failure(function, result, error_number, job);
+    if (error != NULL) {
+        wpy_raise(error);
+        Py_DECREF(error);
+    }
+    return NULL;
+}
+
 static PyObject *
 native_vectorcall(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
@@ -346,12 +415,17 @@ native_vectorcall(PyObject *self, PyObject *const *args, size_t nargsf, PyObject
     wpy_hold holds[MOST_PARAMS];
     uint64_t result;
     int error_number = 0;
+    direct_job direct;
     if (kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0) {
         PyErr_Format(PyExc_TypeError, "%U() takes no keyword arguments", function->name);
         return NULL;
     }
-    if (wpy_convert_row(function, args, PyVectorcall_NARGS(nargsf), NULL, slots, holds) < 0) {
+    if (wpy_convert_row(function, args, PyVectorcall_NARGS(nargsf), &direct, slots, holds) < 0) {
         return NULL;
+    }
+    if (function->has_job) {
+        wp_job_init(&direct.job, &direct_class, 0, NULL);
+        wp_notes_init(&direct.notes);
     }
     Py_BEGIN_ALLOW_THREADS
     wpy_function_invoke(function, slots, &result, 1, &error_number);
@@ -359,15 +433,11 @@ native_vectorcall(PyObject *self, PyObject *const *args, size_t nargsf, PyObject
     for (size_t i = 0; function->has_pointers && i < function->signature->n_params; i++) {
         wpy_hold_release(&holds[i]);
     }
-    if (wpy_is_error(function, result)) {
-        PyObject *error = wpy_native_error(function, result, error_number);
-        if (error != NULL) {
-            wpy_raise(error);
-            Py_DECREF(error);
-        }
-        return NULL;
+    PyObject *object = direct_result(function, result, error_number, &direct.job);
+    if (function->has_job) {
+        wp_notes_free(&direct.notes);
     }
-    return wpy_convert_result(function, result);
+    return object;
 }
 
 /* ---- Attributes ---- */

@@ -5,6 +5,7 @@
 #include "home.h"
 
 #include "wp_call.h"
+#include "wp_notes.h"
 #include "wp_signature.h"
 
 /* Which results of a function are errors. */
@@ -53,6 +54,12 @@ bool wpy_is_error(const wpy_function *function, uint64_t slot);
 
 /* The NativeError for a result that is an error: a new reference, or NULL with another exception set. */
 PyObject *wpy_native_error(const wpy_function *function, uint64_t slot, int error_number);
+
+/* The same for a job that may have said itself why it failed: then its message is the text. */
+PyObject *wpy_native_failure(const wpy_function *function, uint64_t slot, int error_number, wp_job *job);
+
+/* How a call of the function by a job ended: by what it returned, and what the job noted. */
+wp_state wpy_native_outcome(const wpy_function *function, uint64_t slot, wp_job *job);
 
 /* Calls the function n times with rows of slots; stops after the first error if results can be errors, whose errno is
  * left in *error_number. Returns how many calls were made. Detached. */

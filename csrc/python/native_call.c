@@ -21,7 +21,9 @@ typedef struct native_call {
     wpy_function *function; /* A reference. */
     uint64_t result;
     int error_number;
-    uint64_t slots[]; /* n_params of them; then as many wpy_hold if the function has pointers; then an extra, if any. */
+    uint64_t
+        slots[]; /* n_params of them; then as many wpy_hold if the function has pointers; then the slot of its notes
+                         if it is handed the job; then an extra, if any. */
 } native_call;
 
 static native_call *
@@ -34,6 +36,20 @@ static wpy_hold *
 holds_of(native_call *call)
 {
     return (wpy_hold *)(void *)(call->slots + call->function->signature->n_params);
+}
+
+static size_t
+holds_size(const wpy_function *function)
+{
+    return function->has_pointers ? function->signature->n_params * sizeof(wpy_hold) : 0;
+}
+
+/* Only a function that is handed its job can say anything about it. */
+static wp_notes_slot *
+notes(wp_job *job)
+{
+    native_call *call = call_of(wpy_task_of(job));
+    return call->function->has_job ? (void *)((char *)holds_of(call) + holds_size(call->function)) : NULL;
 }
 
 bool
@@ -115,11 +131,7 @@ run(wp_job *job, wp_worker *self)
     if (function->has_pointers) {
         let_go_of_buffers(call);
     }
-    if (!wpy_is_error(function, call->result)) {
-        return WP_DONE;
-    }
-    /* A failure after a request to stop is the function's way to say that it stopped. */
-    return wp_load_relaxed(&job->word) & WP_JOB_STOP ? WP_CANCELLED : WP_FAILED;
+    return wpy_native_outcome(function, call->result, job);
 }
 
 static PyObject *
@@ -133,7 +145,7 @@ static PyObject *
 exception(wpy_task *task)
 {
     const native_call *call = call_of(task);
-    return wpy_native_error(call->function, call->result, call->error_number);
+    return wpy_native_failure(call->function, call->result, call->error_number, &task->job);
 }
 
 static void
@@ -143,6 +155,9 @@ free_call(wpy_task *task)
     wpy_function *function = call->function;
     for (size_t i = 0; function->has_pointers && i < function->signature->n_params; i++) {
         wpy_hold_release(&holds_of(call)[i]);
+    }
+    if (function->has_job) {
+        wp_notes_free(notes(&task->job));
     }
     wpy_extra_clear(wpy_extra_of(&task->job));
     wpy_function_unref(function);
@@ -161,12 +176,14 @@ describe(const wp_job *job, char *text, size_t size)
 static const wpy_task_class native_class = {
     .core =
         {
+            .api = &wp_view_api,
             .name = "native function",
             .run = run,
             .leave = wpy_leave_native,
             .notify = wpy_task_notify,
             .destroy = wpy_task_destroy,
             .describe = describe,
+            .notes = notes,
             .claim_ns = 20000,
             .spread_ns = 2000,
         },
@@ -181,8 +198,8 @@ wpy_native_call_new(wpy_home *home, const wpy_options *options, wpy_function *fu
                     Py_ssize_t nargs, wp_results *results, uint64_t index)
 {
     size_t n = function->signature->n_params;
-    size_t holds_size = function->has_pointers ? n * sizeof(wpy_hold) : 0;
-    size_t extra_at = wpy_rounded(sizeof(native_call) + n * sizeof(uint64_t) + holds_size);
+    size_t notes_size = function->has_job ? sizeof(wp_notes_slot) : 0;
+    size_t extra_at = wpy_rounded(sizeof(native_call) + n * sizeof(uint64_t) + holds_size(function) + notes_size);
     bool with_extra = results != NULL || wpy_options_need_extra(options);
     native_call *call = PyMem_Malloc(extra_at + (with_extra ? sizeof(wpy_extra) : 0));
     if (call == NULL) {
@@ -191,7 +208,7 @@ wpy_native_call_new(wpy_home *home, const wpy_options *options, wpy_function *fu
     }
     call->function = function;
     wpy_hold unused[WP_SIGNATURE_MAX_PARAMS];
-    wpy_hold *holds = holds_size > 0 ? holds_of(call) : unused;
+    wpy_hold *holds = function->has_pointers ? holds_of(call) : unused;
     if (wpy_convert_row(function, args, nargs, call, call->slots, holds) < 0) {
         PyMem_Free(call);
         return NULL;
@@ -202,5 +219,8 @@ wpy_native_call_new(wpy_home *home, const wpy_options *options, wpy_function *fu
     wpy_extra *extra = with_extra ? (wpy_extra *)(void *)((char *)call + extra_at) : NULL;
     wpy_task_init(&call->task, home, &native_class, results != NULL ? WP_JOB_TIMED : 0,
                   wpy_options_fill_extra(options, extra, results, index));
+    if (function->has_job) {
+        wp_notes_init(notes(&call->task.job));
+    }
     return &call->task;
 }

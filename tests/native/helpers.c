@@ -272,6 +272,172 @@ time_left_of(wp_job *job)
     return deadline == UINT64_MAX ? deadline : deadline - (uint64_t)now_ns();
 }
 
+/* ---- Jobs that tell about themselves ---- */
+
+/* Reports done/total, counts itself in at gate[0] and waits until gate[1] is not 0; then reports that all is done. */
+EXPORT int report_at(int64_t *gate, uint64_t done, uint64_t total, wp_job *job);
+int
+report_at(int64_t *gate, uint64_t done, uint64_t total, wp_job *job)
+{
+    wp_job_progress_of(job, done, total);
+    wait_at(gate);
+    wp_job_progress(job, 1.0);
+    return 0;
+}
+
+EXPORT double report_only(double fraction, wp_job *job);
+double
+report_only(double fraction, wp_job *job)
+{
+    wp_job_progress(job, fraction);
+    return fraction;
+}
+
+/* Fails with a message, or with none if that is NULL, unless `code` is 0; returns `code` in any case. */
+EXPORT int fail_saying(const char *message, int code, wp_job *job);
+int
+fail_saying(const char *message, int code, wp_job *job)
+{
+    if (code != 0) {
+        wp_job_fail(job, message);
+        wp_job_fail(job, "a second message");
+    }
+    errno = code;
+    return code;
+}
+
+EXPORT void fail_without_result(const char *message, wp_job *job);
+void
+fail_without_result(const char *message, wp_job *job)
+{
+    wp_job_fail(job, message);
+}
+
+/* Counts itself in at begun[0], polls its job, and fails with a message once it should stop. */
+EXPORT int fail_when_stopped(int64_t *begun, wp_job *job);
+int
+fail_when_stopped(int64_t *begun, wp_job *job)
+{
+    __atomic_add_fetch(begun, 1, __ATOMIC_SEQ_CST);
+    while (!wp_job_should_stop(job)) {
+        nap(100000);
+    }
+    return wp_job_fail(job, wp_job_time_left(job) == 0 ? "the time is over" : "stopped half-way");
+}
+
+/* ---- Jobs with children ---- */
+
+/* Adds up the numbers from begin to end, each half by a child, down to single numbers. */
+typedef struct summing {
+    int64_t begin;
+    int64_t end;
+    int64_t sum;
+} summing;
+
+static int
+sum_job(wp_job *job, void *argument)
+{
+    summing *s = argument;
+    if (s->end - s->begin < 2) {
+        s->sum = s->end > s->begin ? s->begin : 0;
+        return 0;
+    }
+    int64_t middle = s->begin + (s->end - s->begin) / 2;
+    summing halves[2] = {{s->begin, middle, 0}, {middle, s->end, 0}};
+    wp_handle *children[2] = {NULL, NULL};
+    int failed = 0;
+    for (int i = 0; i < 2; i++) {
+        if (wp_job_submit(job, WP_SAME_LANE, sum_job, &halves[i], &children[i]) != WP_OK) {
+            failed |= sum_job(job, &halves[i]); /* The pool takes no more: by itself. */
+        }
+    }
+    for (int i = 0; i < 2; i++) {
+        while (children[i] != NULL && wp_handle_wait(children[i], WP_NEVER) == WP_INTERRUPTED) {
+        }
+        failed |= children[i] != NULL && wp_handle_state(children[i]) != WP_DONE;
+        wp_handle_release(children[i]);
+    }
+    s->sum = halves[0].sum + halves[1].sum;
+    return failed;
+}
+
+EXPORT int64_t sum_by_children(int64_t n, wp_job *job);
+int64_t
+sum_by_children(int64_t n, wp_job *job)
+{
+    summing s = {0, n, 0};
+    if (sum_job(job, &s) != 0) {
+        return wp_job_fail(job, "a child failed");
+    }
+    return s.sum;
+}
+
+static int
+child_until_stopped(wp_job *job, void *argument)
+{
+    return fail_when_stopped(argument, job);
+}
+
+/* Has a child that runs until it is stopped, and waits for it. The child's message becomes its own. */
+EXPORT int child_that_is_stopped(int64_t *begun, wp_job *job);
+int
+child_that_is_stopped(int64_t *begun, wp_job *job)
+{
+    wp_handle *child;
+    if (wp_job_submit(job, WP_SAME_LANE, child_until_stopped, begun, &child) != WP_OK) {
+        return wp_job_fail(job, "no child");
+    }
+    while (wp_handle_wait(child, WP_NEVER) == WP_INTERRUPTED) {
+    }
+    wp_job_fail(job, wp_handle_message(child));
+    wp_handle_release(child);
+    return 0;
+}
+
+/* Sends one child to each lane, and does not wait: each adds 1 to count[lane]. Returns how many were accepted. */
+static int
+count_one(wp_job *job, void *argument)
+{
+    (void)job;
+    __atomic_add_fetch((int64_t *)argument, 1, __ATOMIC_SEQ_CST);
+    return 0;
+}
+
+EXPORT int children_in_lanes(int64_t *count, int lanes, wp_job *job);
+int
+children_in_lanes(int64_t *count, int lanes, wp_job *job)
+{
+    int accepted = 0;
+    for (int lane = 0; lane < lanes; lane++) {
+        accepted += wp_job_submit(job, lane, count_one, &count[lane], NULL) == WP_OK;
+    }
+    return accepted;
+}
+
+/* Writes to each of n numbers by a parallel range; the piece that has `fails_at` fails. 0, or what wp_job_parallel says. */
+typedef struct filling {
+    double *numbers;
+    size_t fails_at;
+} filling;
+
+static int
+fill_piece(size_t begin, size_t end, void *context)
+{
+    const filling *f = context;
+    for (size_t i = begin; i < end; i++) {
+        f->numbers[i] = (double)i;
+    }
+    return begin <= f->fails_at && f->fails_at < end ? 3 : 0;
+}
+
+EXPORT int fill_in_parallel(double *numbers, size_t n, size_t grain, size_t fails_at, wp_job *job);
+int
+fill_in_parallel(double *numbers, size_t n, size_t grain, size_t fails_at, wp_job *job)
+{
+    filling f = {numbers, fails_at};
+    return wp_job_parallel(job, n, grain, fill_piece, &f, NULL);
+}
+
 /* ---- Loops over arrays ---- */
 
 EXPORT double weigh(double x, double y, const double *weights);
@@ -401,4 +567,17 @@ stuck_elsewhere(int64_t value, int64_t *gate)
         nap(1000000);
     }
     return value + 1;
+}
+
+/* A kernel that says how far it is of limits[0]; it fails at limits[1], by its result (limits[2] not 0) or only in words. */
+EXPORT int tell_range(size_t begin, size_t end, const int64_t *limits, wp_job *job);
+int
+tell_range(size_t begin, size_t end, const int64_t *limits, wp_job *job)
+{
+    wp_job_progress_of(job, end, (uint64_t)limits[0]);
+    if ((int64_t)begin <= limits[1] && limits[1] < (int64_t)end) {
+        wp_job_fail(job, "there is a gap");
+        return limits[2] != 0 ? -1 : 0;
+    }
+    return 0;
 }
