@@ -14,8 +14,10 @@
 #define START_AGAIN_NS 100000000u
 
 /* A worker that has done so many jobs since it last slept, each in less than this (ns), serves a stream: more are about
- * to come. */
-#define STREAM 64u
+ * to come. A test may want another number. */
+#ifndef WP_STREAM
+#define WP_STREAM 64u
+#endif
 #define STREAM_NS 1000u
 /* Then a claim of fewer jobs than this, which left none, is not worth its cost: the next one is given a moment to grow. */
 #define SMALL_CLAIM 16u
@@ -423,7 +425,7 @@ static bool
 sleep_until_called(wp_pool *pool, wp_worker *self, wp_errands *errands)
 {
     bool stands_back = wp_load_relaxed(&pool->ready) != 0;
-    uint64_t interval = stands_back ? STANDING_BACK_NS : self->streak >= STREAM ? PATROL_NS : WP_FOREVER;
+    uint64_t interval = stands_back ? STANDING_BACK_NS : self->streak >= WP_STREAM ? PATROL_NS : WP_FOREVER;
     bool patrols = interval < pool->config.idle_timeout;
     self->streak = 0;
     join_idle_list(pool, self);
@@ -510,7 +512,7 @@ work_on_claim(wp_worker *self)
 {
     bool took_all = self->took_all;
     uint64_t done = run_claim(self);
-    bool gather = took_all && done < SMALL_CLAIM && self->streak >= STREAM;
+    bool gather = took_all && done < SMALL_CLAIM && self->streak >= WP_STREAM;
     for (int i = 0; gather && i < MOMENT; i++) {
         wp_pause();
     }
