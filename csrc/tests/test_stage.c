@@ -332,7 +332,9 @@ static void *
 put_main(void *argument)
 {
     sleeper *s = argument;
-    s->result = put_until(s->stage, s->item, soon());
+    uint64_t deadline = soon();
+    s->result = put_until(s->stage, s->item, deadline);
+    CHECK(wp_clock() < deadline);
     return NULL;
 }
 
