@@ -29,6 +29,9 @@ help:
 	@echo 'make demo      build, then checksum the files of FOLDER (default: the standard library) three ways'
 	@echo 'make test      build, then run all tests: c-test and py-test'
 	@echo 'make c-test    the C tests alone; SANITIZE=address,undefined or thread, PORTABLE=1 or 0, CC=clang'
+	@echo 'make schedules the core under a scheduler of its own, for longer than c-test; ARGS="--seconds 60" go to it'
+	@echo 'make mutations proves that the schedules and the models find what is broken on purpose'
+	@echo 'make model     the models of sleeping and waking, checked by spin'
 	@echo 'make py-test   the Python tests alone; ARGS="-k lanes -x" go to pytest'
 	@echo 'make asan-test the tests of what jobs keep alive, with the extension under AddressSanitizer'
 	@echo 'make lint      formatters, linters and type checkers, for Python and for C'
@@ -134,7 +137,7 @@ endif
 WAIT_FLAGS_futex :=
 WAIT_FLAGS_portable := -DWP_PORTABLE_WAIT
 
-ifneq ($(filter c-test test lint $(BUILD)/%,$(MAKECMDGOALS)),)
+ifneq ($(filter c-test test lint schedules $(BUILD)/%,$(MAKECMDGOALS)),)
 HAS_PKG_CONFIG_FFI := $(shell pkg-config --exists libffi 2>/dev/null && echo yes)
 FFI_CFLAGS := $(if $(HAS_PKG_CONFIG_FFI),$(shell pkg-config --cflags libffi))
 FFI_LIBS := $(if $(HAS_PKG_CONFIG_FFI),$(shell pkg-config --libs libffi),-lffi)
@@ -185,6 +188,30 @@ endef
 $(foreach wait,$(WAITS),$(eval $(call c-rules,$(wait))))
 -include $(wildcard $(C_OUT)/*/*.d $(C_OUT)/*/*/*.d)
 
+# The core under the scheduler of csrc/tests/schedule, which takes the place of wp_os and of the waits. Statistics are not
+# interesting to schedule, nor is what happens once in a process (wp_fork).
+SCHEDULED := $(filter-out wp_os wp_wait_futex wp_wait_portable,$(patsubst csrc/core/%.c,%,$(wildcard csrc/core/*.c)))
+UNHOOKED := wp_stats wp_fork
+HOOK_FLAGS := -include csrc/tests/schedule/hook.h
+SCHEDULES := $(if $(filter Linux,$(shell uname -s)),$(C_OUT)/schedule/schedules)
+# Seconds of processor time for each scenario, as part of c-test.
+SCHEDULE_SECONDS ?= 0.4
+
+$(C_OUT)/schedule/%.o: csrc/core/%.c $(C_OUT)/settings csrc/tests/schedule/hook.h
+	@mkdir -p $(@D)
+	$(call run,CC $< under the scheduler,$(CC) $(C_FLAGS) $(if $(filter $*,$(UNHOOKED)),,$(HOOK_FLAGS)) $(C_INCLUDES) -MMD -MP -c -o $@ $<)
+
+$(C_OUT)/schedule/schedule.o: csrc/tests/schedule/schedule.c $(C_OUT)/settings
+	@mkdir -p $(@D)
+	$(call run,CC $<,$(CC) $(C_FLAGS) $(C_INCLUDES) -MMD -MP -c -o $@ $<)
+
+$(C_OUT)/schedule/scenarios.o: csrc/tests/schedule/scenarios.c $(C_OUT)/settings csrc/tests/schedule/hook.h
+	@mkdir -p $(@D)
+	$(call run,CC $<,$(CC) $(C_FLAGS) $(HOOK_FLAGS) $(C_INCLUDES) -MMD -MP -c -o $@ $<)
+
+$(C_OUT)/schedule/schedules: $(addprefix $(C_OUT)/schedule/,$(addsuffix .o,$(SCHEDULED) schedule scenarios))
+	$(call run,LD $@,$(CC) -o $@ $^ -pthread $(SANITIZER_FLAGS) $(LDFLAGS) -lm)
+
 # Each part compiles alone, with nothing of Python in sight and without a warning. $(call alone,NAME,FILES,FLAGS)
 define alone
 	@echo 'compiles alone: $(1)'
@@ -200,14 +227,15 @@ $(C_OUT)/alone/done: $(wildcard csrc/core/* csrc/native/* csrc/include/*) $(C_OU
 	@touch $@
 
 # ThreadSanitizer wants the addresses where it expects them, so it runs without their randomisation where that can be.
-.PHONY: c-test
-c-test: $(C_OUT)/alone/done $(C_PROGRAMS)
+.PHONY: c-test schedules mutations model
+c-test: $(C_OUT)/alone/done $(C_PROGRAMS) $(SCHEDULES)
 	@run=; passed=0; failed=0; \
 	if command -v timeout >/dev/null; then run='timeout -k 10 $(C_TIME_LIMIT)'; fi; \
 	if [ -n '$(findstring thread,$(SANITIZE))' ] && setarch -R true 2>/dev/null; then run="setarch -R $$run"; fi; \
-	for program in $(C_PROGRAMS); do \
-		log=$$program.log; status=0; \
-		$$run $$program >$$log 2>&1 </dev/null || status=$$?; \
+	for program in $(C_PROGRAMS) $(SCHEDULES); do \
+		log=$$program.log; status=0; given=; \
+		case $$program in */schedules) given='--seconds $(SCHEDULE_SECONDS)';; esac; \
+		$$run $$program $$given >$$log 2>&1 </dev/null || status=$$?; \
 		good=$$(grep -c '^ok' $$log); bad=$$(grep -c '^not ok' $$log); \
 		if [ $$status -eq 0 ] && [ $$good -eq 0 ]; then good=1; fi; \
 		if [ $$status -ne 0 ] && [ $$bad -eq 0 ]; then bad=1; fi; \
@@ -217,6 +245,9 @@ c-test: $(C_OUT)/alone/done $(C_PROGRAMS)
 	done; \
 	echo "C tests$(if $(SANITIZE), with -fsanitize=$(SANITIZE)): $$passed passed, $$failed failed"; \
 	[ $$failed -eq 0 ]
+
+schedules: $(SCHEDULES)
+	$< $(or $(ARGS),--seconds 20 --deviations 3)
 
 # ---- All else -------------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,8 @@
  * list every place that uses one order by searching for one word. So no call passes an order as an argument.
  *
  * DESIGN. Macros over C11 <stdatomic.h>, so that they work on every atomic type. Each passes through WP_SCHEDULE_POINT
- * first: empty in a normal build, the hook of a test scheduler where a build defines it.
+ * first: empty in a normal build, the hook of a test scheduler where a build defines it. So does WP_SCHEDULE_PAUSE for
+ * wp_pause.
  */
 #ifndef WP_ATOMIC_H
 #define WP_ATOMIC_H
@@ -55,7 +56,9 @@ typedef _Atomic(uint32_t) wp_word;
  * pairs and several AArch64 processors have lines of 128 bytes. */
 #define WP_CACHE_LINE 128
 
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(WP_SCHEDULE_PAUSE)
+#define wp_pause() WP_SCHEDULE_PAUSE()
+#elif defined(__x86_64__) || defined(__i386__)
 #define wp_pause() __builtin_ia32_pause()
 #elif defined(__aarch64__)
 #define wp_pause() __asm__ volatile("isb" ::: "memory")

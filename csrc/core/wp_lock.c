@@ -2,13 +2,15 @@
 #include "wp_lock.h"
 
 /* About a microsecond of pauses on x86-64; measured with one producer and two workers on two processors, fewer sends
- * them to sleep behind holders that needed another 50 ns, more gains nothing. */
-#define SPINS 40
+ * them to sleep behind holders that needed another 50 ns, more gains nothing. A test may want another number. */
+#ifndef WP_LOCK_SPINS
+#define WP_LOCK_SPINS 40
+#endif
 
 static bool
 spin_for_it(wp_lock *lock)
 {
-    for (int i = 0; i < SPINS; i++) {
+    for (int i = 0; i < WP_LOCK_SPINS; i++) {
         uint32_t seen = wp_load_relaxed(&lock->word);
         if (seen == WP_LOCK_FREE && wp_cas_acquire(&lock->word, &seen, WP_LOCK_HELD)) {
             return true;

@@ -79,8 +79,8 @@ void wp_pool_unref(wp_pool *pool);
 enum wp_result wp_pool_submit(wp_pool *pool, unsigned lane, wp_job *job, bool over);
 
 /* Sleeps until the lane may have room (WP_OK), or WP_CLOSED, WP_BROKEN, WP_STOPPED (token; may be NULL), WP_LATE,
- * WP_INTERRUPTED. Then submit again; another may have been faster. Whoever gives up after WP_OK without submitting
- * must call wp_pool_pass_room. */
+ * WP_INTERRUPTED. Then submit again; another may have been faster, and a submit that fails otherwise than for
+ * want of room passes the wake-up on. Whoever gives up after WP_OK without submitting must call wp_pool_pass_room. */
 enum wp_result wp_pool_wait_room(wp_pool *pool, unsigned lane, wp_token *token, uint64_t deadline);
 void wp_pool_pass_room(wp_pool *pool, unsigned lane);
 

@@ -75,6 +75,14 @@ make_room(wp_results *results)
     return true;
 }
 
+/* Hands a wake-up on that this thread got and does not use. */
+static void
+pass_room(wp_results *results)
+{
+    wp_add_acq_rel(&results->room, 1);
+    wp_word_wake(&results->room, 1);
+}
+
 enum wp_result
 wp_results_reserve(wp_results *results, uint64_t *index)
 {
@@ -91,6 +99,9 @@ wp_results_reserve(wp_results *results, uint64_t *index)
         *index = results->next_index++;
     }
     wp_lock_give(&results->lock);
+    if (result == WP_NO_MEMORY) {
+        pass_room(results); /* It may have been woken for the place. */
+    }
     return result;
 }
 
@@ -165,14 +176,6 @@ sleep_for_room(void *context, uint64_t deadline)
     result = look_for_place(results); /* There may be one, though not enough for a wake-up. */
     wp_lock_give(&results->lock);
     return result == WP_FULL && slept != WP_OK ? slept : result;
-}
-
-/* Hands a wake-up on that this thread got and does not use. */
-static void
-pass_room(wp_results *results)
-{
-    wp_add_acq_rel(&results->room, 1);
-    wp_word_wake(&results->room, 1);
 }
 
 enum wp_result

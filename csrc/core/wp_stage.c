@@ -471,6 +471,7 @@ add_chunk(wp_pool *pool, wp_stage *stage)
 {
     chunk *c = chunk_new(stage);
     if (c == NULL) {
+        wp_pool_pass_room(pool, stage->lane); /* As in put_once. */
         return WP_NO_MEMORY;
     }
     wp_lock_take(&pool->lock);
@@ -508,6 +509,8 @@ put_some(wp_stage *stage, load *l)
             full = stage->current;
             stage->current = NULL;
         }
+    } else if (result == NO_PLACE || result == REFUSED) {
+        wp_offer_any_room(pool, stage->lane, &errands); /* It may have been woken for room that it does not use. */
     }
     wp_lock_give(&pool->lock);
     if (full != NULL) {
@@ -635,7 +638,11 @@ sleep_for_result(wp_stage *stage, bool lightly, uint64_t deadline)
 {
     uint32_t seen = say_asleep(&stage->asleep, lightly);
     uint64_t tail = wp_add_acq_rel(&stage->tail, 0);
-    if (tail != wp_load_relaxed(&stage->head) || is_finished(stage)) {
+    if (tail != wp_load_relaxed(&stage->head)) {
+        wp_yield(); /* A worker that has its position and not written it may need this processor for that. */
+        return WP_OK;
+    }
+    if (is_finished(stage)) {
         return WP_OK;
     }
     return wp_result_of_wait(wp_word_wait(&stage->asleep, seen, deadline));

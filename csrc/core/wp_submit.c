@@ -125,6 +125,17 @@ catch_up(wp_job *job, uint64_t expires)
     }
 }
 
+/* The caller may have been woken for room that it does not use now: another gets the wake-up. Where there is no room, or
+ * no pool, nobody waits for it. */
+static enum wp_result
+refuse(wp_pool *pool, unsigned lane, enum wp_result why)
+{
+    if (why != WP_FULL) {
+        wp_pool_pass_room(pool, lane);
+    }
+    return why;
+}
+
 enum wp_result
 wp_pool_submit(wp_pool *pool, unsigned lane, wp_job *job, bool over)
 {
@@ -135,7 +146,7 @@ wp_pool_submit(wp_pool *pool, unsigned lane, wp_job *job, bool over)
     if (job->extra != NULL && !wp_pool_is_closed(pool)) {
         enum wp_result limits = set_limits(pool, job, &expires);
         if (limits != WP_OK) {
-            return limits;
+            return refuse(pool, lane, limits);
         }
     }
     wp_job_ref(job); /* The pool's. */
@@ -158,10 +169,12 @@ wp_pool_submit(wp_pool *pool, unsigned lane, wp_job *job, bool over)
     if (result != WP_OK) {
         wp_limits_clear(pool, job);
         wp_sub_acq_rel(&job->references, 1); /* The caller's stands, so it is not the last. */
-    } else if (job->extra != NULL) {
+        return refuse(pool, lane, result);
+    }
+    if (job->extra != NULL) {
         catch_up(job, expires);
     }
-    return result;
+    return WP_OK;
 }
 
 enum wp_result

@@ -14,8 +14,10 @@
 #define START_AGAIN_NS 100000000u
 
 /* A worker that has done so many jobs since it last slept, each in less than this (ns), serves a stream: more are about
- * to come. */
-#define STREAM 64u
+ * to come. A test may want another number. */
+#ifndef WP_STREAM
+#define WP_STREAM 64u
+#endif
 #define STREAM_NS 1000u
 /* So does one that was called so often (counted twice) and found that the job had been taken back. */
 #define TOO_OFTEN_IN_VAIN 8u
@@ -437,7 +439,7 @@ static bool
 sleep_until_called(wp_pool *pool, wp_worker *self, wp_errands *errands)
 {
     bool stands_back = wp_load_relaxed(&pool->ready) != 0;
-    bool serves_stream = self->streak >= STREAM || self->calls_in_vain >= TOO_OFTEN_IN_VAIN;
+    bool serves_stream = self->streak >= WP_STREAM || self->calls_in_vain >= TOO_OFTEN_IN_VAIN;
     uint64_t interval = stands_back ? STANDING_BACK_NS : serves_stream ? PATROL_NS : WP_FOREVER;
     bool patrols = interval < pool->config.idle_timeout;
     self->streak = 0;
@@ -537,7 +539,7 @@ work_on_claim(wp_worker *self)
 {
     bool took_all = self->took_all;
     uint64_t done = run_claim(self);
-    bool gather = took_all && done < SMALL_CLAIM && self->streak >= STREAM;
+    bool gather = took_all && done < SMALL_CLAIM && self->streak >= WP_STREAM;
     for (int i = 0; gather && i < MOMENT; i++) {
         wp_pause();
     }

@@ -332,7 +332,9 @@ static void *
 put_main(void *argument)
 {
     sleeper *s = argument;
-    s->result = put_until(s->stage, s->item, soon());
+    uint64_t deadline = soon();
+    s->result = put_until(s->stage, s->item, deadline);
+    CHECK(wp_clock() < deadline);
     return NULL;
 }
 
@@ -385,6 +387,33 @@ test_close_wakes_submitters(void)
         wp_stage_unref(stage);
     }
     shake(false);
+    end_pool(pool);
+}
+
+/* The same with submitters that find no room in the lane. The job that holds it up ends after the close: one of them is
+ * woken for its room, does not need it, and tells the other. */
+static void
+test_close_passes_room_on(void)
+{
+    static item items[3];
+    gate g = {0};
+    memset(items, 0, sizeof items);
+    wp_pool *pool = pool_for(1, 1, 1);
+    wp_stage *stage = wp_stage_new(pool, 0, run_item, 10);
+    occupy(pool, &g);
+    put(stage, &items[0]);
+    sleeper s[2] = {{.stage = stage, .item = &items[1]}, {.stage = stage, .item = &items[2]}};
+    s[0].thread = start_thread(put_main, &s[0]);
+    s[1].thread = start_thread(put_main, &s[1]);
+    UNTIL(blocked_in(pool, 0) == 2);
+    wp_stage_close(stage);
+    event_set(&g.open);
+    join_thread(s[0].thread);
+    join_thread(s[1].thread);
+    CHECK_INT(s[0].result, WP_CLOSED);
+    CHECK_INT(s[1].result, WP_CLOSED);
+    CHECK_INT(read_items(stage), 1);
+    wp_stage_unref(stage);
     end_pool(pool);
 }
 
@@ -738,6 +767,7 @@ main(void)
     RUN(test_put_after_give_back);
     RUN(test_close_wakes_readers);
     RUN(test_close_wakes_submitters);
+    RUN(test_close_passes_room_on);
     RUN(test_readers_share_wake_ups);
     RUN(test_naps_beside_sleep);
     RUN(test_given_up_at_once);
