@@ -197,6 +197,11 @@ def test_map(executor_type: Any) -> None:
         assert list(executor.map(pow, [], [])) == []
 
 
+def test_map_without_iterables_is_over_nothing(executor_type: Any) -> None:
+    with executor_type(1) as executor:
+        assert list(executor.map(str)) == []
+
+
 def test_map_is_eager(executor_type: Any) -> None:
     taken = []
     ran = threading.Semaphore(0)
