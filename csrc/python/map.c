@@ -701,7 +701,7 @@ map_tp_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
     }
     wpy_home *home = wpy_home_of_type(type);
     const wpy_gate *gate = home != NULL ? wpy_gate_of(home, pool) : NULL;
-    if (gate == NULL || wpy_gate_check_open(gate) < 0) {
+    if (gate == NULL || wpy_gate_check_open(gate) < 0 || !wpy_check_not_exiting(home)) {
         return NULL;
     }
     map_object *self = (map_object *)type->tp_alloc(type, 0);
