@@ -197,6 +197,11 @@ def test_map(executor_type: Any) -> None:
         assert list(executor.map(pow, [], [])) == []
 
 
+def test_map_without_iterables_is_over_nothing(executor_type: Any) -> None:
+    with executor_type(1) as executor:
+        assert list(executor.map(str)) == []
+
+
 def test_map_is_eager(executor_type: Any) -> None:
     taken = []
     ran = threading.Semaphore(0)
@@ -214,13 +219,27 @@ def test_map_is_eager(executor_type: Any) -> None:
         assert list(iterator) == list(range(3000))
 
 
-def test_map_submits_all_even_if_the_result_is_dropped(executor_type: Any) -> None:
-    ran = []
+def test_map_whose_result_is_dropped_does_all_calls(executor_type: Any) -> None:
+    """The standard one is a generator, which dropped before its first step does nothing more."""
+    ran: list[int] = []
     with executor_type(1) as executor:
-        executor.map(ran.append, range(10))
-        executor.submit(int).result(LONG)
-    if executor_type is cf.ThreadPoolExecutor:
-        assert ran == list(range(10))
+        executor.map(ran.append, range(3000))
+    assert ran == list(range(3000))
+
+
+@pytest.mark.parametrize("end", ["close", "drop"])
+def test_map_that_was_begun_and_left_cancels_the_rest(executor_type: Any, end: str) -> None:
+    leave = threading.Event()
+    ran: list[int] = []
+    with executor_type(1) as executor:
+        executor.submit(leave.wait, LONG)
+        iterator = executor.map(ran.append, range(100), timeout=0)
+        with pytest.raises(TimeoutError):
+            next(iterator)
+        iterator.close() if end == "close" else None
+        del iterator
+        leave.set()
+    assert ran == []
 
 
 def test_map_timeout(executor_type: Any) -> None:

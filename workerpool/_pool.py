@@ -437,9 +437,11 @@ class ThreadPoolExecutor(WorkerPool, concurrent.futures.ThreadPoolExecutor):  # 
     ) -> _core.Map[T]:
         """As concurrent.futures.Executor.map: all input is taken now, unless buffersize says how much.
 
-        chunksize is accepted and has no meaning for threads. in_order=False yields results as they come.
+        chunksize is accepted and has no meaning for threads. in_order=False yields results as they come. Without a
+        buffersize, an iterator that is dropped before it was asked for anything cancels nothing.
         """
-        return super().map(fn, *iterables, timeout=timeout, buffersize=buffersize, in_order=in_order)
+        # Without iterables the standard library's map is over nothing.
+        return super().map(fn, *(iterables or ((),)), timeout=timeout, buffersize=buffersize, in_order=in_order)
 
     def _buffersize(self, buffersize: int | None) -> int:
         if buffersize is None:

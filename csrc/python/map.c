@@ -61,7 +61,8 @@ typedef struct map_object {
     wpy_block *last;
     wpy_block *held; /* Made, but the queue had no room yet; comes after `last`. */
     uint64_t deadline;
-    char busy; /* A thread is in __next__; atomic without a GIL. */
+    bool was_asked; /* For a result, or to close. */
+    char busy;      /* A thread is in __next__; atomic without a GIL. */
 } map_object;
 
 /* ---- Giving up ---- */
@@ -75,15 +76,24 @@ drop_block(wpy_block *block, bool submitted)
     wp_job_unref(wpy_block_job(block));
 }
 
+/* The standard library's map is a generator: dropped before its first step it cancels nothing, so there
+ * `executor.map(f, items)` alone does them all. A map that takes all its input at once is used in its place. */
+static bool
+goes_on_alone(const map_object *self)
+{
+    return self->bound >= WPY_UNLIMITED_BUFFERSIZE && !self->was_asked;
+}
+
 /* Cancels what was not begun and forgets the rest. */
 static void
 stop(map_object *self)
 {
+    bool cancel = !goes_on_alone(self);
     self->exhausted = true;
     while (self->first != NULL) {
         wpy_block *block = self->first;
         self->first = block->next;
-        drop_block(block, true);
+        drop_block(block, cancel);
     }
     self->last = NULL;
     if (self->held != NULL) {
@@ -546,6 +556,7 @@ map_next(map_object *self)
     if (!enter(self)) {
         return NULL;
     }
+    self->was_asked = true;
     wpy_empty_trash(self->home);
     PyObject *value = take_ready(self);
     if (value == NULL) {
@@ -566,6 +577,7 @@ map_close(map_object *self, PyObject *Py_UNUSED(ignored))
     if (!enter(self)) {
         return NULL;
     }
+    self->was_asked = true;
     stop(self);
     leave(self);
     Py_RETURN_NONE;
@@ -689,7 +701,7 @@ map_tp_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
     }
     wpy_home *home = wpy_home_of_type(type);
     const wpy_gate *gate = home != NULL ? wpy_gate_of(home, pool) : NULL;
-    if (gate == NULL || wpy_gate_check_open(gate) < 0) {
+    if (gate == NULL || wpy_gate_check_open(gate) < 0 || !wpy_check_not_exiting(home)) {
         return NULL;
     }
     map_object *self = (map_object *)type->tp_alloc(type, 0);
