@@ -504,6 +504,13 @@ wp_thread_set_name(const char *name)
     (void)name;
 }
 
+/* More than the scenarios have workers, so that all of them may be called. */
+unsigned
+wp_processors_by_affinity(void)
+{
+    return 64;
+}
+
 void
 wp_yield(void)
 {
