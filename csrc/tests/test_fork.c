@@ -3,6 +3,9 @@
  */
 #include "fixture.h"
 
+#include "wp_handle.h"
+#include "wp_parallel.h"
+
 #include <sys/wait.h>
 
 /* ThreadSanitizer starts no threads in the forked child of a process that had some, and AddressSanitizer's malloc cannot
@@ -531,6 +534,94 @@ test_by_a_guest(void)
     end_pool(f.pool);
 }
 
+/* ---- What C code holds ---- */
+
+/* A piece of a parallel range forks: in the child the range ends there, and its body is not called again. */
+typedef struct forking_pieces {
+    pid_t child;
+    wp_word calls;
+} forking_pieces;
+
+static int
+fork_in_piece(size_t begin, size_t end, void *context)
+{
+    forking_pieces *f = context;
+    (void)end;
+    CHECK(!is_child);
+    if (begin == 500) {
+        fork_here(NULL, &f->child);
+    }
+    wp_add_acq_rel(&f->calls, 1);
+    return 0;
+}
+
+static void
+test_by_a_piece(void)
+{
+    if (NO_THREADS_IN_CHILD) {
+        return; /* The child may call for help before it finds out. */
+    }
+    wp_pool *pool = pool_for(1, 1, WP_UNBOUNDED);
+    gate g = {0};
+    wp_job *first = submit(pool, 0, stand_at_gate, &g); /* So that the caller does it all. */
+    event_wait(&g.begun, 1);
+    forking_pieces f = {.child = -1};
+    enum wp_result result = wp_parallel(pool, 0, NULL, 1000, 1, fork_in_piece, &f, NULL);
+    if (is_child) {
+        CHECK_INT(result, WP_BROKEN);
+        CHECK_INT(wp_load_acquire(&f.calls), 501);
+        use_only(pool);
+        exit_child();
+    }
+    CHECK_INT(result, WP_OK);
+    CHECK_INT(wp_load_acquire(&f.calls), 1000);
+    check_child(f.child);
+    event_set(&g.open);
+    CHECK_INT(finish(first), WP_DONE);
+    end_pool(pool);
+}
+
+/* Handles of the parent's jobs are lost in the child; those of jobs that had ended are not. */
+typedef struct two_handles {
+    wp_pool *pool;
+    wp_handle *ended;
+    wp_handle *running;
+} two_handles;
+
+static void
+ask_handles(void *context)
+{
+    const two_handles *h = context;
+    CHECK_INT(wp_handle_wait(h->ended, WP_NEVER), WP_OK);
+    CHECK_INT(wp_handle_state(h->ended), WP_DONE);
+    CHECK_INT(wp_handle_wait(h->running, WP_NEVER), WP_BROKEN);
+    CHECK_INT(wp_handle_state(h->running), WP_LOST);
+    CHECK_INT(wp_handle_stop(h->running), 0);
+    wp_handle_release(h->ended);
+    wp_handle_release(h->running);
+    use_pool(h->pool);
+}
+
+static void
+test_handles(void)
+{
+    two_handles h = {.pool = pool_for(1, 1, WP_UNBOUNDED)};
+    gate g = {0};
+    CHECK_INT(wp_handle_submit(h.pool, 0, NULL, do_nothing, NULL, WP_NEVER, false, &h.ended), WP_OK);
+    while (wp_handle_wait(h.ended, WP_NEVER) == WP_INTERRUPTED) {
+    }
+    CHECK_INT(wp_handle_submit(h.pool, 0, NULL, stand_at_gate, &g, WP_NEVER, false, &h.running), WP_OK);
+    event_wait(&g.begun, 1);
+    fork_and_run(ask_handles, &h);
+    event_set(&g.open);
+    while (wp_handle_wait(h.running, WP_NEVER) == WP_INTERRUPTED) {
+    }
+    CHECK_INT(wp_handle_state(h.running), WP_DONE);
+    wp_handle_release(h.ended);
+    wp_handle_release(h.running);
+    end_pool(h.pool);
+}
+
 /* ---- The host ---- */
 
 static void
@@ -572,6 +663,8 @@ main(void)
     RUN(test_by_a_waiter);
     RUN(test_by_a_helper);
     RUN(test_by_a_guest);
+    RUN(test_by_a_piece);
+    RUN(test_handles);
     RUN(test_host_is_told);
     return check_done();
 }
