@@ -297,6 +297,80 @@ def test_loop_that_ends_before_its_jobs() -> None:
         assert pool.submit(int, 3).result(LONG) == 3
 
 
+def test_loop_that_is_closed_with_jobs_pending_and_kept() -> None:
+    """The jobs end as they would; nobody is told, and nothing hangs."""
+    gate = threading.Event()
+    loop = asyncio.new_event_loop()
+    with wp.WorkerPool(1) as pool:
+
+        async def leave() -> list[Any]:
+            return [pool.run(gate.wait, LONG), pool.run(int), pool.run(lambda: 1 // 0)]
+
+        futures = loop.run_until_complete(leave())
+        loop.close()
+        gate.set()
+        assert pool.drain(LONG)
+        assert pool.stats().unfinished == 0
+        assert not any(future.done() for future in futures)
+        del futures
+        assert asyncio.run(pool_of_one(pool)) == 3
+    del loop
+    gc.collect()
+
+
+async def pool_of_one(pool: Any) -> Any:
+    return await pool.run(int, 3)
+
+
+def test_descriptor_closed_under_the_loop(run_scenario: RunScenario) -> None:
+    """Whoever closes descriptors that are not his own takes the loop's results from it, and no more than that."""
+    done = run_scenario(
+        """
+        import asyncio, os, workerpool as wp
+        from workerpool import _aio
+
+        async def main():
+            assert await pool.run(int, 1) == 1
+            os.close(_aio.find_bridge(asyncio.get_running_loop()).fileno())
+            try:
+                await asyncio.wait_for(pool.run(int, 2), 0.3)
+            except TimeoutError:
+                print("no answer")
+
+        async def again():
+            return await pool.run(int, 3)
+
+        with wp.WorkerPool(2) as pool:
+            try:
+                asyncio.run(main())
+            except OSError as error:
+                print("OSError")
+            print(pool.drain(10), pool.submit(int, 4).result(10), asyncio.run(again()))
+        """,
+        options=(),
+    )
+    assert done.stdout.splitlines()[-1] == "True 4 3"
+
+
+def test_results_that_arrive_while_the_loop_closes(run_scenario: RunScenario) -> None:
+    run_scenario(
+        """
+        import asyncio, workerpool as wp
+
+        async def main():
+            for _ in range(50):
+                pool.run(int)
+            await asyncio.sleep(0)
+
+        with wp.WorkerPool(2) as pool:
+            for _ in range(200):
+                asyncio.run(main())
+            assert pool.drain(10)
+        assert pool.stats().unfinished == 0
+        """
+    )
+
+
 def test_nothing_is_kept() -> None:
     class Thing:
         pass

@@ -293,3 +293,118 @@ def test_thread_state_of_a_worker_runs_finalizers_of_thread_locals(run_scenario:
         """
     )
     assert done.stdout == "finalized\n"
+
+
+# ---- Stuck jobs ----
+#
+# A job that never ends holds up the exit, as it does with the standard library, until Ctrl-C. Then the interpreter ends
+# around it.
+
+STUCK = {
+    "native": "pool.submit(wp.native(sys.argv[1] + ':wait_at', 'int (int64_t *)'), words)",
+    "python": "pool.submit(lambda: words.__setitem__(0, 1) or threading.Event().wait())",
+    "native map": "pool.map(wp.native(sys.argv[1] + ':wait_at', 'int (int64_t *)'), [words] * 5)",
+    "array": "pool.submit_array(wp.native(sys.argv[1] + ':wait_at', 'int (int64_t *)'), words, out=ctypes.c_int())",
+}
+
+
+@pytest.mark.parametrize("job", STUCK)
+@pytest.mark.parametrize("ctrl_cs", [1, 2])
+def test_exit_with_a_stuck_job_ends_at_ctrl_c(
+    run_scenario: RunScenario, helpers: Helpers, job: str, ctrl_cs: int
+) -> None:
+    done = run_scenario(
+        f"""
+        import ctypes, os, signal, sys, threading, time, workerpool as wp
+
+        words = (ctypes.c_int64 * 2)()
+        pool = wp.WorkerPool(1)
+        stuck = {STUCK[job]}
+        waiting = [pool.submit(int) for _ in range(10)]
+        while not words[0]:
+            time.sleep(0.001)
+
+        def interrupt():
+            for _ in range({ctrl_cs}):
+                time.sleep(0.3)
+                os.kill(os.getpid(), signal.SIGINT)
+
+        threading.Thread(target=interrupt, daemon=True).start()
+        print("at the end")
+        sys.stdout.flush()
+        """,
+        args=[helpers.path],
+        check=False,
+    )
+    assert done.stdout == "at the end\n"
+    assert "Fatal" not in done.stderr
+    assert done.returncode in {0, 1, 120, 130, -2}
+
+
+def test_shutdown_with_a_limit_says_what_is_stuck_and_os_exit_leaves(
+    run_scenario: RunScenario, helpers: Helpers
+) -> None:
+    """The way out of a program that must end whatever its jobs do."""
+    done = run_scenario(
+        """
+        import ctypes, os, sys, workerpool as wp
+
+        words = (ctypes.c_int64 * 2)()
+        native = wp.native(sys.argv[1] + ":wait_at", "int (int64_t *)")
+        pool = wp.WorkerPool(1)
+        pool.options(label="the stuck one").submit(native, words)
+        while not words[0]:
+            pass
+        try:
+            pool.shutdown(timeout=0.1)
+        except TimeoutError as error:
+            print(error, flush=True)
+            os._exit(5)
+        """,
+        args=[helpers.path],
+        check=False,
+    )
+    assert done.returncode == 5
+    assert "the stuck one" in done.stdout
+
+
+# ---- What no pool survives ----
+
+
+def test_native_function_that_exits(run_scenario: RunScenario) -> None:
+    """exit() ends the process where it is: with its status, without the interpreter's end."""
+    done = run_scenario(
+        """
+        import atexit, ctypes, workerpool as wp
+
+        atexit.register(print, "never")
+        leave = wp.native(ctypes.CDLL(None)._exit, "void (int)")
+        with wp.WorkerPool(1) as pool:
+            pool.submit(leave, 7).result()
+        print("never")
+        """,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (7, "")
+
+
+def test_native_function_that_returns_with_a_lock_held(run_scenario: RunScenario, helpers: Helpers) -> None:
+    """The next call that takes the lock is stuck; shutdown with a limit says which."""
+    done = run_scenario(
+        """
+        import ctypes, os, workerpool as wp
+
+        mutex = ctypes.create_string_buffer(64)
+        lock = wp.native(ctypes.CDLL(None).pthread_mutex_lock, "int (void *)")
+        pool = wp.WorkerPool(2)
+        assert pool.submit(lock, mutex).result() == 0
+        pool.options(label="the second").submit(lock, mutex)
+        assert pool.submit(int, 3).result() == 3
+        try:
+            pool.shutdown(timeout=0.2)
+        except TimeoutError as error:
+            print(error, flush=True)
+            os._exit(0)
+        """
+    )
+    assert "the second" in done.stdout

@@ -358,8 +358,13 @@ def test_grandchildren(run: RunScenario) -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("method", [m for m in ("fork", "spawn") if m in multiprocessing.get_all_start_methods()])
-def test_multiprocessing(run: RunScenario, method: str) -> None:
+METHODS = pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+
+
+@METHODS
+@pytest.mark.parametrize("state", ["before use", "in use", "results pending"])
+def test_multiprocessing(run: RunScenario, method: str, state: str) -> None:
+    """Where no thread was started there is no warning; the child's pool works and the parent's goes on."""
     done = run(
         f"""
         def work(function, queue):
@@ -367,21 +372,59 @@ def test_multiprocessing(run: RunScenario, method: str) -> None:
                 queue.put(sum(pool.map(function, range(1000))))
 
         if __name__ == "__main__":
-            threads_may_run()
             context = multiprocessing.get_context({method!r})
+            leave = threading.Event()
             with wp.WorkerPool(2) as pool:
-                use(pool)
+                results = pool.results()
+                futures = []
+                if {state!r} != "before use":
+                    threads_may_run()
+                    use(pool)
+                if {state!r} == "results pending":
+                    futures = [pool.submit(leave.wait, 20) for _ in range(3)]
+                    for i in range(10):
+                        results.submit(native, i)
+                    iterator = pool.map(int, range(50))
                 queue = context.SimpleQueue()
                 process = context.Process(target=work, args=(native, queue))
                 process.start()
                 print(queue.get())
                 process.join()
                 assert process.exitcode == 0
+                leave.set()
+                assert all(future.result(10) for future in futures)
+                results.close()
+                assert sorted(r.value for r in results) == list(range(10 if futures else 0))
+                assert not futures or list(iterator) == list(range(50))
                 use(pool)
         """,
         timeout=40,
     )
     assert done.stdout == "499500\n"
+    assert done.stderr == ""
+
+
+@METHODS
+def test_process_pool_beside_a_worker_pool(run: RunScenario, method: str) -> None:
+    """The executor of processes is fed by jobs of the pool, and killed children do it no harm."""
+    done = run(
+        f"""
+        import concurrent.futures
+
+        def square(i):
+            return i * i
+
+        if __name__ == "__main__":
+            threads_may_run()
+            context = multiprocessing.get_context({method!r})
+            with wp.WorkerPool(2) as pool, concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as processes:
+                processes.submit(square, 1).result()  # Forked before the pool has threads.
+                print(list(pool.map(lambda i: processes.submit(square, i).result(), range(10))))
+                use(pool)
+        """,
+        timeout=40,
+    )
+    assert done.stdout == f"{[i * i for i in range(10)]}\n"
 
 
 def test_multiprocessing_pool_whose_children_use_an_inherited_pool(run: RunScenario) -> None:

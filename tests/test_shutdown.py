@@ -485,6 +485,73 @@ def test_ctrl_c(run: RunScenario, helpers: Helpers, wait: str) -> None:
     assert done.stdout == "interrupted True\nTrue 7 0\n"
 
 
+MORE_WAITS = {
+    "submit": "narrow.submit(int)",
+    "submit with a limit": "narrow.options(submit_timeout=100).submit(int)",
+    "map array": "narrow.map_array(sleep, naps)",
+    "with": """
+with wp.WorkerPool(1) as inner:
+    inner.submit(leave.wait)
+""",
+    "results with": """
+with pool.results() as inner:
+    inner.submit(int)
+    next(inner)
+""",
+}
+
+
+def test_ctrl_c_twice_in_every_wait(run: RunScenario, helpers: Helpers) -> None:
+    """Each wait is ended, begun again and ended again; then two Ctrl-C at once; and nothing was lost."""
+    done = run(
+        f"""
+        import array, concurrent.futures
+        native = wp.native(sys.argv[1] + ":id_long", "long (long)")
+        sleep = wp.native(sys.argv[1] + ":sleep_ns", "int64_t (int64_t)")
+        naps = array.array("q", [10_000_000] * 2000)
+        pool = wp.WorkerPool(1, queue_size=None)
+        narrow = wp.WorkerPool(1, queue_size=1)
+        results = pool.results()
+        full = pool.results(1)
+        running = [busy(pool), busy(narrow)]
+        full.submit(int)
+        before = [pool.submit(int, 7), narrow.submit(int, 7)]
+
+        def interrupt(times):
+            time.sleep(0.05)
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+
+        def interrupted(code, times):
+            thread = threading.Thread(target=interrupt, args=(times,))
+            begin = time.monotonic()
+            try:
+                try:
+                    thread.start()
+                    exec(compile(code, code, "exec"), globals())  # Of a text, Python would remember the Ctrl-C.
+                finally:
+                    thread.join()
+            except KeyboardInterrupt:
+                return time.monotonic() - begin < 5
+            return False
+
+        waits = {[code for code in WAITS.values() if ".shutdown" not in code] + list(MORE_WAITS.values())!r}
+        shutdowns = {[code for code in WAITS.values() if ".shutdown" in code]!r}
+        for code in waits + shutdowns:
+            for times in (1, 1, 2):
+                if not interrupted(code, times):
+                    print("not interrupted:", code)
+        leave.set()
+        pool.shutdown()
+        narrow.shutdown()
+        print([f.result(0) for f in running + before], pool.stats().unfinished, narrow.stats().unfinished)
+        """,
+        args=[helpers.path],
+        timeout=50,
+    )
+    assert done.stdout == "[True, True, 7, 7] 0 0\n"
+
+
 def test_signal_handlers_run_during_waits_and_the_wait_goes_on(run: RunScenario) -> None:
     done = run(
         """
