@@ -394,7 +394,8 @@ def busy_threads(work):
     work()
     spent = {thread: end - before.get(thread, 0) for thread, end in times().items()}
     assert max(spent.values()) >= 0.2, spent
-    return sum(seconds > max(spent.values()) / 5 for seconds in spent.values())
+    # A library's idle threads may spin for some hundredths of a second before they sleep.
+    return sum(seconds > max(spent.values()) / 3 for seconds in spent.values())
 """
 NEEDS_PROC = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="there is no /proc/self/task")
 
@@ -505,7 +506,7 @@ n = 1200
 a = numpy.random.default_rng(0).random((n, n))
 results = [numpy.zeros((n, n)) for _ in range(2)]
 def work():
-    for _ in range(3):
+    for _ in range(5):
         for future in [pool.submit(dgemm, 101, 111, 111, n, n, n, 1.0, a, n, a, n, 0.0, c, n) for c in results]:
             future.result(30)
 with wp.WorkerPool(2, inner_threads=1) as pool:
