@@ -2,11 +2,12 @@
 
 python benchmarks/cost/count.py [--only PATTERN] [--functions N] [--json FILE] ...; `make cost` runs it.
 
-Unlike times, such counts hardly depend on the machine or on what else it does, so tests/test_cost.py sets bounds to them.
-They are no measure of speed: an instruction may take a fraction of a nanosecond or, where it misses the caches, a hundred.
+Unlike times, such counts hardly depend on the machine or on what else it does, so tests/test_cost.py sets bounds to
+them. They are no measure of speed: an instruction may take a fraction of a nanosecond or, where it misses the caches, a
+hundred.
 
-Counted is everything that all threads of the process do between the first submission and the last result, in workerpool,
-the interpreter and the C library, without start and warm-up. Instructions are those outside of the kernel.
+Counted is everything that all threads of the process do between the first submission and the last result, in
+workerpool, the interpreter and the C library, without start and warm-up. Instructions are those outside of the kernel.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ class HotPath:
         return not patterns or any(pattern in self.name or fnmatch(self.name, pattern) for pattern in patterns)
 
 
-# So many jobs that a part that does not grow with them hardly counts. An event loop wakes a worker for each job or for many,
-# by chance, so the system calls of awaited jobs are not counted.
+# So many jobs that what does not grow with them hardly counts. With jobs that come one at a time it depends on chance
+# how often a worker sleeps between them, so their system calls are not counted.
 HOT_PATHS = [
     HotPath("map-c", "map of a C function, double (double)", PYTHON, 20_000, 100_000),
     HotPath("map-py", "map of a Python function that adds one", PYTHON, 20_000, 100_000),
@@ -135,8 +136,7 @@ def compile_c(output: Path, *arguments: str | Path) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """The same environment for all, whatever the shell's is. Without randomness of hashes, because it changes how long a
-    search in a dictionary is."""
+    """Return the same environment whatever the shell's is, without randomness of hashes: dictionaries depend on it."""
     package = find_spec("workerpool")
     if package is None or package.origin is None:
         raise CannotCount("workerpool is not installed here")
@@ -179,10 +179,190 @@ class Programs:
 
 # ---- Instructions ----
 
+# Names in full, so that a file is easily read. Where in a function instructions are does not matter.
+CALLGRIND = ["valgrind", "-q", "--tool=callgrind", "--dump-line=no", "--compress-strings=no", "--compress-pos=no"]
+OWN_OBJECT = re.compile(r"_core\.[^/]*\.so|core")
 
-def read_names(lines: Iterator[str], key: str, names: dict[str, str], line: str) -> str:
-    raise NotImplementedError
+
+def count_instructions(paths: Sequence[HotPath], programs: Programs, folder: Path, repeats: int) -> Counts:
+    """Count with callgrind, which simulates each thread's instructions."""
+    counts: Counts = {}
+    for program in sorted({path.program for path in paths}):
+        wanted = [f"{path.name}={path.jobs}" for path in paths if path.program == program]
+        profiles = Path(tempfile.mkdtemp(dir=folder))
+        output = f"--callgrind-out-file={profiles / 'profile'}"
+        run([*CALLGRIND, output, *programs.command(program), str(repeats), *wanted], folder)
+        for number in range(1, len(wanted) * repeats + 1):
+            name, count = read_profile(profiles / f"profile.{number}")
+            counts.setdefault(name, []).append(count)
+    return counts
+
+
+def read_profile(file: Path) -> tuple[str, Count]:
+    """Read what a mark wrote out; the format is described at https://valgrind.org/docs/manual/cl-format.html."""
+    name, count = "", Count(0)
+    instructions: Counter[str] = Counter()
+    place, function, own, total, in_call = "", "", 0, -1, False
+    for line in file.read_text(errors="replace").splitlines():
+        key, _, value = line.partition("=")
+        if line[:1].isdigit():
+            if not in_call:  # Else the line after "calls=", which says what the callee took.
+                cost = int(line.split()[1])
+                instructions[function] += cost
+                own += cost if OWN_OBJECT.fullmatch(place) else 0
+            in_call = False
+        elif key == "calls":
+            in_call = True
+        elif key == "ob":
+            place = value.rpartition("/")[2]
+        elif key == "fn":
+            function = f"{place}:{value}" if value.startswith("0x") else value.partition("'")[0]
+        elif line.startswith("desc: Trigger: Client Request: end "):
+            name, jobs = line.split()[-2:]
+            count.jobs = int(jobs)
+        elif line.startswith("totals: "):
+            total = int(line.split()[1])
+    if count.jobs == 0 or instructions.total() != total:
+        raise CannotCount(f"{file} is not a profile as expected: {instructions.total()} instructions, not {total}")
+    count.total, count.own = total / count.jobs, own / count.jobs
+    count.parts = {part: cost / count.jobs for part, cost in instructions.items()}
+    return name, count
+
+
+# ---- System calls ----
+
+STRACE = ["strace", "-f", "-qq", "--signal=none"]
+CALL = re.compile(r"\d+ +(\w+)\(")
+MARK = re.compile(r'\d+ +write\(-1, "(begin|end) ([\w-]+) (\d+)"')
+
+
+def count_system_calls(paths: Sequence[HotPath], programs: Programs, folder: Path, repeats: int) -> Counts:
+    """Count with strace, which stops a thread at each system call, so that some take longer than they would."""
+    counts: Counts = {}
+    for program in sorted({path.program for path in paths if path.traced_jobs > 0}):
+        wanted = [f"{path.name}={path.traced_jobs}" for path in paths if path.program == program and path.traced_jobs]
+        log = folder / "strace.log"
+        run([*STRACE, "-o", str(log), *programs.command(program), str(repeats), *wanted], folder)
+        for name, count in read_log(log):
+            counts.setdefault(name, []).append(count)
+    return counts
+
+
+def read_log(file: Path) -> Iterator[tuple[str, Count]]:
+    calls: Counter[str] = Counter()
+    with file.open(errors="replace") as lines:
+        for line in lines:
+            mark, call = MARK.match(line), CALL.match(line)
+            if mark is not None and mark[1] == "end":
+                jobs = int(mark[3])
+                parts = {name: number / jobs for name, number in calls.items()}
+                yield mark[2], Count(jobs, calls.total() / jobs, parts=parts)
+            elif mark is not None:
+                calls.clear()
+            elif call is not None:
+                calls[call[1]] += 1
+
+
+# ---- Telling ----
+
+
+def least(counts: Sequence[Count]) -> Count:
+    """The repetition that stands for all: whatever disturbs one makes it dearer."""
+    return min(counts, key=lambda count: count.total)
+
+
+def spread(counts: Sequence[Count]) -> float:
+    """By how much the dearest repetition is above the least, as a part of that."""
+    return max(count.total for count in counts) / least(counts).total - 1
+
+
+def table(paths: Sequence[HotPath], instructions: Counts, calls: Counts) -> Iterator[str]:
+    yield f"{'a job of':<14} {'instructions':>12} {'own':>8} {'spread':>7} {'system calls':>13}"
+    for path in paths:
+        line = f"{path.name:<14} "
+        if path.name in instructions:
+            count = least(instructions[path.name])
+            line += f"{count.total:>12,.0f} {count.own:>8,.0f} {spread(instructions[path.name]):>7.1%} "
+        else:
+            line += f"{'-':>12} {'-':>8} {'-':>7} "
+        line += f"{least(calls[path.name]).total:>13.4f}" if path.name in calls else f"{'-':>13}"
+        yield f"{line}  {path.what}"
+
+
+def most_expensive(name: str, counts: Sequence[Count], number: int) -> Iterator[str]:
+    parts = Counter(least(counts).parts)
+    yield f"\n{name}"
+    for part, cost in parts.most_common(number):
+        yield f"{cost:>10.1f}  {part}"
+
+
+def as_json(missing: dict[str, str], instructions: Counts, calls: Counts) -> str:
+    def figures(counts: Counts) -> dict[str, object]:
+        return {
+            name: {"jobs": of[0].jobs, "total": [count.total for count in of], "own": [count.own for count in of]}
+            for name, of in counts.items()
+        }
+
+    found = {"missing": missing, "instructions": figures(instructions), "system_calls": figures(calls)}
+    return json.dumps(found, indent=2)
+
+
+# ---- The command ----
+
+
+def read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="what a job costs on the hot paths, in instructions and system calls")
+    parser.add_argument("--only", action="append", default=[], metavar="PATTERN", help="only paths with such a name")
+    parser.add_argument(
+        "--kind", choices=["instructions", "system-calls", "both"], default="both", help="what is counted"
+    )
+    parser.add_argument("--functions", type=int, default=0, metavar="N", help="the N most expensive functions of each")
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="how often; the least counts (default: 3)")
+    parser.add_argument("--json", metavar="FILE", help="every figure; - is the standard output, without the table")
+    return parser.parse_args()
 
 
 def main() -> int:
+    options = read_options()
+    paths = [path for path in HOT_PATHS if path.matches(options.only)]
+    counts: dict[str, Counts] = {"instructions": {}, "system-calls": {}}
+    missing: dict[str, str] = {}
+    kinds = {"instructions": (lacks_callgrind, count_instructions), "system-calls": (lacks_strace, count_system_calls)}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        programs = Programs(folder)
+        for kind, (lacks, count) in kinds.items():
+            if options.kind not in {kind, "both"}:
+                continue
+            reason = lacks()
+            if reason is None:
+                counts[kind] = count(paths, programs, folder, options.repeats)
+            else:
+                missing[kind] = reason
+    tell(options, paths, missing, counts)
     return 0
+
+
+def tell(options: argparse.Namespace, paths: Sequence[HotPath], missing: dict[str, str], of: dict[str, Counts]) -> None:
+    instructions, calls = of["instructions"], of["system-calls"]
+    if options.json:
+        text = as_json(missing, instructions, calls) + "\n"
+        if options.json == "-":
+            print(text, end="")
+            return
+        Path(options.json).write_text(text)
+    for kind, reason in missing.items():
+        print(f"no {kind}: {reason}")
+    version = platform.python_version()
+    print(f"CPython {version}, {platform.machine()}, the least of {options.repeats} repetitions\n")
+    print("\n".join(table(paths, instructions, calls)))
+    for path in paths:
+        if options.functions and path.name in instructions:
+            print("\n".join(most_expensive(path.name, instructions[path.name], options.functions)))
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except CannotCount as problem:
+        sys.exit(f"count.py: {problem}")

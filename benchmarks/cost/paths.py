@@ -11,8 +11,8 @@ import asyncio
 import ctypes
 import gc
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from workerpool import NativeFunction, WorkerPool, native
@@ -20,10 +20,14 @@ from workerpool import NativeFunction, WorkerPool, native
 WORKERS = 2
 ARGUMENT = -2.5
 
-# Does so many jobs and returns their results.
-Run = Callable[[int], list[Any]]
-# Makes what does them on a pool, and says what each result is; the stack takes what has to be closed.
-Path = Callable[[WorkerPool, ExitStack], tuple[Run, Any]]
+
+@dataclass
+class Path:
+    """A way to do so many jobs on a pool."""
+
+    run: Callable[[int], list[Any]]  # Takes the number of jobs and returns their results,
+    expect: Any  # which are all this.
+    close: Callable[[], object] = lambda: None
 
 
 def fabs() -> NativeFunction:
@@ -41,91 +45,102 @@ def add_one(number: float) -> float:
 
 
 # ---- The paths ----
+#
+# Calls are written out, as a user would write them: with `*arguments` the interpreter takes another way.
 
 
-def map_of(function: Any, expect: float) -> Path:
-    def path(pool: WorkerPool, stack: ExitStack) -> tuple[Run, Any]:
-        return lambda jobs: list(pool.map(function, [ARGUMENT] * jobs)), expect
-
-    return path
+def map_c(pool: WorkerPool) -> Path:
+    function = fabs()
+    return Path(lambda jobs: list(pool.map(function, [ARGUMENT] * jobs)), 2.5)
 
 
-def submit_of(*call: Any, expect: Any) -> Path:
-    """All are in flight, then all results are fetched."""
-
-    def path(pool: WorkerPool, stack: ExitStack) -> tuple[Run, Any]:
-        def run(jobs: int) -> list[Any]:
-            submit = pool.submit
-            futures = [submit(*call) for _ in range(jobs)]
-            return [future.result() for future in futures]
-
-        return run, expect
-
-    return path
+def map_python(pool: WorkerPool) -> Path:
+    return Path(lambda jobs: list(pool.map(add_one, [ARGUMENT] * jobs)), -1.5)
 
 
-def round_trip_of(*call: Any, expect: Any) -> Path:
-    def path(pool: WorkerPool, stack: ExitStack) -> tuple[Run, Any]:
-        return lambda jobs: [pool.submit(*call).result() for _ in range(jobs)], expect
+def submit_c(pool: WorkerPool) -> Path:
+    function = fabs()
 
-    return path
+    def run(jobs: int) -> list[Any]:
+        futures = [pool.submit(function, ARGUMENT) for _ in range(jobs)]
+        return [future.result() for future in futures]
 
-
-def await_of(*call: Any, expect: Any) -> Path:
-    """All are gathered."""
-
-    def path(pool: WorkerPool, stack: ExitStack) -> tuple[Run, Any]:
-        async def gather(jobs: int) -> list[Any]:
-            return await asyncio.gather(*(pool.run(*call) for _ in range(jobs)))
-
-        loop = asyncio.new_event_loop()
-        stack.callback(loop.close)
-        return lambda jobs: loop.run_until_complete(gather(jobs)), expect
-
-    return path
+    return Path(run, 2.5)
 
 
-def paths() -> dict[str, Path]:
-    return {
-        "map-c": map_of(fabs(), 2.5),
-        "map-py": map_of(add_one, -1.5),
-        "submit-c": submit_of(fabs(), ARGUMENT, expect=2.5),
-        "submit-py": submit_of(nothing, expect=None),
-        "round-trip-c": round_trip_of(fabs(), ARGUMENT, expect=2.5),
-        "await-c": await_of(fabs(), ARGUMENT, expect=2.5),
-        "await-py": await_of(nothing, expect=None),
-    }
+def submit_python(pool: WorkerPool) -> Path:
+    def run(jobs: int) -> list[Any]:
+        futures = [pool.submit(nothing) for _ in range(jobs)]
+        return [future.result() for future in futures]
+
+    return Path(run, None)
 
 
-# Where any number of jobs is in flight, any number may wait; elsewhere what is the default.
-UNBOUNDED = {"submit-c", "submit-py"}
+def round_trip_c(pool: WorkerPool) -> Path:
+    function = fabs()
+    return Path(lambda jobs: [pool.submit(function, ARGUMENT).result() for _ in range(jobs)], 2.5)
+
+
+def await_c(pool: WorkerPool) -> Path:
+    function = fabs()
+
+    async def gather(jobs: int) -> list[Any]:
+        return await asyncio.gather(*(pool.run(function, ARGUMENT) for _ in range(jobs)))
+
+    return on_new_loop(gather, 2.5)
+
+
+def await_python(pool: WorkerPool) -> Path:
+    async def gather(jobs: int) -> list[Any]:
+        return await asyncio.gather(*(pool.run(nothing) for _ in range(jobs)))
+
+    return on_new_loop(gather, None)
+
+
+def on_new_loop(gather: Callable[[int], Coroutine[Any, Any, list[Any]]], expect: Any) -> Path:
+    loop = asyncio.new_event_loop()
+    return Path(lambda jobs: loop.run_until_complete(gather(jobs)), expect, loop.close)
+
+
+# Where all jobs are in flight, any number may wait; elsewhere as many as by default.
+PATHS: dict[str, tuple[Callable[[WorkerPool], Path], dict[str, Any]]] = {
+    "map-c": (map_c, {}),
+    "map-py": (map_python, {}),
+    "submit-c": (submit_c, {"queue_size": None}),
+    "submit-py": (submit_python, {"queue_size": None}),
+    "round-trip-c": (round_trip_c, {}),
+    "await-c": (await_c, {}),
+    "await-py": (await_python, {}),
+}
 
 
 # ---- Running them ----
 
 
-def count(marks: ctypes.CDLL, name: str, path: Path, jobs: int, repeats: int) -> None:
-    with ExitStack() as stack:
-        pool = stack.enter_context(WorkerPool(WORKERS, queue_size=None) if name in UNBOUNDED else WorkerPool(WORKERS))
-        run, expect = path(pool, stack)
+def count(marks: ctypes.CDLL, name: str, jobs: int, repeats: int) -> None:
+    make, options = PATHS[name]
+    begin, end = marks.mark_begin, marks.mark_end  # Looked up now: ctypes makes them then, and that is much.
+    mark = (name.encode(), ctypes.c_uint64(jobs))
+    with WorkerPool(WORKERS, **options) as pool:
+        path = make(pool)
         for _ in range(2):
-            run(jobs // 10 + 1)
-        begin = (name.encode(), ctypes.c_uint64(jobs))
+            path.run(jobs // 10 + 1)
         for _ in range(repeats):
             gc.collect()
-            marks.mark_begin(*begin)
-            results = run(jobs)
-            marks.mark_end(*begin)
-            if results != [expect] * jobs:
+            begin(*mark)
+            results = path.run(jobs)
+            end(*mark)
+            if results != [path.expect] * jobs:
                 raise AssertionError(f"{name} has other results than expected")
+            del results  # Else what that takes would count in the next repetition.
+        path.close()
 
 
 def main() -> None:
     marks = ctypes.CDLL(sys.argv[1])
-    known = paths()
     for argument in sys.argv[3:]:
         name, _, jobs = argument.partition("=")
-        count(marks, name, known[name], int(jobs), int(sys.argv[2]))
+        count(marks, name, int(jobs), int(sys.argv[2]))
     marks.mark_check()
 
 
