@@ -1,0 +1,159 @@
+"""Breaks one line of the core at a time, and says whether the schedules find it.
+
+A check that never fails proves nothing. Each mutation here takes a line out of the protocols of sleeping and waking, or
+changes it as a tired reader might; the schedules of the scenario named with it must then fail. The sources stay as they
+are: the file that is changed is built elsewhere and linked with the objects of an ordinary build under the scheduler.
+
+Run from the folder that holds the Makefile, after `make build/c/schedule/schedules`:
+
+    python3 csrc/tests/schedule/mutations.py [--list] [NAME ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[3]
+CORE = ROOT / "csrc" / "core"
+# The schedules that a mutation may live through at most, and the processor time (seconds) that they may take.
+MOST_SCHEDULES = 50_000
+MOST_SECONDS = 30
+COMPILE_SECONDS = 120
+# Of the clock, for a machine with other things to do.
+RUN_SECONDS = 600
+
+
+class Mutation(NamedTuple):
+    name: str
+    scenario: str
+    file: str
+    function: str
+    line: str  # What is replaced, once, within the function.
+    by: str
+
+
+MUTATIONS = [
+    # ---- Workers ----
+    Mutation("waking-not-cleared", "submit", "wp_worker", "sleep_until_called", "pool->waking = false;", ""),
+    Mutation("waking-not-cleared-by-a-new-worker", "submit", "wp_worker", "arrive", "pool->waking = false;", ""),
+    Mutation("called-and-left-on-the-idle-list", "submit", "wp_wake", "wp_call_help", "wp_leave_idle_list(pool, pool->idle);", ""),
+    Mutation("idle-count-not-changed-by-the-caller", "submit", "wp_wake", "wp_leave_idle_list", "pool->n_idle--;", ""),
+    Mutation("signal-set-and-nobody-woken", "submit", "wp_wake", "wp_errands_run_slowly", "wp_word_wake(&errands->call->signal, 1);", ""),
+    Mutation("woken-and-signal-not-set", "submit", "wp_wake", "wp_errands_run_slowly", "wp_store_release(&errands->call->signal, 1);", ""),
+    Mutation("signal-not-awaited", "retire", "wp_worker", "sleep_until_called", "await_signal(pool, self);", ""),
+    Mutation("chain-broken", "hidden", "wp_worker", "work_until_leaving", "call_help_after_claim(pool, self, took_over, &errands);", ""),
+    Mutation("nothing-taken-over", "hidden", "wp_worker", "work_until_leaving", "!claimed && wp_claim_from_others(pool, self)", "false"),
+    Mutation("leaver-calls-nobody", "resize", "wp_worker", "work_until_leaving", "wp_call_help(pool, false, &errands);", ""),
+    Mutation("idle-without-looking-again", "retire", "wp_worker", "sleep_until_called", "return patrols || wp_load_relaxed(&pool->ready) != 0;", "return false;"),
+    Mutation("close-calls-no-idle-worker", "submit", "wp_pool", "call_everybody", "wp_word_wake(&idle->signal, 1);", ""),
+    # ---- Room in lanes ----
+    Mutation("room-looked-at-after-the-lock", "room", "wp_room", "sleep_for_room", "wp_word_wait(&l->room, seen, deadline)", "wp_word_wait(&l->room, wp_load_relaxed(&l->room), deadline)"),
+    Mutation("room-not-counted", "room", "wp_room", "offer_in_lane", "wp_add_acq_rel(&l->room, 1);", ""),
+    Mutation("sleeper-for-room-not-counted", "room", "wp_room", "sleep_for_room", "l->blocked++;", "l->blocked += 0;"),
+    Mutation("claim-offers-no-room", "room", "wp_worker", "work_until_leaving", "wp_offer_room(pool, self->lane, &errands);", ""),
+    Mutation("room-not-passed-on", "giving-up", "wp_room", "wp_pool_wait_room", "wp_pool_pass_room(pool, lane);", ""),
+    Mutation("room-not-passed-on-by-a-refused-submit", "giving-up", "wp_submit", "refuse", "wp_pool_pass_room(pool, lane);", ""),
+    Mutation("room-not-passed-on-by-a-put", "stage-close", "wp_stage", "put_once", "wp_offer_any_room(pool, stage->lane, &errands);", ""),
+    Mutation("close-changes-no-room", "close", "wp_pool", "call_everybody", "wp_add_acq_rel(&pool->lanes[i].room, 1);", ""),
+    Mutation("free-worker-offers-nothing", "rendezvous", "wp_worker", "sleep_until_called", "offer_self(pool, errands);", ""),
+    Mutation("handed-over-to-nobody", "rendezvous", "wp_room", "free_workers", "return difference(workers, handed);", "return workers;"),
+    # ---- Results ----
+    Mutation("no-place-offered", "results", "wp_results", "free_place", "wp_add_acq_rel(&results->room, 1);", ""),
+    Mutation("mark-never-reached", "results", "wp_results", "free_place", "results->reserved > results->capacity / 2", "results->reserved > 0"),
+    Mutation("result-arrives-unseen", "results", "wp_results", "wp_results_deliver", "wp_add_acq_rel(&results->arrived, 1);", ""),
+    Mutation("last-reader-not-told", "results", "wp_results", "wp_results_next", "result == WP_OK && has_finished(results)", "false"),
+    # ---- Stages ----
+    Mutation("asleep-said-after-the-look", "stage", "wp_stage", "sleep_for_result", "wp_word_wait(&stage->asleep, seen, deadline)", "wp_word_wait(&stage->asleep, say_asleep(&stage->asleep, lightly), deadline)"),
+    Mutation("no-look-before-sleep", "stage", "wp_stage", "sleep_for_place", "wp_load_relaxed(&stage->accepted) - head < stage->capacity ||", ""),
+    Mutation("call-without-a-change", "stage", "wp_stage", "call", "(seen & ~SLEEPERS) + CALL", "seen & ~SLEEPERS"),
+    Mutation("last-result-not-worth-a-call", "stage", "wp_stage", "deliver", "&& is_worth_calling(stage, position)", "&& false"),
+    Mutation("close-calls-no-submitter", "stage-close", "wp_stage", "wp_stage_close", "call(&stage->blocked);", ""),
+    # ---- And more ----
+    Mutation("lock-taken-without-its-sleepers", "lock", "wp_lock", "wp_lock_take_slowly", "wp_exchange_acquire(&lock->word, WP_LOCK_HELD_WITH_SLEEPERS)", "wp_exchange_acquire(&lock->word, WP_LOCK_HELD)"),
+    Mutation("drained-looked-at-after-the-lock", "drain", "wp_pool", "wp_pool_drain", "wp_word_wait(&pool->drained, seen, deadline)", "wp_word_wait(&pool->drained, wp_load_relaxed(&pool->drained), deadline)"),
+    Mutation("progress-untold", "range", "wp_range", "wp_group_tell", "wp_add_acq_rel(&group->progress, 1);", ""),
+    Mutation("units-in-claims-forgotten", "range", "wp_range", "take_back", "n + wp_claims_take_units(pool, &range->job, spans + n, GIVEN_UP_AT_ONCE - n)", "n"),
+    Mutation("outcome-not-exclusive", "cancel", "wp_job", "wp_job_take", "wp_state_of_word(word) != WP_PENDING", "wp_state_of_word(word) == WP_NEW"),
+    Mutation("lane-not-looked-at-anew", "lanes", "wp_worker", "report", "wp_lane_refresh(pool, self->lane);", ""),
+]
+
+
+def mutate(mutation: Mutation) -> str:
+    """The text of the file with its line replaced. A line that is not there any more is an error of this list."""
+    text = (CORE / f"{mutation.file}.c").read_text(encoding="utf-8")
+    begin = re.search(rf"^{mutation.function}\(.*\n{{", text, re.MULTILINE)
+    if begin is None:
+        begin = re.search(rf"^{mutation.function}\([^;]*?\n{{", text, re.MULTILINE)
+    if begin is None:
+        sys.exit(f"mutation {mutation.name}: {mutation.file}.c has no function {mutation.function}")
+    end = text.index("\n}\n", begin.end())
+    body = text[begin.end() : end]
+    if body.count(mutation.line) != 1:
+        times = body.count(mutation.line)
+        sys.exit(f"mutation {mutation.name}: {mutation.function} has {times} times, not once: {mutation.line}")
+    by = mutation.by or ("(void)0;" if mutation.line.endswith(";") else "")
+    return text[: begin.end()] + body.replace(mutation.line, by) + text[end:]
+
+
+def build(mutation: Mutation, objects: Path, folder: Path) -> Path:
+    """A program of all schedules with the mutation in it."""
+    source = folder / f"{mutation.file}.c"
+    program = folder / "schedules"
+    source.write_text(mutate(mutation), encoding="utf-8")
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    flags = ["-std=c11", "-O1", "-g", "-w", "-pthread", "-include", str(ROOT / "csrc/tests/schedule/hook.h")]
+    flags += [f"-I{ROOT / 'csrc' / room}" for room in ("core", "native", "include")]
+    others = [str(path) for path in sorted(objects.glob("*.o")) if path.stem != mutation.file]
+    command = [*compiler, *flags, str(source), *others, "-o", str(program), "-lm"]
+    subprocess.run(command, check=True, timeout=COMPILE_SECONDS)
+    return program
+
+
+def find(mutation: Mutation, objects: Path) -> str | None:
+    """How the schedules fail with the mutation; None if they do not."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = build(mutation, objects, Path(folder))
+        limits = ["--schedules", str(MOST_SCHEDULES), "--seconds", str(MOST_SECONDS), "--deviations", "2"]
+        command = [str(program), "--scenario", mutation.scenario, *limits]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=RUN_SECONDS)
+    if done.returncode == 0:
+        return None
+    lines = done.stdout.splitlines()
+    how = next((line for line in lines if line.startswith("not ok")), f"exit status {done.returncode}")
+    where = next((line for line in lines if "have it again" in line), "")
+    return f"{how.partition(': ')[2] or how} ({where.partition('--scenario ')[2]})"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="mutations to try; all if none is named")
+    parser.add_argument("--list", action="store_true", help="name them and end")
+    parser.add_argument("--objects", type=Path, default=ROOT / "build/c/schedule", help="the build to link with")
+    given = parser.parse_args()
+    chosen = [m for m in MUTATIONS if not given.names or m.name in given.names]
+    unknown = set(given.names) - {m.name for m in MUTATIONS}
+    if unknown:
+        parser.error(f"there is no mutation {', '.join(sorted(unknown))}; --list names them all")
+    lived = []
+    for mutation in chosen:
+        if given.list:
+            print(mutation.name)
+            continue
+        how = find(mutation, given.objects)
+        print(f"{'found' if how else 'NOT FOUND'}: {mutation.name}{': ' + how if how else ''}", flush=True)
+        lived += [mutation.name] if how is None else []
+    if not given.list:
+        print(f"{len(chosen) - len(lived)} of {len(chosen)} mutations found")
+    return 1 if lived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
