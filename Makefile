@@ -9,6 +9,9 @@ VENV ?= .venv
 # Arguments for pytest or for the benchmarks, and the demo's folder.
 ARGS ?=
 FOLDER ?=
+# Of the soak: how long it takes, and the seed of its choices.
+SECONDS ?= 600
+SEED ?=
 # SANITIZE=address,undefined or thread; PORTABLE=1 only the portable wait, PORTABLE=0 only the futex; else both.
 SANITIZE ?=
 PORTABLE ?=
@@ -34,6 +37,7 @@ help:
 	@echo 'make model     the models of sleeping and waking, checked by spin'
 	@echo 'make py-test   the Python tests alone; ARGS="-k lanes -x" go to pytest'
 	@echo 'make asan-test the tests of what jobs keep alive, with the extension under AddressSanitizer'
+	@echo 'make soak      everything at once for ten minutes, or SECONDS=..., with SEED=... the choices of another run'
 	@echo 'make lint      formatters, linters and type checkers, for Python and for C'
 	@echo 'make bench     the benchmarks, beside every peer that is there; ARGS="--only map --quick" go to them'
 	@echo 'make build     a virtual environment in $(VENV) with the package installed in editable form'
@@ -251,7 +255,7 @@ schedules: $(SCHEDULES)
 
 # ---- All else -------------------------------------------------------------------------------------------------------
 
-.PHONY: test py-test asan-test demo bench
+.PHONY: test py-test asan-test demo bench soak
 # The environment first, so that whatever is missing is named before the C tests have run.
 test: build $(VENV)/.made-test-toolchains c-test py-test
 
@@ -271,6 +275,14 @@ asan-test: build $(VENV)/.made-test-toolchains
 
 demo: build
 	$(VENV_PYTHON) -m workerpool demo$(if $(FOLDER), "$(FOLDER)")
+
+# The functions that the soak calls are those of the tests.
+$(BUILD)/soak/helpers.so: tests/native/helpers.c csrc/include/workerpool.h
+	@mkdir -p $(@D)
+	$(call run,CC $@,$(CC) -std=gnu11 -O1 -shared -fPIC -Icsrc/include $< -o $@)
+
+soak: build $(BUILD)/soak/helpers.so
+	$(VENV_PYTHON) -X dev -W error tests/soak.py $(SECONDS) $(BUILD)/soak/helpers.so $(SEED)
 
 # The peers that can be built here; benchmarks/run.py says which could not, and how to get what they need.
 bench: build

@@ -23,12 +23,16 @@ except ImportError:
     import _xxsubinterpreters as _interpreters
     def create(own_gil): return _interpreters.create(isolated=own_gil)
 
+# By their addresses, because 3.12 does not let ctypes, which finds functions by name, into isolated interpreters.
+identity = wp.native(sys.argv[1] + ":id_long", "long (long)")
+sleep = wp.native(sys.argv[1] + ":sleep_ns", "int64_t (int64_t)")
 PRELUDE = f'''
 import sys
 sys.path[:] = {sys.path!r}
 import os, threading, time, workerpool as wp
-native = wp.native({sys.argv[1] + ":id_long"!r}, "long (long)")
-sleep = wp.native({sys.argv[1] + ":sleep_ns"!r}, "int64_t (int64_t)")
+from workerpool import _core
+native = _core.NativeFunction({identity.address}, "long (long)", "id_long")
+sleep = _core.NativeFunction({sleep.address}, "int64_t (int64_t)", "sleep_ns")
 def use(pool):
     assert pool.submit(int, 5).result(10) == 5
     assert pool.submit(native, 6).result(10) == 6
