@@ -193,11 +193,12 @@ $(foreach wait,$(WAITS),$(eval $(call c-rules,$(wait))))
 -include $(wildcard $(C_OUT)/*/*.d $(C_OUT)/*/*/*.d)
 
 # The core under the scheduler of csrc/tests/schedule, which takes the place of wp_os and of the waits. Statistics are not
-# interesting to schedule, nor is what happens once in a process (wp_fork).
+# interesting to schedule, nor is what happens once in a process (wp_fork). Not with sanitizers: one thread at a time is
+# nothing to them.
 SCHEDULED := $(filter-out wp_os wp_wait_futex wp_wait_portable,$(patsubst csrc/core/%.c,%,$(wildcard csrc/core/*.c)))
 UNHOOKED := wp_stats wp_fork
 HOOK_FLAGS := -include csrc/tests/schedule/hook.h
-SCHEDULES := $(if $(filter Linux,$(shell uname -s)),$(C_OUT)/schedule/schedules)
+SCHEDULES := $(if $(SANITIZE),,$(if $(filter Linux,$(shell uname -s)),$(C_OUT)/schedule/schedules))
 # Seconds of processor time for each scenario, as part of c-test.
 SCHEDULE_SECONDS ?= 0.4
 
