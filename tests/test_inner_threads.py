@@ -433,7 +433,7 @@ after = [library["num_threads"] for library in threadpoolctl.threadpool_info() i
 assert after == [4] * len(blas), after
 """.replace("INNER", str(inner_threads))
     )
-    printed = run_scenario(code, timeout=50, options=["-X", "dev"]).stdout.strip()
+    printed = run_scenario(code, timeout=110, options=["-X", "dev"]).stdout.strip()
     if printed == "skip":
         pytest.skip("NumPy's BLAS is none that is known here")
     if inner_threads == 1:
