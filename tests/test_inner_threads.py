@@ -400,6 +400,7 @@ def busy_threads(work):
 NEEDS_PROC = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="there is no /proc/self/task")
 
 
+@pytest.mark.timeout(130)
 @NEEDS_PROC
 @pytest.mark.parametrize("inner_threads", [None, 1])
 def test_two_blas_products_keep_two_threads_busy(run_scenario: RunScenario, inner_threads: int | None) -> None:
