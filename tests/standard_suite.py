@@ -52,13 +52,15 @@ LEFT_OUT = {
 if sys.version_info < (3, 13):  # CPython's issue 116682 mended the test in 3.13.
     LEFT_OUT["ThreadPoolShutdownTest.test_cancel_futures_wait_false"] = f"{BEGUN}, which later versions do not"
 
-EXCHANGE = "import concurrent.futures, workerpool; concurrent.futures.ThreadPoolExecutor = workerpool.ThreadPoolExecutor"
+EXCHANGE = (
+    "import concurrent.futures, workerpool; concurrent.futures.ThreadPoolExecutor = workerpool.ThreadPoolExecutor"
+)
 
 
 def exchange() -> None:
     """Puts workerpool's executor in the place of the standard one, here and in the processes that tests start."""
     concurrent.futures.ThreadPoolExecutor = workerpool.ThreadPoolExecutor  # type: ignore[misc]
-    from test.support import script_helper  # noqa: PLC0415
+    from test.support import script_helper
 
     original = script_helper.assert_python_ok
     # They run isolated, so what is on this path has to be named to them.

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import workerpool as wp
+from conftest import RunScenario
 from support import LONG
 from workerpool import _aio
 
