@@ -461,8 +461,8 @@ print("state", client.table()["state"])
 """
     lines = run_scenario(in_client(client_folder, code), timeout=40).stdout.splitlines()
     states = {line for line in lines if line.startswith("state")}
-    assert len(states) == 3, "each interpreter has a table of its own"
-    assert sum(line.endswith("done") for line in lines) == 6, "and waits for its pools when it ends"
+    assert len(states) == 3, f"each interpreter has a table of its own: {lines}"
+    assert sum(line.endswith("done") for line in lines) == 6, f"and waits for its pools when it ends: {lines}"
 
 
 def test_client_outlives_the_package(client_folder: Path, run_scenario: RunScenario) -> None:

@@ -1,4 +1,3 @@
-# cython: language_level=3, freethreading_compatible=True
 """A module in Cython that uses workerpool's C API without the GIL. tests/test_capi_cython.py says what should come of it."""
 
 from libc.stdint cimport uint32_t, uint64_t
