@@ -1,4 +1,4 @@
-"""At risk: pool.run() and its event loop: results that never come, jobs that nobody can cancel, a loop that is held up."""
+"""At risk: pool.run() and its event loop: results that never come, jobs that nobody can cancel, a loop held up."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import workerpool as wp
+from conftest import RunScenario
 from support import LONG
 from workerpool import _aio
 

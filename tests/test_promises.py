@@ -262,7 +262,9 @@ class PoolMachine(RuleBasedStateMachine):
             return item[0]
 
         self.open_gate()
-        iterator = self.pool.map(self.count_native if native else count, items, buffersize=buffersize, in_order=in_order)
+        iterator = self.pool.map(
+            self.count_native if native else count, items, buffersize=buffersize, in_order=in_order
+        )
         for _ in range(min(n, taken)):
             assert next(iterator) == 1
         assert set(calls) <= {0, 1}
