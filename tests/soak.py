@@ -9,6 +9,7 @@ The seed repeats the choices, not the schedule. It is printed with the rest at t
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import gc
 import os
@@ -121,10 +122,8 @@ class Soak:
         token = wp.CancelToken()
         futures = []
         for _ in range(rng.randrange(1, 60)):
-            try:
+            with contextlib.suppress(wp.QueueFull, CancelledError):
                 futures.append(self.view(rng, token).submit(*self.call(rng)))
-            except (wp.QueueFull, CancelledError):
-                pass
         for future in rng.sample(futures, len(futures) // 6):
             future.request_cancel() if rng.random() < 0.5 else future.cancel()
         if rng.random() < 0.1:
@@ -212,6 +211,9 @@ class Soak:
             while time.monotonic() < self.end and not self.problems:
                 act(rng)
         except BaseException as error:
+            if not self.problems:
+                print(f"seed {self.seed}: {act.__name__}: {error!r}", self.pool.stats(), sep="\n", file=sys.stderr)
+                faulthandler.dump_traceback()
             self.problems.append(error)
 
     def run(self) -> None:

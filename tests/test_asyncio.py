@@ -1,4 +1,4 @@
-"""pool.run(): results that never come, jobs that nobody can cancel, an event loop that is held up."""
+"""At risk: pool.run() and its event loop: results that never come, jobs that nobody can cancel, a loop held up."""
 
 from __future__ import annotations
 

@@ -338,6 +338,57 @@ def test_forks_while_many_threads_use_the_pool(run: RunScenario) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.stress
+@pytest.mark.skipif(FREE_THREADED, reason="as above")
+def test_forks_while_workers_enter_python_for_the_first_time(run: RunScenario) -> None:
+    """They make thread states then, under a lock of CPython's that a fork before 3.13 does not wait for."""
+    run(
+        """
+        threads_may_run()
+        stop = threading.Event()
+
+        def churn():
+            while not stop.is_set():
+                with wp.WorkerPool(4) as pool:
+                    for _ in range(4):
+                        pool.submit(time.sleep, 0)
+
+        threads = [threading.Thread(target=churn) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        end = time.monotonic() + 8
+        while time.monotonic() < end:
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0)
+            join(pid)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        """,
+        timeout=30,
+    )
+
+
+def test_fork_after_the_package_was_imported_twice(run: RunScenario) -> None:
+    """As some test runners do it; each time Python is given the hooks again."""
+    done = run(
+        """
+        for name in [name for name in sys.modules if name.startswith("workerpool")]:
+            del sys.modules[name]
+        import workerpool as again
+        assert again is not wp
+        threads_may_run()
+        with wp.WorkerPool(1) as pool, again.WorkerPool(1) as other:
+            assert pool.submit(int, 1).result(10) + other.submit(int, 2).result(10) == 3
+            for _ in range(3):
+                join(in_child(lambda: (pool.submit(int).result(10), other.submit(int).result(10))))
+            assert pool.submit(int, 1).result(10) + other.submit(int, 2).result(10) == 3
+        """
+    )
+    assert done.stderr == ""
+
+
 def test_grandchildren(run: RunScenario) -> None:
     done = run(
         """

@@ -1,4 +1,4 @@
-"""Sub-interpreters that make, use and leave pools, with a GIL of their own too. `Py_mod_multiple_interpreters` says so."""
+"""Sub-interpreters that make, use and leave pools, with a GIL of their own too: `Py_mod_multiple_interpreters`."""
 
 from __future__ import annotations
 

@@ -125,7 +125,8 @@ def test_exit_handler_that_uses_a_pool(run: RunScenario) -> None:
         @atexit.register
         def late():
             print(future.result(), pool.stats().unfinished)
-            for act in (lambda: pool.submit(int), lambda: list(pool.map(int, [1])), lambda: wp.WorkerPool(1).submit(int)):
+            fresh = wp.WorkerPool(1)
+            for act in (lambda: pool.submit(int), lambda: list(pool.map(int, [1])), lambda: fresh.submit(int)):
                 try:
                     act()
                 except RuntimeError as error:

@@ -126,7 +126,8 @@ def test_a_hundred_producers_on_a_queue_of_ten(
         for thread in threads:
             thread.join()
         pool.shutdown()
-        assert most <= 10 + 2, most  # A job that a worker has taken and not begun counts as waiting, and is none of the ten.
+        # What a worker has taken and not begun counts as waiting, and is none of the ten.
+        assert most <= 10 + 2, most
         assert len(accepted) + len(refused) == 100 * EACH
         assert {on_full!r} == "raise" or not refused
         for future, calls in accepted:

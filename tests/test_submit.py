@@ -284,3 +284,39 @@ def test_jobs_that_wait_for_each_other_get_all_workers() -> None:
         for _ in range(20):
             futures = [pool.submit(barrier.wait, 10) for _ in range(4)]
             assert sorted(future.result(LONG) for future in futures) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("how", ["future", "dropped", "own future", "results", "cancelled", "timed out"])
+def test_failed_job_that_keeps_its_job_object_is_collected(how: str) -> None:
+    """Its exception keeps the frame, that keeps the Job, and that the outcome: the collector has to see the whole."""
+
+    class Thing:
+        future: Any = None
+
+        def work(self) -> None:
+            job = wp.current_job()
+            assert job is wp.current_job()
+            while how in {"cancelled", "timed out"}:
+                job.raise_if_cancelled()
+            raise ValueError
+
+    with wp.WorkerPool(1) as pool:
+        for _ in range(3):
+            thing = Thing()
+            alive = weakref.ref(thing)
+            if how == "results":
+                with pool.results() as results:
+                    results.submit(thing.work)
+                    assert isinstance(results.get(LONG).error, ValueError)
+            else:
+                future = pool.options(run_timeout=0.01 if how == "timed out" else None).submit(thing.work)
+                if how == "cancelled":
+                    wait_until(future.running)
+                    future.request_cancel()
+                if how == "own future":
+                    thing.future = future
+                wait_until(future.done)
+                assert how == "cancelled" or future.exception(LONG) is not None
+                del future
+            del thing
+            wait_until(lambda alive=alive: gc.collect() is not None and alive() is None)

@@ -4,7 +4,47 @@
 #include "task.h"
 #include "wp_inner.h"
 
+#include <pthread.h>
 #include <stdlib.h>
+
+/* ---- Thread states ----
+ *
+ * Making a thread state takes a lock of CPython's, the list of all thread states, and needs no GIL. Before 3.13 a fork does
+ * not wait for that lock, because threads of Python's own take it with the GIL, which whoever forks has. The child of a
+ * fork in such a moment would wait for the lock for ever, inside of os.fork(). So a fork waits here for those who are
+ * making one, a few microseconds at most. They hold nothing else meanwhile, and wait for nobody but for that list. */
+
+/* Process-wide, because a fork and CPython's list are. Taken before CPython's lock, also by a fork. */
+static pthread_mutex_t making_states = PTHREAD_MUTEX_INITIALIZER;
+
+/* How often this thread holds it: a module that was imported twice has its hooks called twice. Not a recursive mutex, which
+ * in a child would not know its owner again. */
+static _Thread_local unsigned times_held;
+
+void
+wpy_hold_thread_states(void)
+{
+    if (times_held++ == 0) {
+        pthread_mutex_lock(&making_states);
+    }
+}
+
+void
+wpy_release_thread_states(void)
+{
+    if (--times_held == 0) {
+        pthread_mutex_unlock(&making_states);
+    }
+}
+
+static PyThreadState *
+new_thread_state(const wpy_home *home)
+{
+    wpy_hold_thread_states();
+    PyThreadState *state = PyThreadState_New(home->interpreter);
+    wpy_release_thread_states();
+    return state;
+}
 
 /* ---- Attaching ---- */
 
@@ -51,7 +91,7 @@ wpy_attach(wpy_home *home, wp_worker *worker)
         PyEval_RestoreThread(*pinned);
         return true;
     }
-    *pinned = PyThreadState_New(home->interpreter);
+    *pinned = new_thread_state(home);
     if (*pinned == NULL) {
         return false;
     }
@@ -173,7 +213,7 @@ on_attend(void *pointer)
         return false;
     }
     if (context->attendant_state == NULL) {
-        context->attendant_state = PyThreadState_New(home->interpreter);
+        context->attendant_state = new_thread_state(home);
         if (context->attendant_state == NULL) {
             return true; /* No memory now; the core asks again. */
         }

@@ -38,6 +38,10 @@ wp_pool *wpy_bare_pool_new(wpy_home *home, const wp_pool_config *config);
 /* The names of a pool's lanes: a borrowed tuple. */
 PyObject *wpy_lane_names(wp_pool *pool);
 
+/* Between these no thread makes a thread state: for a fork, by the thread that forks, in parent and child. */
+void wpy_hold_thread_states(void);
+void wpy_release_thread_states(void);
+
 /* Attaches the calling worker, making its thread state the first time; false without memory. Detaches it. */
 bool wpy_attach(wpy_home *home, wp_worker *worker);
 void wpy_detach(void);

@@ -121,11 +121,12 @@ future_init(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(args), PyObject *Py_U
 }
 
 /* What an unfinished task holds is the pool's too, so it is alive whatever the collector finds. A task that has ended, or
- * that no pool will end, is its future's alone, if nobody else holds it. */
+ * that no pool will end, is its future's alone, if nobody else holds it; the Job object, of which there is one at most,
+ * leaves its outcome to the future. */
 static bool
 is_own(wpy_task *task)
 {
-    return task != NULL && wp_load_relaxed(&task->job.references) == 1 &&
+    return task != NULL && wp_load_relaxed(&task->job.references) - wpy_python_call_shown(task) == 1 &&
            (is_manual(task) || wp_job_is_settled(&task->job));
 }
 

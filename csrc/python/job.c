@@ -1,4 +1,9 @@
-/* See job.h. */
+/* See job.h.
+ *
+ * A call that raises often keeps its Job in a local variable, and its exception keeps the frame. So the Job, the task that
+ * it refers to, the task's outcome and the frame are a cycle. The cyclic collector sees it through the future, or
+ * through the Job where there is no future any more; for that there is only one Job of a call, and the task knows of it.
+ */
 #include "job.h"
 
 #include "context.h"
@@ -28,11 +33,17 @@ wpy_current_job(PyObject *module, PyObject *Py_UNUSED(ignored))
     if (task == NULL || task->home != home) {
         Py_RETURN_NONE;
     }
+    PyObject **place = wpy_place_of_current_job();
+    if (*place != NULL) {
+        return Py_NewRef(*place);
+    }
     job_object *self = (job_object *)home->job_type->tp_alloc(home->job_type, 0);
     if (self != NULL) {
         wp_job_ref(&task->job);
+        wpy_python_call_set_shown(task, true);
         self->task = task;
         self->lane_name = Py_NewRef(PyTuple_GET_ITEM(wpy_lane_names(task->job.pool), task->job.lane));
+        *place = Py_NewRef((PyObject *)self);
     }
     return (PyObject *)self;
 }
@@ -41,10 +52,25 @@ static void
 job_dealloc(job_object *self)
 {
     PyTypeObject *type = Py_TYPE(self);
-    wp_job_unref(&self->task->job);
+    PyObject_GC_UnTrack(self);
+    if (self->task != NULL) {
+        wpy_python_call_set_shown(self->task, false);
+        wp_job_unref(&self->task->job);
+    }
     Py_XDECREF(self->lane_name);
     type->tp_free(self);
     Py_DECREF(type);
+}
+
+static int
+job_traverse(job_object *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    /* Nobody else holds the task, so it has ended, and its outcome is kept by this object alone. */
+    if (self->task != NULL && wp_load_relaxed(&self->task->job.references) == 1) {
+        Py_VISIT(self->task->outcome);
+    }
+    return 0;
 }
 
 static bool
@@ -123,6 +149,7 @@ static PyGetSetDef job_getset[] = {
 
 static PyType_Slot job_slots[] = {
     {Py_tp_dealloc, job_dealloc},
+    {Py_tp_traverse, job_traverse},
     {Py_tp_methods, job_methods},
     {Py_tp_getset, job_getset},
     {Py_tp_doc, "A running job, as it sees itself."},
@@ -132,6 +159,6 @@ static PyType_Slot job_slots[] = {
 PyType_Spec wpy_job_spec = {
     .name = "workerpool.Job",
     .basicsize = sizeof(job_object),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = job_slots,
 };

@@ -3,6 +3,8 @@
  * The hook runs where concurrent.futures' own does: at the start of threading's shutdown, before the interpreter joins
  * its threads and long before it ends. What was submitted is done first, as with the standard library; Ctrl-C ends the
  * wait.
+ *
+ * A fork, too, calls a hook before and after, for what is said at the top of context.c.
  */
 #include "lifecycle.h"
 
@@ -22,6 +24,48 @@ wpy_register_exit(PyObject *module)
     Py_XDECREF(hook);
     Py_XDECREF(threading);
     return registered != NULL ? 0 : -1;
+}
+
+static PyObject *
+before_fork(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+{
+    wpy_hold_thread_states();
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+after_fork(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+{
+    wpy_release_thread_states();
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef fork_hooks[] = {
+    {"before_fork", before_fork, METH_NOARGS, NULL},
+    {"after_fork", after_fork, METH_NOARGS, NULL},
+};
+
+/* Not pthread_atfork: from 3.13 on a fork holds CPython's lock by the time those hooks are called, which is the wrong order. */
+int
+wpy_register_fork(void)
+{
+    PyObject *os = PyImport_ImportModule("os");
+    PyObject *method = os != NULL ? PyObject_GetAttrString(os, "register_at_fork") : NULL;
+    PyObject *before = PyCFunction_New(&fork_hooks[0], NULL);
+    PyObject *after = PyCFunction_New(&fork_hooks[1], NULL);
+    PyObject *nothing = PyTuple_New(0);
+    PyObject *hooks = before != NULL && after != NULL ? Py_BuildValue("{s:O,s:O,s:O}", "before", before,
+                                                                      "after_in_parent", after, "after_in_child", after)
+                                                      : NULL;
+    PyObject *done = method != NULL && nothing != NULL && hooks != NULL ? PyObject_Call(method, nothing, hooks) : NULL;
+    Py_XDECREF(done);
+    Py_XDECREF(hooks);
+    Py_XDECREF(nothing);
+    Py_XDECREF(after);
+    Py_XDECREF(before);
+    Py_XDECREF(method);
+    Py_XDECREF(os);
+    return done != NULL ? 0 : -1;
 }
 
 static enum wp_result

@@ -204,7 +204,8 @@ module_exec(PyObject *module)
     wpy_state *state = PyModule_GetState(module);
     state->home = wpy_home_new();
     if (state->home == NULL || add_exceptions(module, state->home) < 0 || add_types(module, state->home) < 0 ||
-        add_names(state->home) < 0 || wpy_capi_add(module, state->home) < 0 || wpy_register_exit(module) < 0) {
+        add_names(state->home) < 0 || wpy_capi_add(module, state->home) < 0 || wpy_register_exit(module) < 0 ||
+        wpy_register_fork() < 0) {
         return -1;
     }
     return 0;

@@ -17,7 +17,8 @@ typedef struct python_call {
     wpy_task task;
     PyObject *context; /* Context variables captured at submit; NULL: there were none. */
     PyObject *kwnames; /* Tuple of names of the last arguments, or NULL. */
-    Py_ssize_t n_args; /* All arguments, with the keyword ones, without the callable. */
+    uint32_t n_args;   /* All arguments, with the keyword ones, without the callable. */
+    wp_word shown;     /* 1 while there is a Job object, which holds one of the job's references. Attached. */
     PyObject *args[];  /* The callable and its arguments; behind them an extra, if any. */
 } python_call;
 
@@ -31,11 +32,19 @@ call_of(wpy_task *task)
 
 /* The innermost call that this thread runs: a nested one (a waiter that takes its job back) hides the outer. */
 static _Thread_local wpy_task *current;
+/* Its Job object, once it has asked for it: a reference until the call is over. */
+static _Thread_local PyObject *current_job;
 
 wpy_task *
 wpy_current_python_call(void)
 {
     return current;
+}
+
+PyObject **
+wpy_place_of_current_job(void)
+{
+    return &current_job;
 }
 
 /* Without the GIL, objects that this thread made and another let go of are freed by this thread, at the next moment at
@@ -112,7 +121,7 @@ drop_context(python_call *call)
 static void
 drop_arguments(python_call *call)
 {
-    for (Py_ssize_t i = 0; i <= call->n_args; i++) {
+    for (uint32_t i = 0; i <= call->n_args; i++) {
         Py_CLEAR(call->args[i]);
     }
     Py_CLEAR(call->kwnames);
@@ -126,7 +135,7 @@ call_in(PyObject *context, python_call *call)
         return NULL;
     }
     Py_ssize_t n_keywords = call->kwnames != NULL ? PyTuple_GET_SIZE(call->kwnames) : 0;
-    size_t n_positional = (size_t)(call->n_args - n_keywords);
+    size_t n_positional = call->n_args - (size_t)n_keywords;
     PyObject *result = PyObject_Vectorcall(call->args[0], call->args + 1, n_positional, call->kwnames);
     PyObject *exception = result == NULL ? wpy_take_exception() : NULL;
     PyContext_Exit(context);
@@ -164,15 +173,20 @@ run(wp_job *job, wp_worker *self)
     wpy_task *task = wpy_task_of(job);
     python_call *call = call_of(task);
     wpy_task *outer = current;
+    PyObject *outer_job = current_job;
     current = task;
+    current_job = NULL;
     PyObject *result = call_in_context(call);
+    PyObject *exception = result == NULL ? wpy_take_exception() : NULL;
+    Py_XDECREF(current_job);
+    current_job = outer_job;
     current = outer;
     if (result != NULL) {
         store_outcome(task, result);
         drop_arguments(call);
         return WP_DONE;
     }
-    store_outcome(task, wpy_take_exception());
+    store_outcome(task, exception);
     drop_arguments(call);
     bool stopped = (wp_load_relaxed(&job->word) & WP_JOB_STOP) != 0;
     (void)self;
@@ -223,6 +237,18 @@ static const wpy_task_class python_class = {
     .free = free_call,
 };
 
+void
+wpy_python_call_set_shown(wpy_task *task, bool shown)
+{
+    wp_store_relaxed(&call_of(task)->shown, shown);
+}
+
+uint32_t
+wpy_python_call_shown(wpy_task *task)
+{
+    return wpy_task_class_of(task) == &python_class ? wp_load_relaxed(&call_of(task)->shown) : 0;
+}
+
 wpy_task *
 wpy_python_call_new(wpy_home *home, const wpy_options *options, PyObject *const *args, Py_ssize_t nargs,
                     PyObject *kwnames, wp_results *results, uint64_t index)
@@ -244,7 +270,8 @@ wpy_python_call_new(wpy_home *home, const wpy_options *options, PyObject *const 
     wpy_task_init(&call->task, home, &python_class, results != NULL ? WP_JOB_TIMED : 0,
                   wpy_options_fill_extra(options, extra, results, index));
     call->kwnames = n_keywords > 0 ? Py_NewRef(kwnames) : NULL;
-    call->n_args = n_all - 1;
+    call->n_args = (uint32_t)(n_all - 1);
+    wp_store_relaxed(&call->shown, 0);
     for (Py_ssize_t i = 0; i < n_all; i++) {
         call->args[i] = Py_NewRef(args[i]);
     }

@@ -24,4 +24,12 @@ void wpy_leave_python(wp_worker *self);
 /* The task that the calling thread runs, if it is a Python callable; else NULL. */
 wpy_task *wpy_current_python_call(void);
 
+/* Where the one Job object of that call is kept while it runs; NULL in it until the call asks for it. Attached. */
+PyObject **wpy_place_of_current_job(void);
+
+/* Whether a Job object holds a reference to the task: said by that object, and asked by who counts references for the
+ * cyclic collector: 1 or 0, for a task of any class. Attached. */
+void wpy_python_call_set_shown(wpy_task *task, bool shown);
+uint32_t wpy_python_call_shown(wpy_task *task);
+
 #endif
