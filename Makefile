@@ -40,6 +40,7 @@ help:
 	@echo 'make soak      everything at once for ten minutes, or SECONDS=..., with SEED=... the choices of another run'
 	@echo 'make lint      formatters, linters and type checkers, for Python and for C'
 	@echo 'make bench     the benchmarks, beside every peer that is there; ARGS="--only map --quick" go to them'
+	@echo 'make cost      instructions and system calls of a job; ARGS="--only map --functions 12" say where they go'
 	@echo 'make build     a virtual environment in $(VENV) with the package installed in editable form'
 	@echo 'make clean     remove what was built; make distclean removes $(VENV) as well'
 	@echo
@@ -255,7 +256,7 @@ schedules: $(SCHEDULES)
 
 # ---- All else -------------------------------------------------------------------------------------------------------
 
-.PHONY: test py-test asan-test demo bench soak
+.PHONY: test py-test asan-test demo bench cost soak
 # The environment first, so that whatever is missing is named before the C tests have run.
 test: build $(VENV)/.made-test-toolchains c-test py-test
 
@@ -289,6 +290,9 @@ bench: build
 	@$(MAKE) --no-print-directory -C benchmarks/peers BUILD='$(abspath $(BUILD))/peers'
 	$(VENV_PYTHON) benchmarks/run.py $(ARGS)
 
+cost: build
+	$(VENV_PYTHON) benchmarks/cost/count.py $(ARGS)
+
 # Runs every step, also after one failed, and names those that failed. $(call step,NAME,COMMAND)
 define step
 	echo '== $(1)'; { $(2); } || failed="$$failed $(1)";
@@ -313,7 +317,7 @@ lint: build $(VENV)/.made-lint $(STUBTEST_EXCEPTIONS)
 	$(call step,mypy,$(VENV_PYTHON) -m mypy --strict workerpool) \
 	$(call step,stubtest,$(VENV_PYTHON) -m mypy.stubtest --allowlist $(STUBTEST_EXCEPTIONS) --ignore-unused-allowlist workerpool._core) \
 	$(call step,warnings,WORKERPOOL_WERROR=1 $(VENV_PYTHON) setup.py -q build_ext --build-lib $(BUILD)/warnings --build-temp $(BUILD)/warnings --force) \
-	$(call step,mypy-benchmarks,(cd benchmarks && $(abspath $(VENV_PYTHON)) -m mypy --strict *.py)) \
+	$(call step,mypy-benchmarks,(cd benchmarks && $(abspath $(VENV_PYTHON)) -m mypy --strict *.py cost/*.py)) \
 	$(call tool-step,clang-format,$(CLANG_FORMAT),$(CLANG_FORMAT) --dry-run -Werror csrc/*/*.[ch] benchmarks/*/*.[ch] benchmarks/*/*.cpp) \
 	$(call tool-step,gofmt,gofmt,test -z "$$(gofmt -l -e benchmarks | tee /dev/stderr)") \
 	$(call tool-step,go-vet,go,go -C benchmarks/peers/go vet .) \

@@ -13,6 +13,7 @@
 
 #define WORKERS 2
 #define BOUND 1000 /* Jobs that may wait, and results that may be accepted and not read. */
+#define MANY 16    /* Arguments that are put, and results that are got, at a time, where that is done. */
 
 static void
 must(bool success, const char *what)
@@ -35,14 +36,19 @@ nothing(wp_job *job, void *argument)
 
 typedef struct producer {
     wp_stage *stage;
-    uint64_t jobs;
+    uint64_t jobs;  /* A multiple of MANY. */
+    bool puts_many; /* MANY at a time. */
 } producer;
 
 static void
 put_all(const producer *p)
 {
-    for (uint64_t i = 0; i < p->jobs; i++) {
-        must(wp_stage_put(p->stage, NULL, WP_FOREVER) == WP_OK, "wp_stage_put");
+    void *arguments[MANY] = {0};
+    uint32_t done = MANY;
+    for (uint64_t i = 0; i < p->jobs; i += p->puts_many ? MANY : 1) {
+        enum wp_result put = p->puts_many ? wp_stage_put_many(p->stage, arguments, MANY, WP_FOREVER, &done)
+                                          : wp_stage_put(p->stage, NULL, WP_FOREVER);
+        must(put == WP_OK && done == MANY, "putting a job");
     }
 }
 
@@ -55,6 +61,55 @@ produce(void *argument)
     return NULL;
 }
 
+static uint64_t
+get_all(wp_stage *stage)
+{
+    wp_stage_result result;
+    uint64_t got = 0;
+    while (wp_stage_get(stage, WP_FOREVER, &result) == WP_OK) {
+        got++;
+    }
+    return got;
+}
+
+static uint64_t
+get_all_by_many(wp_stage *stage)
+{
+    wp_stage_result results[MANY];
+    uint64_t got = 0;
+    uint32_t n;
+    while (wp_stage_get_many(stage, WP_FOREVER, results, MANY, &n) == WP_OK) {
+        got += n;
+    }
+    return got;
+}
+
+/* One thread puts, this one gets the results. */
+static void
+put_and_get(wp_pool *pool, uint64_t jobs, bool many)
+{
+    producer p = {wp_stage_new(pool, 0, nothing, BOUND), jobs, many};
+    must(p.stage != NULL, "wp_stage_new");
+    pthread_t thread;
+    must(wp_thread_start(&thread, produce, &p, 0) == 0, "starting the producer");
+    uint64_t got = many ? get_all_by_many(p.stage) : get_all(p.stage);
+    pthread_join(thread, NULL);
+    must(got == jobs, "getting every result");
+    wp_stage_unref(p.stage);
+}
+
+static void
+stage_put_get(wp_pool *pool, uint64_t jobs)
+{
+    put_and_get(pool, jobs, false);
+}
+
+static void
+stage_many(wp_pool *pool, uint64_t jobs)
+{
+    put_and_get(pool, jobs, true);
+}
+
 static void
 drain(wp_pool *pool)
 {
@@ -62,28 +117,10 @@ drain(wp_pool *pool)
     }
 }
 
-/* One thread puts, this one gets the results. */
-static void
-stage_put_get(wp_pool *pool, uint64_t jobs)
-{
-    producer p = {wp_stage_new(pool, 0, nothing, BOUND), jobs};
-    must(p.stage != NULL, "wp_stage_new");
-    pthread_t thread;
-    must(wp_thread_start(&thread, produce, &p, 0) == 0, "starting the producer");
-    wp_stage_result result;
-    uint64_t got = 0;
-    while (wp_stage_get(p.stage, WP_FOREVER, &result) == WP_OK) {
-        got++;
-    }
-    pthread_join(thread, NULL);
-    must(got == jobs, "getting every result");
-    wp_stage_unref(p.stage);
-}
-
 static void
 stage_put(wp_pool *pool, uint64_t jobs)
 {
-    producer p = {wp_stage_new(pool, 0, nothing, 0), jobs};
+    producer p = {wp_stage_new(pool, 0, nothing, 0), jobs, false};
     must(p.stage != NULL, "wp_stage_new");
     put_all(&p);
     wp_stage_unref(p.stage);
@@ -108,6 +145,7 @@ static const struct path {
     path_function *run;
 } paths[] = {
     {"stage", stage_put_get},
+    {"stage-many", stage_many},
     {"stage-put", stage_put},
     {"function-jobs", function_jobs},
 };
@@ -137,7 +175,7 @@ static void
 run(const struct path *path, uint64_t jobs, unsigned repeats)
 {
     wp_pool *pool = pool_new();
-    path->run(pool, jobs / 10 + 1);
+    path->run(pool, jobs / (10 * MANY) * MANY);
     for (unsigned i = 0; i < repeats; i++) {
         mark_begin(path->name, jobs);
         path->run(pool, jobs);
