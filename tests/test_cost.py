@@ -88,3 +88,39 @@ def instructions() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def system_calls() -> dict[str, Any]:
     return count("system-calls", 5)
+
+
+def check(what: str, counted: float, figure: float) -> None:
+    bound = figure * MARGIN
+    assert counted <= bound, f"{what}: {counted:.0f} instructions a job, the bound is {bound:.0f}; see CONTRIBUTING.md"
+    assert counted >= figure * TOO_LITTLE, f"{what}: only {counted:.0f} instructions a job; lower the figure {figure}"
+
+
+def figures_of(path: str) -> tuple[int, int]:
+    """Those of this version of CPython; of one that is not in the table, the highest of all."""
+    version = sys.version_info[:2]
+    known = [INSTRUCTIONS[version][path]] if version in INSTRUCTIONS else [each[path] for each in INSTRUCTIONS.values()]
+    return max(total for total, _ in known), max(own for _, own in known)
+
+
+@pytest.mark.parametrize("path", PYTHON_PATHS)
+def test_instructions_from_python(instructions: dict[str, Any], path: str) -> None:
+    total, own = figures_of(path)
+    check(f"{path}, workerpool's own code", min(instructions[path]["own"]), own)
+    check(path, min(instructions[path]["total"]), total)
+
+
+@pytest.mark.parametrize("path", CORE_PATHS)
+def test_instructions_in_c(instructions: dict[str, Any], path: str) -> None:
+    check(path, min(instructions[path]["total"]), CORE_INSTRUCTIONS[path])
+
+
+def test_every_path_has_a_figure(instructions: dict[str, Any]) -> None:
+    assert sorted(instructions) == sorted(PYTHON_PATHS + CORE_PATHS)
+    assert all(sorted(figures) == PYTHON_PATHS for figures in INSTRUCTIONS.values())
+
+
+@pytest.mark.parametrize("path", sorted(SYSTEM_CALLS))
+def test_system_calls(system_calls: dict[str, Any], path: str) -> None:
+    calls = min(system_calls[path]["total"])
+    assert 0 < calls <= SYSTEM_CALLS[path], f"{path}: {calls:.4f} system calls a job; see CONTRIBUTING.md"
