@@ -304,7 +304,7 @@ def as_json(missing: dict[str, str], instructions: Counts, calls: Counts) -> str
             for name, of in counts.items()
         }
 
-    found = {"missing": missing, "instructions": figures(instructions), "system_calls": figures(calls)}
+    found = {"missing": missing, "instructions": figures(instructions), "system-calls": figures(calls)}
     return json.dumps(found, indent=2)
 
 
