@@ -302,6 +302,13 @@ bool wp_leave_ring(wp_pool *pool, wp_job *job);
 /* Begins a job on the calling thread that was never submitted, and counts it as submitted. */
 void wp_pool_begin_here(wp_pool *pool, unsigned lane, wp_job *job);
 
+/* Whether the calling thread, `self` if it is a worker of the pool, may run a job of this lane. One that limits how many
+ * of its jobs run must not have another run beside them, unless the caller runs one of those, which stands still
+ * meanwhile. Another worker is a guest if there is a place for it: it counts among the running until wp_leave_as_guest.
+ * Other threads are never: what they run might wait for more jobs of the lane. */
+bool wp_may_run_here(wp_pool *pool, unsigned lane, wp_worker *self, bool *is_guest);
+void wp_leave_as_guest(wp_pool *pool, unsigned lane, wp_worker *self);
+
 /* ---- wp_worker.c ---- */
 
 /* Starts a worker that is counted already (n_workers, waking); gives the count back if that fails. 0 or errno. */

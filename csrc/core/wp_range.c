@@ -193,8 +193,8 @@ report_here(wp_helper *helper, uint64_t begin, uint32_t done)
     return left;
 }
 
-uint32_t
-wp_range_run_here(wp_range *range, uint32_t most)
+static uint32_t
+help(wp_range *range, uint32_t most)
 {
     wp_helper helper = {.range = &range->job};
     uint32_t done = 0;
@@ -207,6 +207,23 @@ wp_range_run_here(wp_range *range, uint32_t most)
         if (more > 0) {
             wp_range_done(range, more);
         }
+    }
+    return done;
+}
+
+uint32_t
+wp_range_run_here(wp_range *range, uint32_t most)
+{
+    wp_pool *pool = range->job.pool;
+    unsigned lane = range->job.lane;
+    wp_worker *self = wp_worker_in(pool);
+    bool is_guest = false;
+    if (!wp_may_run_here(pool, lane, self, &is_guest)) {
+        return 0;
+    }
+    uint32_t done = help(range, most);
+    if (is_guest) {
+        wp_leave_as_guest(pool, lane, self);
     }
     return done;
 }

@@ -757,6 +757,58 @@ test_helper_gives_up_what_it_has_not_begun(void)
     }
 }
 
+/* ---- In lanes of all kinds ---- */
+
+typedef struct counted_runs {
+    gate g;
+    wp_word now;
+    wp_word most;
+} counted_runs;
+
+static int
+count_runs(wp_job *job, void *argument)
+{
+    counted_runs *c = argument;
+    uint32_t now = wp_add_acq_rel(&c->now, 1) + 1;
+    if (now > wp_load_acquire(&c->most)) {
+        wp_store_release(&c->most, now);
+    }
+    stand_at_gate(job, &c->g);
+    wp_sub_acq_rel(&c->now, 1);
+    return 0;
+}
+
+/* A lane limits how many of its jobs run. A reader does not count as a worker, so it runs none, however short they are. */
+static void
+test_max_running(void)
+{
+    counted_runs runs = {.now = 0};
+    wp_pool_config config = config_for(1, 2, 100);
+    config.lanes[1].max_running = 2;
+    wp_pool *pool = wp_pool_new(&config);
+    wp_stage *stage = wp_stage_new(pool, 1, count_runs, 100);
+    sleeper reader = {.stage = stage};
+    for (int i = 0; i < 4; i++) {
+        put(stage, &runs);
+    }
+    event_wait(&runs.g.begun, 1);
+    know_as_short(stage);
+    reader.thread = start_thread(get_main, &reader);
+    UNTIL(is_asleep(&stage->asleep) || wp_load_acquire(&runs.now) == 2);
+    wp_pool_resize(pool, 3);
+    UNTIL(stats_of(pool).workers >= 2 && wp_load_acquire(&runs.now) >= 2);
+    wp_pool_resize(pool, 4);
+    event_set(&runs.g.open);
+    join_thread(reader.thread);
+    for (int i = 1; i < 4; i++) {
+        get(stage);
+    }
+    CHECK_INT(wp_load_acquire(&runs.most), 2);
+    wp_stage_unref(stage);
+    CHECK_INT(drain(pool, soon()), WP_OK);
+    end_pool(pool);
+}
+
 int
 main(void)
 {
@@ -778,5 +830,6 @@ main(void)
     RUN(test_cancel_at_any_moment);
     RUN(test_helper_holds_up_no_other);
     RUN(test_helper_gives_up_what_it_has_not_begun);
+    RUN(test_max_running);
     return check_done();
 }
