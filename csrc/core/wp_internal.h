@@ -192,6 +192,9 @@ void wp_call_help(wp_pool *pool, bool more, wp_errands *errands);
 void wp_call_help_in_time(wp_pool *pool, wp_job *job, uint32_t claimed, wp_errands *errands);
 void wp_leave_idle_list(wp_pool *pool, wp_worker *worker);
 
+/* Starts a worker if the pool has none: before a job is accepted, which could not be taken back. WP_OK or WP_NO_THREAD. */
+enum wp_result wp_start_first_worker(wp_pool *pool);
+
 /* Under the lock: so many jobs have ended. */
 void wp_report_ended(wp_pool *pool, uint64_t count, wp_errands *errands);
 
@@ -301,6 +304,13 @@ bool wp_leave_ring(wp_pool *pool, wp_job *job);
 
 /* Begins a job on the calling thread that was never submitted, and counts it as submitted. */
 void wp_pool_begin_here(wp_pool *pool, unsigned lane, wp_job *job);
+
+/* Whether this worker runs a job of the lane, which stands still while the worker does something else. */
+static inline bool
+wp_runs_in(const wp_worker *self, unsigned lane)
+{
+    return (self->has_claim && self->lane == lane) || (self->guest_in >> lane & 1);
+}
 
 /* Whether the calling thread, `self` if it is a worker of the pool, may run a job of this lane. One that limits how many
  * of its jobs run must not have another run beside them, unless the caller runs one of those, which stands still

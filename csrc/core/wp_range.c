@@ -194,11 +194,12 @@ report_here(wp_helper *helper, uint64_t begin, uint32_t done)
 }
 
 static uint32_t
-help(wp_range *range, uint32_t most)
+help(wp_range *range, uint32_t most, wp_worker *self)
 {
     wp_helper helper = {.range = &range->job};
     uint32_t done = 0;
     bool goes_on = claim_here(&helper, most);
+    wp_job *outer = self != NULL ? wp_worker_set_current(self, &range->job) : NULL;
     while (goes_on) {
         uint64_t begin = wp_clock();
         uint32_t more = range->job.class->run_range(&range->job, &helper.stretch, NULL);
@@ -207,6 +208,9 @@ help(wp_range *range, uint32_t most)
         if (more > 0) {
             wp_range_done(range, more);
         }
+    }
+    if (self != NULL) {
+        wp_worker_set_current(self, outer);
     }
     return done;
 }
@@ -221,7 +225,7 @@ wp_range_run_here(wp_range *range, uint32_t most)
     if (!wp_may_run_here(pool, lane, self, &is_guest)) {
         return 0;
     }
-    uint32_t done = help(range, most);
+    uint32_t done = help(range, most, self);
     if (is_guest) {
         wp_leave_as_guest(pool, lane, self);
     }

@@ -77,14 +77,13 @@ bool
 wp_may_run_here(wp_pool *pool, unsigned lane, wp_worker *self, bool *is_guest)
 {
     wp_lane *l = &pool->lanes[lane];
-    uint32_t bit = 1u << lane;
     if (l->max_running == UINT32_MAX) {
         return true;
     }
     if (self == NULL) {
         return false;
     }
-    if ((self->has_claim && self->lane == lane) || (self->guest_in & bit)) {
+    if (wp_runs_in(self, lane)) {
         return true;
     }
     wp_lock_take(&pool->lock);
@@ -92,7 +91,7 @@ wp_may_run_here(wp_pool *pool, unsigned lane, wp_worker *self, bool *is_guest)
     if (*is_guest) {
         l->running++;
         wp_lane_refresh(pool, lane);
-        self->guest_in |= bit;
+        self->guest_in |= 1u << lane;
     }
     wp_lock_give(&pool->lock);
     return *is_guest;
