@@ -456,7 +456,6 @@ typedef struct load {
     bool over;          /* Whatever room the lane has. */
     bool is_hasty;      /* It does not wait. */
     bool has_worker;    /* One was started for it, if there was none. */
-    bool was_called;    /* For room in the lane, which it has not taken yet. */
     bool lightly;       /* How it sleeps for a place. */
     enum wp_result why; /* What ended it. */
 } load;
@@ -497,7 +496,7 @@ add_chunk(wp_pool *pool, wp_stage *stage)
 {
     chunk *c = chunk_new(stage);
     if (c == NULL) {
-        wp_pool_pass_room(pool, stage->lane); /* As in put_once. */
+        wp_pool_pass_room(pool, stage->lane); /* As in put_some. */
         return WP_NO_MEMORY;
     }
     wp_lock_take(&pool->lock);
@@ -527,7 +526,6 @@ put_some(wp_stage *stage, load *l)
         result = attempt(pool, stage, l);
     } while (result == PUT && l->done < l->n && stage->current->filled < CHUNK);
     bool calls = l->done > before && stage->workers_asleep > 0;
-    l->was_called = l->was_called && l->done == before;
     if (l->done > before) {
         wp_lane_refresh(pool, stage->lane);
         if (wp_load_relaxed(&stage->attending) == 0 || pool->patrols == 0) {
@@ -537,7 +535,7 @@ put_some(wp_stage *stage, load *l)
             full = stage->current;
             stage->current = NULL;
         }
-    } else if (result == NO_PLACE || result == REFUSED) {
+    } else if (result != NO_ROOM && result != NO_CHUNK) {
         wp_offer_any_room(pool, stage->lane, &errands); /* It may have been woken for room that it does not use. */
     }
     wp_lock_give(&pool->lock);
@@ -714,9 +712,7 @@ make_room(wp_stage *stage, enum attempt result, load *l, uint64_t deadline)
         l->has_worker = true;
         return wp_start_first_worker(pool);
     case NO_ROOM:
-        l->why = l->is_hasty ? WP_FULL : wp_pool_wait_room(pool, stage->lane, NULL, deadline);
-        l->was_called = l->why == WP_OK;
-        return l->why;
+        return l->is_hasty ? WP_FULL : wp_pool_wait_room(pool, stage->lane, NULL, deadline);
     default:
         if (l->is_hasty || (worker_here(stage) != NULL && help(stage) > 0)) {
             return l->is_hasty ? WP_FULL : WP_OK;
@@ -735,10 +731,6 @@ wp_stage_put_many(wp_stage *stage, void *const *arguments, uint32_t n, uint64_t 
               .lightly = !is_short(stage)};
     while (l.done < n && l.why == WP_OK) {
         enum attempt result = put_some(stage, &l);
-        if (l.was_called) {
-            l.was_called = false;
-            wp_pool_pass_room(stage->pool, stage->lane); /* It cannot take it now: others who were not called may. */
-        }
         if (result != PUT && result != REFUSED) {
             l.why = make_room(stage, result, &l, deadline);
         }
@@ -766,11 +758,7 @@ sleep_for_result(wp_stage *stage, bool lightly, uint64_t deadline)
 {
     uint32_t seen = say_asleep(&stage->asleep, lightly);
     uint64_t tail = wp_add_acq_rel(&stage->tail, 0);
-    if (tail != wp_load_relaxed(&stage->head)) {
-        wp_yield(); /* A worker that has its position and not written it may need this processor for that. */
-        return WP_OK;
-    }
-    if (is_finished(stage)) {
+    if (tail != wp_load_relaxed(&stage->head) || is_finished(stage)) {
         return WP_OK;
     }
     return sleep_on(stage, &stage->asleep, seen, deadline);
