@@ -125,6 +125,7 @@ struct wp_pool {
     uint32_t n_starting;  /* Workers that are being initialised by the host. */
     uint32_t patrols;     /* Workers that sleep, but not for long. */
     uint64_t claims;      /* How many there were. */
+    uint32_t served;      /* Lanes, by bit, whose first job was claimed since a patrol last looked. */
     bool waking;          /* A worker was called or started and has not come to the lock yet. */
     uint64_t start_again; /* After a failed thread start: not before this time. */
     uint64_t unfinished;  /* Accepted and not reported as ended. */

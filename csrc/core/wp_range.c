@@ -146,6 +146,9 @@ claim_here(wp_helper *helper, uint32_t most)
     bool found = wp_range_of(job)->spans > 0 && !wp_job_is_of_parent(job);
     if (found) {
         wp_lane *lane = &pool->lanes[job->lane];
+        if (wp_ring_front(&lane->ring)->job == job) {
+            pool->served |= 1u << job->lane;
+        }
         job->ticket = find_span(wp_range_of(job), lane);
         wp_span part = wp_claim_units(lane, job->ticket, most);
         wp_stretch_set(&helper->stretch, part.begin, part.end);

@@ -802,6 +802,31 @@ stage_close(void)
     run_stage(between(1, 2), between(1, 2), stage_closer_main);
 }
 
+/* A reader that helps keeps the stream going all by itself, while the only worker patrols. A job in another lane, or in the
+ * same, is none of the reader's business: the patrol must not take the stream for a reason to sleep on. */
+static void
+patrol(void)
+{
+    story s = {.takes = 50, .deadline = WP_FOREVER};
+    wp_stage_result result;
+    unsigned lane = between(0, 1);
+    s.pool = new_pool(1, 2, 8, WP_FOREVER);
+    s.stage = wp_stage_new(s.pool, 1, run_item, 4);
+    wp_store_relaxed(&s.pool->lanes[lane].pace.mean_ns, 50); /* As if it were known. */
+    uint32_t before = between_or(10, 5, 30);
+    for (uint32_t i = 0; i < before || wp_load_relaxed(&s.runs[1]) == 0; i++) {
+        if (i == before) {
+            MUST(submit_function(&s, run_part, 1) == WP_OK);
+        }
+        while (wp_stage_put(s.stage, part_of(&s, 0), WP_FOREVER) != WP_OK) {
+        }
+        while (wp_stage_get(s.stage, WP_FOREVER, &result) != WP_OK) {
+        }
+    }
+    wp_stage_unref(s.stage);
+    end_pool(s.pool);
+}
+
 /* ---- Ranges ---- */
 
 /* A range whose units count themselves. */
@@ -936,6 +961,7 @@ static const scenario scenarios[] = {
     {"stage", stage},
     {"stage-cancel", stage_cancel},
     {"stage-close", stage_close},
+    {"patrol", patrol},
     {"range", range},
     {"lanes", lanes},
 };
