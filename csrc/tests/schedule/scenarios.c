@@ -714,7 +714,8 @@ putter_main(void *argument)
         do {
             result = wp_stage_put(s->stage, item, s->deadline);
         } while (result == WP_INTERRUPTED);
-        MUST(result == WP_OK || result == WP_CLOSED || (result == WP_LATE && s->deadline != WP_FOREVER));
+        MUST(result == WP_OK || result == WP_CLOSED || (result == WP_LATE && s->deadline != WP_FOREVER) ||
+             (result == WP_BROKEN && wp_pool_is_broken(s->pool)));
         wp_add_acq_rel(&s->accepted[first + i], result == WP_OK);
     }
     submitter_ends(s);
@@ -756,15 +757,44 @@ stage_closer_main(void *argument)
     return NULL;
 }
 
+/* Everything that waits is given up, whoever has claimed it. */
+static void *
+pool_canceller_main(void *argument)
+{
+    story *s = argument;
+    wp_pool_cancel_waiting(s->pool);
+    return NULL;
+}
+
+static void *
+pool_breaker_main(void *argument)
+{
+    story *s = argument;
+    wp_pool_break(s->pool);
+    return NULL;
+}
+
+/* More urgent jobs, for which workers give back what they have claimed of the stage. */
+static void *
+hurry_main(void *argument)
+{
+    story *s = argument;
+    for (uint32_t i = 0; i < between_or(1, 1, 4); i++) {
+        MUST(submit_function(s, run_part, MOST_JOBS - 1 - i) == WP_OK);
+    }
+    return NULL;
+}
+
 static void
 run_stage(uint32_t putters, uint32_t getters, void *(*third)(void *))
 {
     story s = {.takes = some_time(), .each = between_or(2, 1, 5), .deadline = WP_FOREVER};
     pthread_t threads[6];
     uint32_t n = 0;
+    unsigned lane = third == hurry_main;
     wp_store_relaxed(&s.submitters, putters);
-    s.pool = new_pool(between_or(1, 1, 2), 1, between(1, 4), WP_FOREVER);
-    s.stage = wp_stage_new(s.pool, 0, run_item, between(1, 4));
+    s.pool = new_pool(between_or(1, 1, 2), 1 + lane, between(1, 4), WP_FOREVER);
+    s.stage = wp_stage_new(s.pool, lane, run_item, between(1, 4));
     for (uint32_t i = 0; i < putters; i++) {
         threads[n++] = schedule_start(putter_main, &s);
     }
@@ -781,6 +811,9 @@ run_stage(uint32_t putters, uint32_t getters, void *(*third)(void *))
     wp_stage_unref(s.stage);
     end_pool(s.pool);
     check_runs(&s);
+    for (uint32_t i = 0; i < MOST_JOBS && lane > 0; i++) {
+        wp_add_acq_rel(&s.reports[i], i > MOST_JOBS - 5 && wp_load_relaxed(&s.accepted[i])); /* The urgent ones are not. */
+    }
     check_reports(&s);
 }
 
@@ -800,6 +833,89 @@ static void
 stage_close(void)
 {
     run_stage(between(1, 2), between(1, 2), stage_closer_main);
+}
+
+static void
+stage_and_pool(void)
+{
+    run_stage(between(1, 2), between(1, 2), between(0, 1) == 0 ? pool_canceller_main : pool_breaker_main);
+}
+
+static void
+stage_hurried(void)
+{
+    run_stage(between(1, 2), between(1, 2), hurry_main);
+}
+
+/* Puts into the next stage, from a worker of the pool. */
+static int
+pass_on(wp_job *job, void *argument)
+{
+    const part *p = argument;
+    story *s = p->s;
+    (void)job;
+    while (wp_stage_put(s->stage, argument, WP_FOREVER) != WP_OK) {
+    }
+    wp_add_acq_rel(&s->accepted[p->number], 1);
+    return 0;
+}
+
+/* A job that reads them again, on a worker too. */
+static int
+read_all(wp_job *job, void *argument)
+{
+    story *s = ((const part *)argument)->s;
+    (void)job;
+    wp_add_acq_rel(&s->together, 1);
+    getter_main(s);
+    return 0;
+}
+
+static void *
+feeder_main(void *argument)
+{
+    story *s = argument;
+    wp_stage *first = wp_stage_new(s->pool, 0, pass_on, 0);
+    for (uint32_t i = 0; i < s->each; i++) {
+        MUST(wp_stage_put(first, part_of(s, i), WP_FOREVER) == WP_OK);
+    }
+    wp_stage_unref(first);
+    for (uint32_t i = 0; i < s->each; i++) {
+        while (wp_load_acquire(&s->accepted[i]) == 0) {
+            wp_yield();
+        }
+    }
+    wp_stage_close(s->stage);
+    return NULL;
+}
+
+/* Workers put, and may read as well; there may be no worker but those, and one place for results. */
+static void
+stage_workers(void)
+{
+    story s = {.takes = some_time(), .each = between_or(3, 1, 8), .deadline = WP_FOREVER};
+    bool on_worker = between(0, 1);
+    s.pool = new_pool(on_worker ? 2 : between_or(1, 1, 2), 1, WP_UNBOUNDED, WP_FOREVER);
+    s.stage = wp_stage_new(s.pool, 0, run_item, between(1, 2));
+    if (on_worker) { /* It must have begun, or those that put might have all workers, and wait for it. */
+        wp_job *reader = wp_function_job(read_all, part_of(&s, MOST_JOBS - 1), NULL);
+        MUST(wp_pool_submit(s.pool, 0, reader, false) == WP_OK);
+        while (wp_load_acquire(&s.together) == 0) {
+            wp_yield();
+        }
+        feeder_main(&s);
+        while (wp_job_wait(reader, WP_FOREVER) != WP_WAIT_WOKEN) {
+        }
+        wp_job_unref(reader);
+    } else {
+        pthread_t feeder = schedule_start(feeder_main, &s);
+        getter_main(&s);
+        pthread_join(feeder, NULL);
+    }
+    wp_stage_unref(s.stage);
+    end_pool(s.pool);
+    check_runs(&s);
+    check_reports(&s);
 }
 
 /* A reader that helps keeps the stream going all by itself, while the only worker patrols. A job in another lane, or in the
@@ -961,6 +1077,9 @@ static const scenario scenarios[] = {
     {"stage", stage},
     {"stage-cancel", stage_cancel},
     {"stage-close", stage_close},
+    {"stage-and-pool", stage_and_pool},
+    {"stage-hurried", stage_hurried},
+    {"stage-workers", stage_workers},
     {"patrol", patrol},
     {"range", range},
     {"lanes", lanes},
