@@ -918,6 +918,33 @@ stage_workers(void)
     check_reports(&s);
 }
 
+/* The only worker reads: it must run what others put just as it falls asleep. */
+static void
+stage_read_by_worker(void)
+{
+    story s = {.takes = some_time(), .each = between_or(2, 1, 5), .deadline = WP_FOREVER};
+    pthread_t threads[2];
+    uint32_t putters = between(1, 2);
+    wp_store_relaxed(&s.submitters, putters);
+    s.pool = new_pool(1, 1, between(1, 4), WP_FOREVER);
+    s.stage = wp_stage_new(s.pool, 0, run_item, between(1, 4));
+    wp_job *reader = wp_function_job(read_all, part_of(&s, MOST_JOBS - 1), NULL);
+    MUST(wp_pool_submit(s.pool, 0, reader, true) == WP_OK);
+    for (uint32_t i = 0; i < putters; i++) {
+        threads[i] = schedule_start(putter_main, &s);
+    }
+    for (uint32_t i = 0; i < putters; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    while (wp_job_wait(reader, WP_FOREVER) != WP_WAIT_WOKEN) {
+    }
+    wp_job_unref(reader);
+    wp_stage_unref(s.stage);
+    end_pool(s.pool);
+    check_runs(&s);
+    check_reports(&s);
+}
+
 /* A reader that helps keeps the stream going all by itself, while the only worker patrols. A job in another lane, or in the
  * same, is none of the reader's business: the patrol must not take the stream for a reason to sleep on. */
 static void
@@ -1080,6 +1107,7 @@ static const scenario scenarios[] = {
     {"stage-and-pool", stage_and_pool},
     {"stage-hurried", stage_hurried},
     {"stage-workers", stage_workers},
+    {"stage-read-by-worker", stage_read_by_worker},
     {"patrol", patrol},
     {"range", range},
     {"lanes", lanes},
