@@ -835,6 +835,29 @@ stage_close(void)
     run_stage(between(1, 2), between(1, 2), stage_closer_main);
 }
 
+/* Nobody reads, so submitters that find no place are woken by the close alone. */
+static void
+stage_unread(void)
+{
+    story s = {.takes = some_time(), .each = 3, .deadline = WP_FOREVER};
+    pthread_t threads[3];
+    wp_store_relaxed(&s.submitters, 2);
+    s.pool = new_pool(1, 1, between(1, 4), WP_FOREVER);
+    s.stage = wp_stage_new(s.pool, 0, run_item, between(1, 3));
+    for (int i = 0; i < 2; i++) {
+        threads[i] = schedule_start(putter_main, &s);
+    }
+    threads[2] = schedule_start(stage_closer_main, &s);
+    for (int i = 0; i < 3; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    getter_main(&s);
+    wp_stage_unref(s.stage);
+    end_pool(s.pool);
+    check_runs(&s);
+    check_reports(&s);
+}
+
 static void
 stage_and_pool(void)
 {
@@ -1063,6 +1086,60 @@ range(void)
     end_pool(s.pool);
 }
 
+/* The first unit waits for the others, which were claimed with it: to be given up, as nobody else can do them. */
+static uint32_t
+wait_for_rest(wp_job *job, wp_stretch *units, wp_worker *self)
+{
+    const counted *c = (counted *)(void *)job;
+    uint32_t done = 0;
+    uint32_t at;
+    uint32_t end;
+    (void)self;
+    for (; wp_stretch_take(units, 1, &at, &end); done++) {
+        wp_add_acq_rel(&c->s->runs[at], 1);
+        for (uint32_t i = 0; at == 0 && i < c->range.units; i++) {
+            while (wp_load_acquire(&c->s->runs[i]) == 0) {
+                wp_yield();
+            }
+        }
+    }
+    return done;
+}
+
+static const wp_job_class waiting_class = {.name = "waiting",
+                                           .run_range = wait_for_rest,
+                                           .given_up = give_up_units,
+                                           .notify = wp_job_settle,
+                                           .destroy = destroy_counted,
+                                           .claim_ns = 20000};
+
+static void
+range_given_up(void)
+{
+    story s = {.takes = 0};
+    uint32_t units = between_or(3, 2, 8);
+    s.pool = new_pool(1, 1, WP_UNBOUNDED, WP_FOREVER);
+    wp_group *group = wp_group_new(NULL, between_or(3, 2, 8), true);
+    counted *c = calloc(1, sizeof *c);
+    c->s = &s;
+    wp_range_init(&c->range, &waiting_class, units, group, NULL);
+    MUST(wp_pool_submit(s.pool, 0, &c->range.job, false) == WP_OK);
+    bool helps = one_in(2);
+    pthread_t canceller = schedule_start(range_canceller_main, &c->range);
+    if (helps) {
+        wp_range_run_here(&c->range, between(1, 8));
+    }
+    while (wp_job_wait(&c->range.job, WP_FOREVER) != WP_WAIT_WOKEN) {
+    }
+    pthread_join(canceller, NULL);
+    for (uint32_t i = 0; i < units; i++) {
+        MUST(wp_load_relaxed(&s.runs[i]) == 1);
+    }
+    wp_job_unref(&c->range.job);
+    wp_group_unref(group);
+    end_pool(s.pool);
+}
+
 /* ---- Lanes ---- */
 
 /* Two lanes, one of which lets only one job run at a time; the other comes between claims. */
@@ -1104,12 +1181,14 @@ static const scenario scenarios[] = {
     {"stage", stage},
     {"stage-cancel", stage_cancel},
     {"stage-close", stage_close},
+    {"stage-unread", stage_unread},
     {"stage-and-pool", stage_and_pool},
     {"stage-hurried", stage_hurried},
     {"stage-workers", stage_workers},
     {"stage-read-by-worker", stage_read_by_worker},
     {"patrol", patrol},
     {"range", range},
+    {"range-given-up", range_given_up},
     {"lanes", lanes},
 };
 
