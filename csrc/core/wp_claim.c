@@ -187,6 +187,7 @@ wp_claim(wp_pool *pool, wp_worker *worker)
     if (only_lane && !worker->takes_over && wp_is_left_to_one(lane, first->job)) {
         return false;
     }
+    pool->served |= 1u << index;
     if (first->job->flags & WP_JOB_IS_RANGE) {
         wp_span part = wp_claim_units(lane, lane->ring.head, units_to_claim(pool, lane, first, most));
         worker->claimed[0] = part;

@@ -125,6 +125,7 @@ struct wp_pool {
     uint32_t n_starting;  /* Workers that are being initialised by the host. */
     uint32_t patrols;     /* Workers that sleep, but not for long. */
     uint64_t claims;      /* How many there were. */
+    uint32_t served;      /* Lanes, by bit, whose first job was claimed since a patrol last looked. */
     bool waking;          /* A worker was called or started and has not come to the lock yet. */
     uint64_t start_again; /* After a failed thread start: not before this time. */
     uint64_t unfinished;  /* Accepted and not reported as ended. */
@@ -191,6 +192,9 @@ void wp_call_help(wp_pool *pool, bool more, wp_errands *errands);
  * same, unless the next patrol comes early enough. */
 void wp_call_help_in_time(wp_pool *pool, wp_job *job, uint32_t claimed, wp_errands *errands);
 void wp_leave_idle_list(wp_pool *pool, wp_worker *worker);
+
+/* Starts a worker if the pool has none: before a job is accepted, which could not be taken back. WP_OK or WP_NO_THREAD. */
+enum wp_result wp_start_first_worker(wp_pool *pool);
 
 /* Under the lock: so many jobs have ended. */
 void wp_report_ended(wp_pool *pool, uint64_t count, wp_errands *errands);
@@ -301,6 +305,20 @@ bool wp_leave_ring(wp_pool *pool, wp_job *job);
 
 /* Begins a job on the calling thread that was never submitted, and counts it as submitted. */
 void wp_pool_begin_here(wp_pool *pool, unsigned lane, wp_job *job);
+
+/* Whether this worker runs a job of the lane, which stands still while the worker does something else. */
+static inline bool
+wp_runs_in(const wp_worker *self, unsigned lane)
+{
+    return (self->has_claim && self->lane == lane) || (self->guest_in >> lane & 1);
+}
+
+/* Whether the calling thread, `self` if it is a worker of the pool, may run a job of this lane. One that limits how many
+ * of its jobs run must not have another run beside them, unless the caller runs one of those, which stands still
+ * meanwhile. Another worker is a guest if there is a place for it: it counts among the running until wp_leave_as_guest.
+ * Other threads are never: what they run might wait for more jobs of the lane. */
+bool wp_may_run_here(wp_pool *pool, unsigned lane, wp_worker *self, bool *is_guest);
+void wp_leave_as_guest(wp_pool *pool, unsigned lane, wp_worker *self);
 
 /* ---- wp_worker.c ---- */
 

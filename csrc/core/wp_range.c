@@ -146,6 +146,9 @@ claim_here(wp_helper *helper, uint32_t most)
     bool found = wp_range_of(job)->spans > 0 && !wp_job_is_of_parent(job);
     if (found) {
         wp_lane *lane = &pool->lanes[job->lane];
+        if (wp_ring_front(&lane->ring)->job == job) {
+            pool->served |= 1u << job->lane;
+        }
         job->ticket = find_span(wp_range_of(job), lane);
         wp_span part = wp_claim_units(lane, job->ticket, most);
         wp_stretch_set(&helper->stretch, part.begin, part.end);
@@ -193,12 +196,13 @@ report_here(wp_helper *helper, uint64_t begin, uint32_t done)
     return left;
 }
 
-uint32_t
-wp_range_run_here(wp_range *range, uint32_t most)
+static uint32_t
+help(wp_range *range, uint32_t most, wp_worker *self)
 {
     wp_helper helper = {.range = &range->job};
     uint32_t done = 0;
     bool goes_on = claim_here(&helper, most);
+    wp_job *outer = self != NULL ? wp_worker_set_current(self, &range->job) : NULL;
     while (goes_on) {
         uint64_t begin = wp_clock();
         uint32_t more = range->job.class->run_range(&range->job, &helper.stretch, NULL);
@@ -207,6 +211,26 @@ wp_range_run_here(wp_range *range, uint32_t most)
         if (more > 0) {
             wp_range_done(range, more);
         }
+    }
+    if (self != NULL) {
+        wp_worker_set_current(self, outer);
+    }
+    return done;
+}
+
+uint32_t
+wp_range_run_here(wp_range *range, uint32_t most)
+{
+    wp_pool *pool = range->job.pool;
+    unsigned lane = range->job.lane;
+    wp_worker *self = wp_worker_in(pool);
+    bool is_guest = false;
+    if (!wp_may_run_here(pool, lane, self, &is_guest)) {
+        return 0;
+    }
+    uint32_t done = help(range, most, self);
+    if (is_guest) {
+        wp_leave_as_guest(pool, lane, self);
     }
     return done;
 }

@@ -60,7 +60,8 @@ wp_range_of(wp_job *job)
 void wp_range_init(wp_range *range, const wp_job_class *class, uint32_t units, wp_group *group, wp_extra *extra);
 
 /* Claims up to `most` units that wait and does them on the calling thread, which has a reference, but for those that an
- * idle worker takes over meanwhile; returns how many. */
+ * idle worker takes over meanwhile; returns how many. None if the lane limits how many of its jobs may run, and the caller
+ * is no worker, or one too many. */
 uint32_t wp_range_run_here(wp_range *range, uint32_t most);
 
 /* For a class's run_range on a thread that is no worker: whether to return, because it has run since `begin` (wp_clock) for

@@ -82,6 +82,7 @@ struct wp_stage {
 
     /* Pool's lock. */
     alignas(WP_CACHE_LINE) chunk *current; /* Gets arguments; a reference. NULL: there is none, or it is full. */
+    uint32_t workers_asleep;               /* Workers of the pool that sleep here, for a result or a place. */
     _Atomic(uint64_t) accepted;            /* Read without the lock as well. */
     uint64_t head_seen;                    /* `head` as it was last looked at. */
     chunk *oldest;                         /* Of those that have not ended. */
@@ -103,6 +104,14 @@ stage_of(const wp_job *job)
 }
 
 /* ---- Results ---- */
+
+/* This process is a fork, and the stage was made before. What others were doing to it when the process forked stays half
+ * done here. */
+static bool
+is_of_parent(const wp_stage *stage)
+{
+    return stage->epoch != stage->pool->epoch;
+}
 
 static uint64_t
 turn_of(uint64_t position, bool given_up)
@@ -129,6 +138,14 @@ call(wp_word *sleepers)
         }
     } while (!wp_cas_weak_acq_rel(sleepers, &seen, (seen & ~SLEEPERS) + CALL));
     wp_word_wake(sleepers, WP_WAKE_ALL);
+}
+
+/* Calls everybody who sleeps, workers among them. */
+static void
+call_all(wp_stage *stage)
+{
+    call(&stage->asleep);
+    call(&stage->blocked);
 }
 
 /* So many results are worth a wake-up. */
@@ -315,7 +332,7 @@ chunk_ended(wp_job *job)
 {
     chunk *c = chunk_of(job);
     wp_lock_take(&job->pool->lock);
-    if (c->link != NULL) {
+    if (c->link != NULL && !wp_job_is_of_parent(job)) {
         unlink_chunk(c->stage, c);
     }
     wp_lock_give(&job->pool->lock);
@@ -391,7 +408,7 @@ seal(chunk *c)
 /* ---- Putting ---- */
 
 /* What came of an attempt to put. */
-enum attempt { PUT, NO_ROOM, NO_PLACE, NO_CHUNK, REFUSED };
+enum attempt { PUT, NO_ROOM, NO_PLACE, NO_WORKER, NO_CHUNK, REFUSED };
 
 /* Whether a result would have a place, pool's lock held. */
 static bool
@@ -437,6 +454,9 @@ typedef struct load {
     uint32_t n;
     uint32_t done;
     bool over;          /* Whatever room the lane has. */
+    bool is_hasty;      /* It does not wait. */
+    bool has_worker;    /* One was started for it, if there was none. */
+    bool lightly;       /* How it sleeps for a place. */
     enum wp_result why; /* What ended it. */
 } load;
 
@@ -444,15 +464,20 @@ typedef struct load {
 static enum attempt
 attempt(wp_pool *pool, wp_stage *stage, load *l)
 {
-    l->why = wp_load_relaxed(&stage->closed) || stage->epoch != pool->epoch ? WP_CLOSED : wp_phase_result(pool);
+    wp_lane *lane = &pool->lanes[stage->lane];
+    l->why = wp_load_relaxed(&stage->closed) || is_of_parent(stage) ? WP_CLOSED : wp_phase_result(pool);
     if (l->why != WP_OK) {
         return REFUSED;
     }
-    if (!l->over && wp_room_in(pool, &pool->lanes[stage->lane]) == 0) {
+    if (!l->over && wp_room_in(pool, lane) == 0) {
+        lane->rejected += l->is_hasty ? l->n - l->done : 0;
         return NO_ROOM;
     }
     if (!has_place(stage)) {
         return NO_PLACE;
+    }
+    if (pool->n_workers == 0 && !l->has_worker) {
+        return NO_WORKER;
     }
     if (stage->current == NULL) {
         return NO_CHUNK;
@@ -471,7 +496,7 @@ add_chunk(wp_pool *pool, wp_stage *stage)
 {
     chunk *c = chunk_new(stage);
     if (c == NULL) {
-        wp_pool_pass_room(pool, stage->lane); /* As in put_once. */
+        wp_pool_pass_room(pool, stage->lane); /* As in put_some. */
         return WP_NO_MEMORY;
     }
     wp_lock_take(&pool->lock);
@@ -500,6 +525,7 @@ put_some(wp_stage *stage, load *l)
     do {
         result = attempt(pool, stage, l);
     } while (result == PUT && l->done < l->n && stage->current->filled < CHUNK);
+    bool calls = l->done > before && stage->workers_asleep > 0;
     if (l->done > before) {
         wp_lane_refresh(pool, stage->lane);
         if (wp_load_relaxed(&stage->attending) == 0 || pool->patrols == 0) {
@@ -509,7 +535,7 @@ put_some(wp_stage *stage, load *l)
             full = stage->current;
             stage->current = NULL;
         }
-    } else if (result == NO_PLACE || result == REFUSED) {
+    } else if (result != NO_ROOM && result != NO_CHUNK) {
         wp_offer_any_room(pool, stage->lane, &errands); /* It may have been woken for room that it does not use. */
     }
     wp_lock_give(&pool->lock);
@@ -517,7 +543,71 @@ put_some(wp_stage *stage, load *l)
         seal(full);
     }
     wp_errands_run(pool, &errands);
+    if (calls) {
+        call_all(stage);
+    }
     return result;
+}
+
+/* ---- Helping ---- */
+
+/* The first chunk with jobs that wait; NULL if there is none. Lock held. */
+static chunk *
+waiting_chunk(const wp_stage *stage)
+{
+    chunk *c = stage->oldest;
+    while (c != NULL && c->range.spans == 0) {
+        c = c->next;
+    }
+    return c;
+}
+
+/* Runs a few jobs of the stage, if any wait and the lane allows it; returns how many. */
+static uint32_t
+help(wp_stage *stage)
+{
+    wp_lock_take(&stage->pool->lock);
+    chunk *c = waiting_chunk(stage);
+    if (c != NULL) {
+        wp_job_ref(&c->range.job);
+    }
+    wp_lock_give(&stage->pool->lock);
+    if (c == NULL) {
+        return 0;
+    }
+    uint32_t done = wp_range_run_here(&c->range, wp_pace_claim(stage->group->pace, CLAIM_NS, MOST_CLAIMED));
+    wp_job_unref(&c->range.job);
+    return done;
+}
+
+/* The calling thread if it is a worker of the pool that must not sleep while jobs of the stage wait, because there may be
+ * no other. One that runs a job of the stage itself would only go round in a circle. */
+static wp_worker *
+worker_here(const wp_stage *stage)
+{
+    wp_worker *self = wp_worker_in(stage->pool);
+    const wp_job *job = self != NULL ? wp_worker_job(self) : NULL;
+    return job != NULL && job->class == &chunk_class && stage_of(job) == stage ? NULL : self;
+}
+
+/* Before such a worker sleeps: false if there is a job that it could run. Else it is called for the next that is put. */
+static bool
+lie_down(wp_stage *stage, const wp_worker *self)
+{
+    wp_lock_take(&stage->pool->lock);
+    bool may_run = wp_lane_is_ready(stage->pool, stage->lane) || wp_runs_in(self, stage->lane);
+    bool may_sleep = !may_run || waiting_chunk(stage) == NULL;
+    stage->workers_asleep += may_sleep;
+    wp_lock_give(&stage->pool->lock);
+    return may_sleep;
+}
+
+static void
+get_up(wp_stage *stage)
+{
+    wp_lock_take(&stage->pool->lock);
+    stage->workers_asleep--;
+    wp_lock_give(&stage->pool->lock);
 }
 
 /* ---- Waiting ---- */
@@ -560,6 +650,21 @@ moves_soon(const wp_stage *stage, _Atomic(uint64_t) *count, uint64_t seen)
     return true;
 }
 
+/* Sleeps on a word that held `seen` when there was nothing. */
+static enum wp_result
+sleep_on(wp_stage *stage, wp_word *sleepers, uint32_t seen, uint64_t deadline)
+{
+    const wp_worker *self = worker_here(stage);
+    if (self != NULL && !lie_down(stage, self)) {
+        return WP_OK;
+    }
+    enum wp_result slept = wp_result_of_wait(wp_word_wait(sleepers, seen, deadline));
+    if (self != NULL) {
+        get_up(stage);
+    }
+    return slept;
+}
+
 /* Sleeps until there may be a place. `lightly`: until there is any at all. */
 static enum wp_result
 sleep_for_place(wp_stage *stage, bool lightly, uint64_t deadline)
@@ -572,7 +677,7 @@ sleep_for_place(wp_stage *stage, bool lightly, uint64_t deadline)
     if (wp_load_relaxed(&stage->accepted) - head < stage->capacity || wp_load_acquire(&stage->closed)) {
         return WP_OK;
     }
-    return wp_result_of_wait(wp_word_wait(&stage->blocked, seen, deadline));
+    return sleep_on(stage, &stage->blocked, seen, deadline);
 }
 
 /* The first sleep is a nap: if it ends by itself and nothing has changed, the next one is light. */
@@ -581,7 +686,11 @@ typedef enum wp_result sleep_function(wp_stage *stage, bool lightly, uint64_t de
 static enum wp_result
 nap_or_sleep(wp_stage *stage, sleep_function *sleep, bool *lightly, uint64_t deadline)
 {
-    uint64_t nap = *lightly ? WP_FOREVER : wp_clock() + NAP_NS;
+    uint64_t now = *lightly && deadline == WP_FOREVER ? 0 : wp_clock();
+    if (now >= deadline) {
+        return WP_LATE; /* Even if others' doings never let it sleep. */
+    }
+    uint64_t nap = *lightly ? WP_FOREVER : now + NAP_NS;
     enum wp_result slept = sleep(stage, *lightly, nap < deadline ? nap : deadline);
     if (slept == WP_LATE && nap < deadline) {
         *lightly = true;
@@ -590,29 +699,40 @@ nap_or_sleep(wp_stage *stage, sleep_function *sleep, bool *lightly, uint64_t dea
     return slept;
 }
 
-/* Waits for what kept an attempt from succeeding, or does it. */
+/* Waits for what kept an attempt from succeeding, or does it. A worker that waits for a place runs jobs of the stage: there
+ * may be nobody else to run those that have the places. */
 static enum wp_result
-make_room(wp_stage *stage, enum attempt result, bool *lightly, uint64_t deadline)
+make_room(wp_stage *stage, enum attempt result, load *l, uint64_t deadline)
 {
-    if (result == NO_CHUNK) {
-        return add_chunk(stage->pool, stage);
+    wp_pool *pool = stage->pool;
+    switch (result) {
+    case NO_CHUNK:
+        return add_chunk(pool, stage);
+    case NO_WORKER:
+        l->has_worker = true;
+        return wp_start_first_worker(pool);
+    case NO_ROOM:
+        return l->is_hasty ? WP_FULL : wp_pool_wait_room(pool, stage->lane, NULL, deadline);
+    default:
+        if (l->is_hasty || (worker_here(stage) != NULL && help(stage) > 0)) {
+            return l->is_hasty ? WP_FULL : WP_OK;
+        }
+        return nap_or_sleep(stage, sleep_for_place, &l->lightly, deadline);
     }
-    if (deadline == 0) {
-        return WP_FULL;
-    }
-    return result == NO_ROOM ? wp_pool_wait_room(stage->pool, stage->lane, NULL, deadline)
-                             : nap_or_sleep(stage, sleep_for_place, lightly, deadline);
 }
 
 enum wp_result
 wp_stage_put_many(wp_stage *stage, void *const *arguments, uint32_t n, uint64_t deadline, uint32_t *done)
 {
-    load l = {.arguments = arguments, .n = n, .over = wp_worker_in(stage->pool) != NULL};
-    bool lightly = !is_short(stage);
+    load l = {.arguments = arguments,
+              .n = n,
+              .over = wp_worker_in(stage->pool) != NULL,
+              .is_hasty = deadline == 0,
+              .lightly = !is_short(stage)};
     while (l.done < n && l.why == WP_OK) {
         enum attempt result = put_some(stage, &l);
         if (result != PUT && result != REFUSED) {
-            l.why = make_room(stage, result, &lightly, deadline);
+            l.why = make_room(stage, result, &l, deadline);
         }
     }
     *done = l.done;
@@ -638,42 +758,10 @@ sleep_for_result(wp_stage *stage, bool lightly, uint64_t deadline)
 {
     uint32_t seen = say_asleep(&stage->asleep, lightly);
     uint64_t tail = wp_add_acq_rel(&stage->tail, 0);
-    if (tail != wp_load_relaxed(&stage->head)) {
-        wp_yield(); /* A worker that has its position and not written it may need this processor for that. */
+    if (tail != wp_load_relaxed(&stage->head) || is_finished(stage)) {
         return WP_OK;
     }
-    if (is_finished(stage)) {
-        return WP_OK;
-    }
-    return wp_result_of_wait(wp_word_wait(&stage->asleep, seen, deadline));
-}
-
-/* The first chunk of the stage whose jobs wait at the front of the lane, with a reference. */
-static chunk *
-front_chunk(wp_stage *stage)
-{
-    wp_pool *pool = stage->pool;
-    chunk *found = NULL;
-    wp_lock_take(&pool->lock);
-    const wp_span *first = wp_ring_front(&pool->lanes[stage->lane].ring);
-    if (first != NULL && first->job->class == &chunk_class && stage_of(first->job) == stage) {
-        found = chunk_of(first->job);
-        wp_job_ref(&found->range.job);
-    }
-    wp_lock_give(&pool->lock);
-    return found;
-}
-
-static uint32_t
-help(wp_stage *stage)
-{
-    chunk *c = front_chunk(stage);
-    uint32_t done = 0;
-    if (c != NULL) {
-        done = wp_range_run_here(&c->range, MOST_CLAIMED);
-        wp_job_unref(&c->range.job);
-    }
-    return done;
+    return sleep_on(stage, &stage->asleep, seen, deadline);
 }
 
 /* Whether jobs wait in the lane, or come within a while. */
@@ -695,57 +783,102 @@ unread(wp_stage *stage)
     return wp_load_relaxed(&stage->tail) - wp_load_relaxed(&stage->head);
 }
 
-/* Runs jobs of the stage on the thread that waits for results. Meanwhile submitters need not call a worker; jobs that
- * are left get one in the end. */
+/* Whether the calling thread may run jobs of the stage: who is no worker keeps out of lanes that limit how many run. */
+static bool
+may_attend(const wp_stage *stage)
+{
+    return stage->pool->lanes[stage->lane].max_running == UINT32_MAX || worker_here(stage) != NULL;
+}
+
+/* For jobs that are left in the lane. */
 static void
-attend(wp_stage *stage)
+leave_to_others(wp_stage *stage)
 {
     wp_pool *pool = stage->pool;
     wp_errands errands = {0};
-    uint32_t done = SMALL_HELP;
-    wp_add_acq_rel(&stage->attending, 1);
-    while (done > 0 && unread(stage) <= many(stage) && jobs_come_soon(stage)) {
-        for (int i = 0; i < GATHERING && done < SMALL_HELP; i++) {
-            wp_pause(); /* More jobs gather, which share the cost of a claim. */
-        }
-        done = help(stage);
-    }
-    wp_sub_acq_rel(&stage->attending, 1);
     wp_lock_take(&pool->lock);
     const wp_span *first = wp_ring_front(&pool->lanes[stage->lane].ring);
+    bool calls = first != NULL && stage->workers_asleep > 0;
     if (first != NULL) {
         wp_call_help_in_time(pool, first->job, 0, &errands);
     }
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
+    if (calls) {
+        call_all(stage);
+    }
+}
+
+/* Runs jobs of the stage on the thread that waits for results. Meanwhile submitters need not call a worker; jobs that
+ * are left get one in the end. Not for ever, though other readers may take each result. */
+static void
+attend(wp_stage *stage)
+{
+    uint32_t done = SMALL_HELP;
+    uint32_t helped = 0;
+    wp_add_acq_rel(&stage->attending, 1);
+    while (done > 0 && helped < MOST_ATTENDED && unread(stage) <= many(stage) && jobs_come_soon(stage)) {
+        for (int i = 0; i < GATHERING && done < SMALL_HELP; i++) {
+            wp_pause(); /* More jobs gather, which share the cost of a claim. */
+        }
+        done = help(stage);
+        helped += done;
+    }
+    wp_sub_acq_rel(&stage->attending, 1);
+    leave_to_others(stage);
+}
+
+/* Does what is better than to sleep, at once or for a moment: true if there was something. */
+static bool
+spend_time(wp_stage *stage, int *moment)
+{
+    if (unread(stage) > 0) { /* A result has its place and is not written yet, or another reader is faster. */
+        if (!pass_moment(moment)) {
+            wp_yield();
+        }
+        return true;
+    }
+    if (is_short(stage) && may_attend(stage)) {
+        attend(stage);
+    }
+    return unread(stage) > 0 || (worker_here(stage) != NULL && help(stage) > 0);
+}
+
+/* No result is there. Why none will come, or WP_OK. */
+static enum wp_result
+look_for_end(wp_stage *stage, uint64_t deadline)
+{
+    if (is_finished(stage)) {
+        return WP_FINISHED;
+    }
+    if (is_of_parent(stage)) {
+        return WP_BROKEN;
+    }
+    return deadline != WP_FOREVER && wp_clock() >= deadline ? WP_LATE : WP_OK;
 }
 
 static enum wp_result
 wait_for_results(wp_stage *stage, uint64_t deadline, wp_stage_result *results, uint32_t most, uint32_t *n)
 {
     bool lightly = !is_short(stage);
-    while ((*n = take_results(stage, results, most)) == 0) {
-        if (is_finished(stage)) {
-            return WP_FINISHED;
-        }
-        if (is_short(stage)) {
-            attend(stage);
-            if ((*n = take_results(stage, results, most)) > 0) {
-                return WP_OK;
-            }
-        }
-        enum wp_result slept = nap_or_sleep(stage, sleep_for_result, &lightly, deadline);
-        if (slept != WP_OK) {
-            *n = take_results(stage, results, most);
-            return *n > 0 ? WP_OK : slept;
+    int moment = 0;
+    enum wp_result result = WP_OK;
+    while ((*n = take_results(stage, results, most)) == 0 && result == WP_OK) {
+        result = look_for_end(stage, deadline);
+        if (result == WP_OK && !spend_time(stage, &moment)) {
+            result = nap_or_sleep(stage, sleep_for_result, &lightly, deadline);
         }
     }
-    return WP_OK;
+    return *n > 0 ? WP_OK : result;
 }
 
 enum wp_result
 wp_stage_get_many(wp_stage *stage, uint64_t deadline, wp_stage_result *results, uint32_t most, uint32_t *n)
 {
+    *n = 0;
+    if (stage->places == NULL) {
+        return WP_FINISHED;
+    }
     *n = take_results(stage, results, most);
     if (*n == 0) {
         enum wp_result waited = wait_for_results(stage, deadline, results, most, n);
@@ -823,7 +956,7 @@ static uint64_t
 seal_current(wp_stage *stage, bool close)
 {
     wp_lock_take(&stage->pool->lock);
-    chunk *c = stage->current;
+    chunk *c = is_of_parent(stage) ? NULL : stage->current;
     uint64_t n_chunks = stage->n_chunks;
     stage->current = NULL;
     if (close) {
@@ -840,8 +973,7 @@ void
 wp_stage_close(wp_stage *stage)
 {
     seal_current(stage, true);
-    call(&stage->asleep);
-    call(&stage->blocked);
+    call_all(stage);
 }
 
 /* The first chunk with a number beyond `after`, up to `last`, with a reference; NULL when there is none. */
@@ -849,7 +981,7 @@ static chunk *
 next_chunk(wp_stage *stage, uint64_t after, uint64_t last)
 {
     wp_lock_take(&stage->pool->lock);
-    chunk *c = stage->oldest;
+    chunk *c = is_of_parent(stage) ? NULL : stage->oldest;
     while (c != NULL && c->number <= after) {
         c = c->next;
     }

@@ -73,22 +73,17 @@ run_on_caller(wp_job *job, wp_worker *self, uint64_t now)
     }
 }
 
-/* Whether the caller may run a job of this lane. One that limits how many of its jobs run must not have another run
- * beside them, unless the caller runs one of those, which stands still meanwhile. Another worker is a guest if there is
- * a place for it: it counts among the running until leave_as_guest. Other threads are never: what they run might wait
- * for more jobs of the lane. */
-static bool
-may_run_here(wp_pool *pool, unsigned lane, wp_worker *self, bool *is_guest)
+bool
+wp_may_run_here(wp_pool *pool, unsigned lane, wp_worker *self, bool *is_guest)
 {
     wp_lane *l = &pool->lanes[lane];
-    uint32_t bit = 1u << lane;
     if (l->max_running == UINT32_MAX) {
         return true;
     }
     if (self == NULL) {
         return false;
     }
-    if ((self->has_claim && self->lane == lane) || (self->guest_in & bit)) {
+    if (wp_runs_in(self, lane)) {
         return true;
     }
     wp_lock_take(&pool->lock);
@@ -96,14 +91,14 @@ may_run_here(wp_pool *pool, unsigned lane, wp_worker *self, bool *is_guest)
     if (*is_guest) {
         l->running++;
         wp_lane_refresh(pool, lane);
-        self->guest_in |= bit;
+        self->guest_in |= 1u << lane;
     }
     wp_lock_give(&pool->lock);
     return *is_guest;
 }
 
-static void
-leave_as_guest(wp_pool *pool, unsigned lane, wp_worker *self)
+void
+wp_leave_as_guest(wp_pool *pool, unsigned lane, wp_worker *self)
 {
     wp_errands errands = {0};
     self->guest_in &= ~(1u << lane);
@@ -127,7 +122,7 @@ wp_job_run_here(wp_job *job)
     wp_worker *self = wp_worker_in(pool);
     bool is_guest = false;
     if ((job->flags & WP_JOB_IS_RANGE) || wp_job_state(job) != WP_PENDING || wp_job_is_of_parent(job) ||
-        !may_run_here(pool, lane, self, &is_guest)) {
+        !wp_may_run_here(pool, lane, self, &is_guest)) {
         return false;
     }
     uint64_t now = wp_clock();
@@ -136,7 +131,7 @@ wp_job_run_here(wp_job *job)
         run_on_caller(job, self, now);
     }
     if (is_guest) {
-        leave_as_guest(pool, lane, self);
+        wp_leave_as_guest(pool, lane, self);
     }
     return begun;
 }

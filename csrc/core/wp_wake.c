@@ -80,6 +80,24 @@ wp_call_help(wp_pool *pool, bool more, wp_errands *errands)
     }
 }
 
+enum wp_result
+wp_start_first_worker(wp_pool *pool)
+{
+    wp_lock_take(&pool->lock);
+    bool starts = pool->n_workers == 0 && wp_phase_result(pool) == WP_OK;
+    if (starts) {
+        pool->n_workers++;
+        pool->n_threads++;
+        pool->waking = true;
+    }
+    wp_lock_give(&pool->lock);
+    if (starts && wp_worker_start(pool) != 0) {
+        wp_pool_lose_unserved(pool); /* What others have submitted meanwhile. */
+        return WP_NO_THREAD;
+    }
+    return WP_OK;
+}
+
 static wp_pace *
 pace_of(wp_pool *pool, wp_job *job)
 {

@@ -415,6 +415,16 @@ is_anything_stuck(const wp_pool *pool)
     return stuck;
 }
 
+/* Whether others keep taking what comes, so that one more is not needed. `seen`: how many claims there were at the last
+ * look. A lane that has work and was not served since then has somebody waiting whom nobody else looks after. */
+static bool
+others_keep_up(wp_pool *pool, uint64_t seen)
+{
+    bool all_served = (wp_load_relaxed(&pool->ready) & ~pool->served) == 0;
+    pool->served = 0;
+    return pool->claims != seen && all_served && !is_anything_stuck(pool);
+}
+
 /* Looks in after `interval` ns, and again as long as others keep taking what comes, less and less often. Lock held before
  * and after; returns as sleep_for. */
 static bool
@@ -427,7 +437,7 @@ patrol(wp_pool *pool, wp_worker *self, uint64_t interval)
         seen = pool->claims;
         over = sleep_for(pool, self, interval);
         interval = interval < LONGEST_PATROL_NS ? interval * 2 : interval;
-    } while (over && self->is_idle && pool->claims != seen && !is_anything_stuck(pool));
+    } while (over && self->is_idle && others_keep_up(pool, seen));
     pool->patrols--;
     self->takes_over = over;
     return over;

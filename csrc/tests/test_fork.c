@@ -5,6 +5,7 @@
 
 #include "wp_handle.h"
 #include "wp_parallel.h"
+#include "wp_stage.h"
 
 #include <sys/wait.h>
 
@@ -622,6 +623,203 @@ test_handles(void)
     end_pool(h.pool);
 }
 
+/* ---- Stages ---- */
+
+typedef struct staged {
+    wp_pool *pool;
+    wp_stage *stage;
+    gate g;
+    wp_word stop;
+} staged;
+
+static enum wp_result
+stage_get(wp_stage *stage, wp_stage_result *result)
+{
+    enum wp_result got;
+    do {
+        got = wp_stage_get(stage, soon(), result);
+    } while (got == WP_INTERRUPTED);
+    return got;
+}
+
+/* In the child a stage of before takes nothing, gives what was there, says that the rest is lost, and lets go of
+ * everybody. */
+static void
+use_stage_of_parent(staged *s, int results)
+{
+    wp_stage_result result;
+    enum wp_result got;
+    int n = 0;
+    CHECK_INT(wp_stage_put(s->stage, NULL, soon()), WP_CLOSED);
+    while ((got = stage_get(s->stage, &result)) == WP_OK) {
+        n++;
+    }
+    CHECK(got == WP_BROKEN || (got == WP_FINISHED && results < 0));
+    CHECK(results < 0 || n == results);
+    wp_stage_cancel(s->stage);
+    wp_stage_close(s->stage);
+    got = stage_get(s->stage, &result);
+    CHECK(got == WP_BROKEN || (got == WP_FINISHED && results < 0));
+    use_pool(s->pool);
+    wp_stage_unref(s->stage);
+    use_pool(s->pool);
+}
+
+static int
+stand_if_told(wp_job *job, void *argument)
+{
+    return argument != NULL ? stand_at_gate(job, argument) : 0;
+}
+
+static void
+use_staged(void *context)
+{
+    use_stage_of_parent(context, 3);
+}
+
+static void
+test_stage(void)
+{
+    staged s = {.pool = pool_for(1, 1, WP_UNBOUNDED)};
+    wp_stage_result result;
+    s.stage = wp_stage_new(s.pool, 0, stand_if_told, 20);
+    for (int i = 0; i < 8; i++) {
+        CHECK_INT(wp_stage_put(s.stage, i == 3 ? &s.g : NULL, soon()), WP_OK);
+    }
+    event_wait(&s.g.begun, 1);
+    fork_and_run(use_staged, &s);
+    event_set(&s.g.open);
+    wp_stage_close(s.stage);
+    for (int i = 0; i < 8; i++) {
+        CHECK_INT(stage_get(s.stage, &result), WP_OK);
+    }
+    CHECK_INT(stage_get(s.stage, &result), WP_FINISHED);
+    wp_stage_unref(s.stage);
+    end_pool(s.pool);
+}
+
+static void *
+stream_main(void *argument)
+{
+    staged *s = argument;
+    while (!wp_load_acquire(&s->stop)) {
+        enum wp_result put = wp_stage_put(s->stage, NULL, soon());
+        CHECK(put == WP_OK || put == WP_INTERRUPTED);
+    }
+    wp_stage_close(s->stage);
+    return NULL;
+}
+
+static void *
+stage_reader_main(void *argument)
+{
+    staged *s = argument;
+    wp_stage_result result;
+    while (stage_get(s->stage, &result) == WP_OK) {
+    }
+    return NULL;
+}
+
+static void
+use_stream(void *context)
+{
+    use_stage_of_parent(context, -1);
+}
+
+static void
+test_stage_at_any_moment(void)
+{
+    staged s = {.pool = pool_for(2, 1, WP_UNBOUNDED)};
+    s.stage = wp_stage_new(s.pool, 0, stand_if_told, 30);
+    pthread_t threads[2] = {start_thread(stream_main, &s), start_thread(stage_reader_main, &s)};
+    const int forks = NO_FORK_AT_ANY_MOMENT ? 0 : IS_SANITIZED ? 10 : 50;
+    for (int i = 0; i < forks; i++) {
+        fork_and_run(use_stream, &s);
+        wp_stage_cancel(s.stage);
+    }
+    wp_store_release(&s.stop, 1);
+    join_thread(threads[0]);
+    join_thread(threads[1]);
+    wp_stage_unref(s.stage);
+    end_pool(s.pool);
+}
+
+/* A job of a stage forks and goes on in the child, on a worker or on the reader that helps. */
+static int
+fork_in_stage(wp_job *job, void *argument)
+{
+    pid_t child = -1;
+    if (argument == NULL) {
+        return 0;
+    }
+    fork_here(job, &child);
+    if (is_child) {
+        (void)atexit(exit_quietly);
+    } else {
+        check_child(child);
+    }
+    return 7;
+}
+
+static int
+sleep_a_little(wp_job *job, void *argument)
+{
+    (void)job;
+    (void)argument;
+    usleep(2000);
+    return 0;
+}
+
+static void
+read_with_fork(wp_pool *pool, wp_stage *stage)
+{
+    wp_stage_result result;
+    int n = 0;
+    for (int i = 0; i < 8; i++) {
+        CHECK_INT(wp_stage_put(stage, i == 3 ? &result : NULL, soon()), WP_OK);
+    }
+    wp_stage_close(stage);
+    while (stage_get(stage, &result) == WP_OK) {
+        n++;
+    }
+    if (is_child) {
+        CHECK(n >= 1); /* Of the job that forked, at least. */
+        use_only(pool);
+        exit_child();
+    }
+    CHECK_INT(n, 8);
+    wp_stage_unref(stage);
+    end_pool(pool);
+}
+
+static void
+test_by_a_job_of_a_stage(void)
+{
+    if (NO_THREADS_IN_CHILD) {
+        return; /* Nor may the thread end that is the child's only one. */
+    }
+    wp_pool *pool = pool_for(1, 1, WP_UNBOUNDED);
+    read_with_fork(pool, wp_stage_new(pool, 0, fork_in_stage, 20));
+}
+
+/* The reader helps, since it knows that jobs are short and the worker is elsewhere. */
+static void
+test_by_a_reader(void)
+{
+    wp_stage_result result;
+    wp_pool *pool = pool_for(1, 1, WP_UNBOUNDED);
+    wp_stage *stage = wp_stage_new(pool, 0, fork_in_stage, 400);
+    for (int i = 0; i < 300; i++) {
+        CHECK_INT(wp_stage_put(stage, NULL, soon()), WP_OK);
+    }
+    for (int i = 0; i < 300; i++) {
+        CHECK_INT(stage_get(stage, &result), WP_OK);
+    }
+    wp_job *elsewhere = submit(pool, 0, sleep_a_little, NULL);
+    read_with_fork(pool, stage);
+    wp_job_unref(elsewhere);
+}
+
 /* ---- The host ---- */
 
 static void
@@ -665,6 +863,10 @@ main(void)
     RUN(test_by_a_guest);
     RUN(test_by_a_piece);
     RUN(test_handles);
+    RUN(test_stage);
+    RUN(test_stage_at_any_moment);
+    RUN(test_by_a_job_of_a_stage);
+    RUN(test_by_a_reader);
     RUN(test_host_is_told);
     return check_done();
 }

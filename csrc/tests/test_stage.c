@@ -82,13 +82,20 @@ put(wp_stage *stage, void *argument)
 }
 
 static enum wp_result
-get_until(wp_stage *stage, uint64_t deadline, wp_stage_result *result)
+get_until_many(wp_stage *stage, uint64_t deadline, wp_stage_result *results, uint32_t most, uint32_t *n)
 {
     enum wp_result got;
     do {
-        got = wp_stage_get(stage, deadline, result);
+        got = wp_stage_get_many(stage, deadline, results, most, n);
     } while (got == WP_INTERRUPTED);
     return got;
+}
+
+static enum wp_result
+get_until(wp_stage *stage, uint64_t deadline, wp_stage_result *result)
+{
+    uint32_t n;
+    return get_until_many(stage, deadline, result, 1, &n);
 }
 
 /* The next result; its argument. */
@@ -105,6 +112,9 @@ static void
 note_report(const wp_stage_result *result)
 {
     item *i = result->argument;
+    if (!CHECK(i != NULL)) {
+        return;
+    }
     wp_add_acq_rel(&i->reports, 1);
     wp_add_acq_rel(&i->given_up, result->given_up);
     CHECK_INT(result->status, result->given_up ? 0 : 7);
@@ -171,10 +181,10 @@ reader_main(void *argument)
 }
 
 static void
-run_crowd(uint32_t workers, uint32_t capacity, uint32_t producers, uint32_t readers, uint32_t n)
+run_crowd_in(uint32_t workers, uint64_t waiting, uint32_t capacity, uint32_t producers, uint32_t readers, uint32_t n)
 {
     pthread_t threads[8];
-    wp_pool *pool = pool_for(workers, 1, 50);
+    wp_pool *pool = pool_for(workers, 1, waiting);
     crowd c = {.stage = wp_stage_new(pool, 0, run_item, capacity), .items = calloc(n, sizeof(item)), .n = n};
     wp_store_relaxed(&c.left, producers);
     for (uint32_t i = 0; i < producers + readers; i++) {
@@ -189,6 +199,12 @@ run_crowd(uint32_t workers, uint32_t capacity, uint32_t producers, uint32_t read
     CHECK_INT(drain(pool, soon()), WP_OK);
     end_pool(pool);
     free(c.items);
+}
+
+static void
+run_crowd(uint32_t workers, uint32_t capacity, uint32_t producers, uint32_t readers, uint32_t n)
+{
+    run_crowd_in(workers, 50, capacity, producers, readers, n);
 }
 
 static void
@@ -757,6 +773,364 @@ test_helper_gives_up_what_it_has_not_begun(void)
     }
 }
 
+/* ---- In lanes of all kinds ---- */
+
+typedef struct counted_runs {
+    gate g;
+    wp_word now;
+    wp_word most;
+} counted_runs;
+
+static int
+count_runs(wp_job *job, void *argument)
+{
+    counted_runs *c = argument;
+    uint32_t now = wp_add_acq_rel(&c->now, 1) + 1;
+    if (now > wp_load_acquire(&c->most)) {
+        wp_store_release(&c->most, now);
+    }
+    stand_at_gate(job, &c->g);
+    wp_sub_acq_rel(&c->now, 1);
+    return 0;
+}
+
+/* A lane limits how many of its jobs run. A reader does not count as a worker, so it runs none, however short they are. */
+static void
+test_max_running(void)
+{
+    counted_runs runs = {.now = 0};
+    wp_pool_config config = config_for(1, 2, 100);
+    config.lanes[1].max_running = 2;
+    wp_pool *pool = wp_pool_new(&config);
+    wp_stage *stage = wp_stage_new(pool, 1, count_runs, 100);
+    sleeper reader = {.stage = stage};
+    for (int i = 0; i < 4; i++) {
+        put(stage, &runs);
+    }
+    event_wait(&runs.g.begun, 1);
+    know_as_short(stage);
+    reader.thread = start_thread(get_main, &reader);
+    UNTIL(is_asleep(&stage->asleep) || wp_load_acquire(&runs.now) == 2);
+    wp_pool_resize(pool, 3);
+    UNTIL(stats_of(pool).workers >= 2 && wp_load_acquire(&runs.now) >= 2);
+    wp_pool_resize(pool, 4);
+    event_set(&runs.g.open);
+    join_thread(reader.thread);
+    for (int i = 1; i < 4; i++) {
+        get(stage);
+    }
+    CHECK_INT(wp_load_acquire(&runs.most), 2);
+    wp_stage_unref(stage);
+    CHECK_INT(drain(pool, soon()), WP_OK);
+    end_pool(pool);
+}
+
+/* Jobs are handed over to free workers where none may wait. */
+static void
+test_hand_over(void)
+{
+    item items[3] = {{.g = NULL}};
+    gate g = {0};
+    wp_pool *pool = pool_for(1, 1, 0);
+    wp_stage *stage = wp_stage_new(pool, 0, run_item, 10);
+    items[0].g = &g;
+    put(stage, &items[0]);
+    event_wait(&g.begun, 1);
+    CHECK_INT(wp_stage_put(stage, &items[1], 0), WP_FULL);
+    CHECK_INT(stats_of(pool).lanes[0].rejected, 1);
+    CHECK_INT(put_until(stage, &items[1], wp_clock() + MS), WP_LATE);
+    sleeper s = {.stage = stage, .item = &items[1]};
+    s.thread = start_thread(put_main, &s);
+    UNTIL(blocked_in(pool, 0) == 1);
+    event_set(&g.open);
+    join_thread(s.thread);
+    CHECK_INT(s.result, WP_OK);
+    put(stage, &items[2]);
+    wp_stage_close(stage);
+    CHECK_INT(read_items(stage), 3);
+    CHECK_INT(check_items(items, 3), 0);
+    wp_stage_unref(stage);
+    end_pool(pool);
+    run_crowd_in(2, 0, 10, 3, 3, 300);
+}
+
+/* A submitter that was woken for room in the lane, and then finds no place for a result, wakes another instead. */
+static void
+test_room_is_passed_on(void)
+{
+    item items[2] = {{.g = NULL}};
+    gate gates[2] = {0};
+    wp_pool *pool = pool_for(1, 1, 1);
+    wp_stage *stage = wp_stage_new(pool, 0, run_item, 1);
+    put(stage, &items[0]);
+    CHECK_INT(drain(pool, soon()), WP_OK);
+    occupy(pool, &gates[0]);
+    post(pool, 0, stand_at_gate, &gates[1]);
+    sleeper first = {.stage = stage, .item = &items[1]};
+    submitter second = {.pool = pool, .job = wp_function_job(do_nothing, NULL, NULL), .deadline = soon()};
+    first.thread = start_thread(put_main, &first);
+    UNTIL(blocked_in(pool, 0) == 1);
+    submitter_start(&second);
+    UNTIL(blocked_in(pool, 0) == 2);
+    event_set(&gates[0].open);
+    event_wait(&gates[1].begun, 1);
+    join_thread(second.thread);
+    CHECK_INT(second.result, WP_OK);
+    wp_job_unref(second.job);
+    event_set(&gates[1].open);
+    get(stage);
+    join_thread(first.thread);
+    CHECK_INT(first.result, WP_OK);
+    get(stage);
+    wp_stage_unref(stage);
+    CHECK_INT(drain(pool, soon()), WP_OK);
+    end_pool(pool);
+}
+
+/* No worker can be started: nothing is accepted that nobody would run. */
+static void
+test_no_thread(void)
+{
+    for (uint32_t capacity = 0; capacity < 2; capacity++) {
+        item items[1] = {{.g = NULL}};
+        wp_pool *pool = pool_for(2, 1, 10);
+        wp_stage *stage = wp_stage_new(pool, 0, run_item, capacity);
+        pool->config.stack_size = (size_t)1 << 60;
+        for (int i = 0; i < 3; i++) {
+            CHECK_INT(put_until(stage, &items[0], soon()), WP_NO_THREAD);
+        }
+        CHECK_INT(stats_of(pool).lanes[0].submitted, 0);
+        CHECK_INT(stats_of(pool).workers, 0);
+        pool->config.stack_size = 0;
+        put(stage, &items[0]);
+        wp_stage_close(stage);
+        CHECK_INT(read_items(stage), capacity);
+        CHECK_INT(drain(pool, soon()), WP_OK);
+        CHECK_INT(wp_load_acquire(&items[0].runs), 1);
+        wp_stage_unref(stage);
+        end_pool(pool);
+    }
+}
+
+/* What was accepted is run and reported after the pool was closed, and after every reference but the stage's is gone. */
+static void
+test_closed_pool(void)
+{
+    item items[5] = {{.g = NULL}};
+    gate g = {0};
+    wp_pool *pool = pool_for(1, 1, 10);
+    wp_stage *stage = wp_stage_new(pool, 0, run_item, 10);
+    items[0].g = &g;
+    for (int i = 0; i < 4; i++) {
+        put(stage, &items[i]);
+    }
+    wp_pool_close(pool);
+    CHECK_INT(put_until(stage, &items[4], soon()), WP_CLOSED);
+    wp_pool_unref(pool);
+    event_set(&g.open);
+    wp_stage_close(stage);
+    CHECK_INT(read_items(stage), 4);
+    CHECK_INT(check_items(items, 4), 0);
+    wp_stage_unref(stage);
+}
+
+/* Nobody reads; the last reference may go before the jobs have run. */
+static void
+test_no_results(void)
+{
+    enum { N = 1000 };
+    wp_word count = 0;
+    wp_stage_result result;
+    wp_pool *pool = pool_for(2, 1, 20);
+    wp_stage *stage = wp_stage_new(pool, 0, count_up, 0);
+    for (int i = 0; i < N; i++) {
+        put(stage, &count);
+    }
+    CHECK_INT(wp_stage_get(stage, soon(), &result), WP_FINISHED);
+    wp_stage_ref(stage);
+    wp_stage_unref(stage);
+    put(stage, &count);
+    wp_stage_unref(stage);
+    CHECK_INT(drain(pool, soon()), WP_OK);
+    CHECK_INT(wp_load_acquire(&count), N + 1);
+    end_pool(pool);
+}
+
+/* ---- Waiting for so long ---- */
+
+static void
+test_limits_of_time(void)
+{
+    item items[2] = {{.g = NULL}};
+    gate g = {0};
+    wp_stage_result result;
+    wp_pool *pool = pool_for(1, 1, 10);
+    wp_stage *stage = wp_stage_new(pool, 0, run_item, 1);
+    CHECK_INT(wp_stage_get(stage, 0, &result), WP_LATE);
+    items[0].g = &g;
+    put(stage, &items[0]);
+    for (int round = 0; round < 2; round++) {
+        uint64_t begin = wp_clock();
+        CHECK_INT(wp_stage_get(stage, 0, &result), WP_LATE);
+        CHECK_INT(wp_stage_put(stage, &items[1], 0), WP_FULL);
+        CHECK_INT(get_until(stage, wp_clock() + 3 * MS, &result), WP_LATE);
+        CHECK_INT(put_until(stage, &items[1], wp_clock() + 3 * MS), WP_LATE);
+        CHECK(wp_clock() - begin >= 6 * MS);
+        know_as_short(stage); /* Then it looks for a while, and naps, and sleeps. */
+    }
+    event_set(&g.open);
+    wp_stage_close(stage);
+    CHECK_INT(read_items(stage), 1);
+    wp_stage_unref(stage);
+    end_pool(pool);
+}
+
+/* ---- Several at a time ---- */
+
+static void
+test_many_at_once(void)
+{
+    enum { N = 700 };
+    static item items[N];
+    void *arguments[N];
+    wp_stage_result results[64];
+    wp_pool *pool = pool_for(2, 1, 100);
+    wp_stage *stage = wp_stage_new(pool, 0, run_item, 300);
+    uint32_t done = 0;
+    memset(items, 0, sizeof items);
+    for (int i = 0; i < N; i++) {
+        arguments[i] = &items[i];
+    }
+    CHECK_INT(wp_stage_put_many(stage, arguments, 0, 0, &done), WP_OK);
+    CHECK_INT(done, 0);
+    enum wp_result result = wp_stage_put_many(stage, arguments, N, wp_clock() + 20 * MS, &done);
+    CHECK(result == WP_LATE || result == WP_INTERRUPTED);
+    CHECK(done <= 300); /* Nobody read. */
+    for (uint32_t put_now, read = 0; read < N;) {
+        uint32_t n = 0;
+        result = wp_stage_put_many(stage, arguments + done, N - done, 0, &put_now);
+        CHECK_INT(result, done + put_now < N ? WP_FULL : WP_OK);
+        done += put_now;
+        if (get_until_many(stage, soon(), results, 64, &n) != WP_OK) {
+            break;
+        }
+        CHECK(n >= 1 && n <= 64);
+        for (uint32_t i = 0; i < n; i++) {
+            note_report(&results[i]);
+        }
+        read += n;
+    }
+    CHECK_INT(check_items(items, N), 0);
+    wp_stage_close(stage);
+    CHECK_INT(wp_stage_put_many(stage, arguments, 3, soon(), &done), WP_CLOSED);
+    CHECK_INT(done, 0);
+    CHECK_INT(get_until_many(stage, soon(), results, 64, &done), WP_FINISHED);
+    CHECK_INT(done, 0);
+    wp_stage_unref(stage);
+    end_pool(pool);
+}
+
+/* ---- Workers that put and get ---- */
+
+/* A job that reads what a stage of its own pool makes. If it has the only worker it runs that itself. */
+static int
+use_stage(wp_job *job, void *argument)
+{
+    static item items[20];
+    wp_stage *stage = wp_stage_new(argument, 0, run_item, 20);
+    (void)job;
+    memset(items, 0, sizeof items);
+    for (int i = 0; i < 20; i++) {
+        put(stage, &items[i]);
+    }
+    wp_stage_close(stage);
+    CHECK_INT(read_items(stage), 20);
+    CHECK_INT(check_items(items, 20), 0);
+    wp_stage_unref(stage); /* On a worker. */
+    return 0;
+}
+
+static void
+test_worker_reads_its_own(void)
+{
+    for (uint32_t most = 0; most < 2; most++) {
+        wp_pool_config config = config_for(1, 1, 5);
+        config.lanes[0].max_running = most;
+        wp_pool *pool = wp_pool_new(&config);
+        CHECK_INT(finish(submit(pool, 0, use_stage, pool)), WP_DONE);
+        end_pool(pool);
+    }
+}
+
+static int
+get_one(wp_job *job, void *argument)
+{
+    (void)job;
+    get_main(argument);
+    return ((sleeper *)argument)->result;
+}
+
+/* The only worker sleeps for a result when the job comes that will have it. */
+static void
+test_worker_that_reads_is_called(void)
+{
+    item it = {.g = NULL};
+    wp_pool *pool = pool_for(1, 1, 5);
+    wp_stage *stage = wp_stage_new(pool, 0, run_item, 5);
+    sleeper s = {.stage = stage};
+    wp_job *reader = submit(pool, 0, get_one, &s);
+    UNTIL(is_asleep(&stage->asleep));
+    put(stage, &it);
+    CHECK_INT(finish(reader), WP_DONE);
+    wp_stage_unref(stage);
+    end_pool(pool);
+}
+
+typedef struct pipe_item {
+    item base;
+    wp_stage *next;
+} pipe_item;
+
+static int
+pass_on(wp_job *job, void *argument)
+{
+    pipe_item *p = argument;
+    (void)job;
+    put(p->next, &p->base);
+    return 0;
+}
+
+/* The jobs of one stage put into another, which has one place: somebody must run the job that has it. */
+static void
+test_pipeline(void)
+{
+    enum { N = 100 };
+    static pipe_item items[N];
+    for (uint32_t workers = 1; workers <= 2; workers++) {
+        memset(items, 0, sizeof items);
+        wp_pool *pool = pool_for(workers, 1, WP_UNBOUNDED);
+        wp_stage *first = wp_stage_new(pool, 0, pass_on, 0);
+        wp_stage *second = wp_stage_new(pool, 0, run_item, 1);
+        for (int i = 0; i < N; i++) {
+            items[i].next = second;
+            put(first, &items[i]);
+        }
+        for (int i = 0; i < N; i++) {
+            wp_stage_result result = {0};
+            if (CHECK_INT(get_until(second, soon(), &result), WP_OK)) {
+                note_report(&result);
+            }
+        }
+        for (int i = 0; i < N; i++) {
+            CHECK_INT(check_items(&items[i].base, 1), 0);
+        }
+        wp_stage_unref(first);
+        wp_stage_unref(second);
+        CHECK_INT(drain(pool, soon()), WP_OK);
+        end_pool(pool);
+    }
+}
+
 int
 main(void)
 {
@@ -778,5 +1152,16 @@ main(void)
     RUN(test_cancel_at_any_moment);
     RUN(test_helper_holds_up_no_other);
     RUN(test_helper_gives_up_what_it_has_not_begun);
+    RUN(test_max_running);
+    RUN(test_hand_over);
+    RUN(test_room_is_passed_on);
+    RUN(test_no_thread);
+    RUN(test_closed_pool);
+    RUN(test_no_results);
+    RUN(test_limits_of_time);
+    RUN(test_many_at_once);
+    RUN(test_worker_reads_its_own);
+    RUN(test_worker_that_reads_is_called);
+    RUN(test_pipeline);
     return check_done();
 }

@@ -714,7 +714,8 @@ putter_main(void *argument)
         do {
             result = wp_stage_put(s->stage, item, s->deadline);
         } while (result == WP_INTERRUPTED);
-        MUST(result == WP_OK || result == WP_CLOSED || (result == WP_LATE && s->deadline != WP_FOREVER));
+        MUST(result == WP_OK || result == WP_CLOSED || (result == WP_LATE && s->deadline != WP_FOREVER) ||
+             (result == WP_BROKEN && wp_pool_is_broken(s->pool)));
         wp_add_acq_rel(&s->accepted[first + i], result == WP_OK);
     }
     submitter_ends(s);
@@ -756,15 +757,44 @@ stage_closer_main(void *argument)
     return NULL;
 }
 
+/* Everything that waits is given up, whoever has claimed it. */
+static void *
+pool_canceller_main(void *argument)
+{
+    story *s = argument;
+    wp_pool_cancel_waiting(s->pool);
+    return NULL;
+}
+
+static void *
+pool_breaker_main(void *argument)
+{
+    story *s = argument;
+    wp_pool_break(s->pool);
+    return NULL;
+}
+
+/* More urgent jobs, for which workers give back what they have claimed of the stage. */
+static void *
+hurry_main(void *argument)
+{
+    story *s = argument;
+    for (uint32_t i = 0; i < between_or(1, 1, 4); i++) {
+        MUST(submit_function(s, run_part, MOST_JOBS - 1 - i) == WP_OK);
+    }
+    return NULL;
+}
+
 static void
 run_stage(uint32_t putters, uint32_t getters, void *(*third)(void *))
 {
     story s = {.takes = some_time(), .each = between_or(2, 1, 5), .deadline = WP_FOREVER};
     pthread_t threads[6];
     uint32_t n = 0;
+    unsigned lane = third == hurry_main;
     wp_store_relaxed(&s.submitters, putters);
-    s.pool = new_pool(between_or(1, 1, 2), 1, between(1, 4), WP_FOREVER);
-    s.stage = wp_stage_new(s.pool, 0, run_item, between(1, 4));
+    s.pool = new_pool(between_or(1, 1, 2), 1 + lane, between(1, 4), WP_FOREVER);
+    s.stage = wp_stage_new(s.pool, lane, run_item, between(1, 4));
     for (uint32_t i = 0; i < putters; i++) {
         threads[n++] = schedule_start(putter_main, &s);
     }
@@ -781,6 +811,9 @@ run_stage(uint32_t putters, uint32_t getters, void *(*third)(void *))
     wp_stage_unref(s.stage);
     end_pool(s.pool);
     check_runs(&s);
+    for (uint32_t i = 0; i < MOST_JOBS && lane > 0; i++) {
+        wp_add_acq_rel(&s.reports[i], i > MOST_JOBS - 5 && wp_load_relaxed(&s.accepted[i])); /* The urgent ones are not. */
+    }
     check_reports(&s);
 }
 
@@ -800,6 +833,164 @@ static void
 stage_close(void)
 {
     run_stage(between(1, 2), between(1, 2), stage_closer_main);
+}
+
+/* Nobody reads, so submitters that find no place are woken by the close alone. */
+static void
+stage_unread(void)
+{
+    story s = {.takes = some_time(), .each = 3, .deadline = WP_FOREVER};
+    pthread_t threads[3];
+    wp_store_relaxed(&s.submitters, 2);
+    s.pool = new_pool(1, 1, between(1, 4), WP_FOREVER);
+    s.stage = wp_stage_new(s.pool, 0, run_item, between(1, 3));
+    for (int i = 0; i < 2; i++) {
+        threads[i] = schedule_start(putter_main, &s);
+    }
+    threads[2] = schedule_start(stage_closer_main, &s);
+    for (int i = 0; i < 3; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    getter_main(&s);
+    wp_stage_unref(s.stage);
+    end_pool(s.pool);
+    check_runs(&s);
+    check_reports(&s);
+}
+
+static void
+stage_and_pool(void)
+{
+    run_stage(between(1, 2), between(1, 2), between(0, 1) == 0 ? pool_canceller_main : pool_breaker_main);
+}
+
+static void
+stage_hurried(void)
+{
+    run_stage(between(1, 2), between(1, 2), hurry_main);
+}
+
+/* Puts into the next stage, from a worker of the pool. */
+static int
+pass_on(wp_job *job, void *argument)
+{
+    const part *p = argument;
+    story *s = p->s;
+    (void)job;
+    while (wp_stage_put(s->stage, argument, WP_FOREVER) != WP_OK) {
+    }
+    wp_add_acq_rel(&s->accepted[p->number], 1);
+    return 0;
+}
+
+/* A job that reads them again, on a worker too. */
+static int
+read_all(wp_job *job, void *argument)
+{
+    story *s = ((const part *)argument)->s;
+    (void)job;
+    wp_add_acq_rel(&s->together, 1);
+    getter_main(s);
+    return 0;
+}
+
+static void *
+feeder_main(void *argument)
+{
+    story *s = argument;
+    wp_stage *first = wp_stage_new(s->pool, 0, pass_on, 0);
+    for (uint32_t i = 0; i < s->each; i++) {
+        MUST(wp_stage_put(first, part_of(s, i), WP_FOREVER) == WP_OK);
+    }
+    wp_stage_unref(first);
+    for (uint32_t i = 0; i < s->each; i++) {
+        while (wp_load_acquire(&s->accepted[i]) == 0) {
+            wp_yield();
+        }
+    }
+    wp_stage_close(s->stage);
+    return NULL;
+}
+
+/* Workers put, and may read as well; there may be no worker but those, and one place for results. */
+static void
+stage_workers(void)
+{
+    story s = {.takes = some_time(), .each = between_or(3, 1, 8), .deadline = WP_FOREVER};
+    bool on_worker = between(0, 1);
+    s.pool = new_pool(on_worker ? 2 : between_or(1, 1, 2), 1, WP_UNBOUNDED, WP_FOREVER);
+    s.stage = wp_stage_new(s.pool, 0, run_item, between(1, 2));
+    if (on_worker) { /* It must have begun, or those that put might have all workers, and wait for it. */
+        wp_job *reader = wp_function_job(read_all, part_of(&s, MOST_JOBS - 1), NULL);
+        MUST(wp_pool_submit(s.pool, 0, reader, false) == WP_OK);
+        while (wp_load_acquire(&s.together) == 0) {
+            wp_yield();
+        }
+        feeder_main(&s);
+        while (wp_job_wait(reader, WP_FOREVER) != WP_WAIT_WOKEN) {
+        }
+        wp_job_unref(reader);
+    } else {
+        pthread_t feeder = schedule_start(feeder_main, &s);
+        getter_main(&s);
+        pthread_join(feeder, NULL);
+    }
+    wp_stage_unref(s.stage);
+    end_pool(s.pool);
+    check_runs(&s);
+    check_reports(&s);
+}
+
+/* The only worker reads: it must run what others put just as it falls asleep. */
+static void
+stage_read_by_worker(void)
+{
+    story s = {.takes = some_time(), .each = between_or(2, 1, 5), .deadline = WP_FOREVER};
+    pthread_t threads[2];
+    uint32_t putters = between(1, 2);
+    wp_store_relaxed(&s.submitters, putters);
+    s.pool = new_pool(1, 1, between(1, 4), WP_FOREVER);
+    s.stage = wp_stage_new(s.pool, 0, run_item, between(1, 4));
+    wp_job *reader = wp_function_job(read_all, part_of(&s, MOST_JOBS - 1), NULL);
+    MUST(wp_pool_submit(s.pool, 0, reader, true) == WP_OK);
+    for (uint32_t i = 0; i < putters; i++) {
+        threads[i] = schedule_start(putter_main, &s);
+    }
+    for (uint32_t i = 0; i < putters; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    while (wp_job_wait(reader, WP_FOREVER) != WP_WAIT_WOKEN) {
+    }
+    wp_job_unref(reader);
+    wp_stage_unref(s.stage);
+    end_pool(s.pool);
+    check_runs(&s);
+    check_reports(&s);
+}
+
+/* A reader that helps keeps the stream going all by itself, while the only worker patrols. A job in another lane, or in the
+ * same, is none of the reader's business: the patrol must not take the stream for a reason to sleep on. */
+static void
+patrol(void)
+{
+    story s = {.takes = 50, .deadline = WP_FOREVER};
+    wp_stage_result result;
+    unsigned lane = between(0, 1);
+    s.pool = new_pool(1, 2, 8, WP_FOREVER);
+    s.stage = wp_stage_new(s.pool, 1, run_item, 4);
+    wp_store_relaxed(&s.pool->lanes[lane].pace.mean_ns, 50); /* As if it were known. */
+    uint32_t before = between_or(10, 5, 30);
+    for (uint32_t i = 0; i < before || wp_load_relaxed(&s.runs[1]) == 0; i++) {
+        if (i == before) {
+            MUST(submit_function(&s, run_part, 1) == WP_OK);
+        }
+        while (wp_stage_put(s.stage, part_of(&s, 0), WP_FOREVER) != WP_OK) {
+        }
+        while (wp_stage_get(s.stage, WP_FOREVER, &result) != WP_OK) {
+        }
+    }
+    wp_stage_unref(s.stage);
+    end_pool(s.pool);
 }
 
 /* ---- Ranges ---- */
@@ -895,6 +1086,60 @@ range(void)
     end_pool(s.pool);
 }
 
+/* The first unit waits for the others, which were claimed with it: to be given up, as nobody else can do them. */
+static uint32_t
+wait_for_rest(wp_job *job, wp_stretch *units, wp_worker *self)
+{
+    const counted *c = (counted *)(void *)job;
+    uint32_t done = 0;
+    uint32_t at;
+    uint32_t end;
+    (void)self;
+    for (; wp_stretch_take(units, 1, &at, &end); done++) {
+        wp_add_acq_rel(&c->s->runs[at], 1);
+        for (uint32_t i = 0; at == 0 && i < c->range.units; i++) {
+            while (wp_load_acquire(&c->s->runs[i]) == 0) {
+                wp_yield();
+            }
+        }
+    }
+    return done;
+}
+
+static const wp_job_class waiting_class = {.name = "waiting",
+                                           .run_range = wait_for_rest,
+                                           .given_up = give_up_units,
+                                           .notify = wp_job_settle,
+                                           .destroy = destroy_counted,
+                                           .claim_ns = 20000};
+
+static void
+range_given_up(void)
+{
+    story s = {.takes = 0};
+    uint32_t units = between_or(3, 2, 8);
+    s.pool = new_pool(1, 1, WP_UNBOUNDED, WP_FOREVER);
+    wp_group *group = wp_group_new(NULL, between_or(3, 2, 8), true);
+    counted *c = calloc(1, sizeof *c);
+    c->s = &s;
+    wp_range_init(&c->range, &waiting_class, units, group, NULL);
+    MUST(wp_pool_submit(s.pool, 0, &c->range.job, false) == WP_OK);
+    bool helps = one_in(2);
+    pthread_t canceller = schedule_start(range_canceller_main, &c->range);
+    if (helps) {
+        wp_range_run_here(&c->range, between(1, 8));
+    }
+    while (wp_job_wait(&c->range.job, WP_FOREVER) != WP_WAIT_WOKEN) {
+    }
+    pthread_join(canceller, NULL);
+    for (uint32_t i = 0; i < units; i++) {
+        MUST(wp_load_relaxed(&s.runs[i]) == 1);
+    }
+    wp_job_unref(&c->range.job);
+    wp_group_unref(group);
+    end_pool(s.pool);
+}
+
 /* ---- Lanes ---- */
 
 /* Two lanes, one of which lets only one job run at a time; the other comes between claims. */
@@ -936,7 +1181,14 @@ static const scenario scenarios[] = {
     {"stage", stage},
     {"stage-cancel", stage_cancel},
     {"stage-close", stage_close},
+    {"stage-unread", stage_unread},
+    {"stage-and-pool", stage_and_pool},
+    {"stage-hurried", stage_hurried},
+    {"stage-workers", stage_workers},
+    {"stage-read-by-worker", stage_read_by_worker},
+    {"patrol", patrol},
     {"range", range},
+    {"range-given-up", range_given_up},
     {"lanes", lanes},
 };
 
