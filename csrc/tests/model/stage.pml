@@ -30,6 +30,9 @@
 #ifndef NAPS /* Jobs may be short, so that the first sleep is a nap. */
 #define NAPS 1
 #endif
+#ifndef UNREAD /* Nobody reads before all submitters are done: only a close ends their waiting. */
+#define UNREAD 0
+#endif
 
 #define MANY (CAPACITY / 2)
 #define MOST (SUBMITTERS * JOBS)
@@ -227,6 +230,10 @@ proctype Reader(byte me) {
     bool got = false;
     bool light = !NAPS;
     bool looks_again = false;
+    if
+    :: !UNREAD
+    :: UNREAD && submitting == 0
+    fi;
     do
     :: atomic { got = false; at = head };
         do
