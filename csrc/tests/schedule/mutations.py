@@ -48,11 +48,8 @@ MUTATIONS = [
     Mutation("idle-count-not-changed-by-the-caller", "submit", "wp_wake", "wp_leave_idle_list", "pool->n_idle--;", ""),
     Mutation("signal-set-and-nobody-woken", "submit", "wp_wake", "wp_errands_run_slowly", "wp_word_wake(&errands->call->signal, 1);", ""),
     Mutation("woken-and-signal-not-set", "submit", "wp_wake", "wp_errands_run_slowly", "wp_store_release(&errands->call->signal, 1);", ""),
-    Mutation("signal-not-awaited", "retire", "wp_worker", "sleep_until_called", "await_signal(pool, self);", ""),
     Mutation("chain-broken", "hidden", "wp_worker", "work_until_leaving", "call_help_after_claim(pool, self, took_over, &errands);", ""),
     Mutation("nothing-taken-over", "hidden", "wp_worker", "work_until_leaving", "!claimed && wp_claim_from_others(pool, self)", "false"),
-    Mutation("leaver-calls-nobody", "resize", "wp_worker", "work_until_leaving", "wp_call_help(pool, false, &errands);", ""),
-    Mutation("idle-without-looking-again", "retire", "wp_worker", "sleep_until_called", "return patrols || wp_load_relaxed(&pool->ready) != 0;", "return false;"),
     Mutation("close-calls-no-idle-worker", "submit", "wp_pool", "call_everybody", "wp_word_wake(&idle->signal, 1);", ""),
     # ---- Room in lanes ----
     Mutation("room-looked-at-after-the-lock", "room", "wp_room", "sleep_for_room", "wp_word_wait(&l->room, seen, deadline)", "wp_word_wait(&l->room, wp_load_relaxed(&l->room), deadline)"),
@@ -64,10 +61,10 @@ MUTATIONS = [
     Mutation("room-not-passed-on-by-a-put", "stage-close", "wp_stage", "put_some", "wp_offer_any_room(pool, stage->lane, &errands);", ""),
     Mutation("close-changes-no-room", "close", "wp_pool", "call_everybody", "wp_add_acq_rel(&pool->lanes[i].room, 1);", ""),
     Mutation("free-worker-offers-nothing", "rendezvous", "wp_worker", "sleep_until_called", "offer_self(pool, errands);", ""),
-    Mutation("handed-over-to-nobody", "rendezvous", "wp_room", "free_workers", "return difference(workers, handed);", "return workers;"),
+    Mutation("handed-over-to-nobody", "hand-over", "wp_room", "free_workers", "return difference(workers, handed);", "return workers;"),
     # ---- Results ----
     Mutation("no-place-offered", "results", "wp_results", "free_place", "wp_add_acq_rel(&results->room, 1);", ""),
-    Mutation("mark-never-reached", "results", "wp_results", "free_place", "results->reserved > results->capacity / 2", "results->reserved > 0"),
+    Mutation("mark-never-reached", "results", "wp_results", "free_place", "results->reserved > results->capacity / 2", "true"),
     Mutation("result-arrives-unseen", "results", "wp_results", "wp_results_deliver", "wp_add_acq_rel(&results->arrived, 1);", ""),
     Mutation("last-reader-not-told", "results", "wp_results", "wp_results_next", "result == WP_OK && has_finished(results)", "false"),
     # ---- Stages ----

@@ -390,6 +390,29 @@ rendezvous(void)
     check_runs(&s);
 }
 
+/* As many jobs as are let in without waiting all run at the same time. */
+static void
+hand_over(void)
+{
+    uint32_t workers = between_or(1, 1, 3);
+    story s = {.crowd = UINT32_MAX, .deadline = 0};
+    s.pool = new_pool(workers, 1, 0, WP_FOREVER);
+    uint32_t accepted = 0;
+    for (uint32_t i = 0; i < workers + 2; i++) {
+        wp_job *job = wp_function_job(stand_together, part_of(&s, i), NULL);
+        bool taken = wp_pool_submit(s.pool, 0, job, false) == WP_OK;
+        wp_add_acq_rel(&s.accepted[i], taken);
+        accepted += taken;
+        wp_job_unref(job);
+    }
+    MUST(accepted >= 1 && accepted <= workers);
+    s.crowd = accepted + 1; /* With this thread, which comes last. */
+    wp_add_acq_rel(&s.together, 1);
+    wp_word_wake(&s.together, WP_WAKE_ALL);
+    end_pool(s.pool);
+    check_runs(&s);
+}
+
 /* Short jobs first, so that the next are claimed several at a time, and workers patrol; then jobs that stand together. */
 static void
 hidden(void)
@@ -835,23 +858,25 @@ stage_close(void)
     run_stage(between(1, 2), between(1, 2), stage_closer_main);
 }
 
-/* Nobody reads, so submitters that find no place are woken by the close alone. */
+/* Nobody reads before all submitters are done: only the close ends their waiting for places. */
 static void
 stage_unread(void)
 {
-    story s = {.takes = some_time(), .each = 3, .deadline = WP_FOREVER};
-    pthread_t threads[3];
-    wp_store_relaxed(&s.submitters, 2);
-    s.pool = new_pool(1, 1, between(1, 4), WP_FOREVER);
-    s.stage = wp_stage_new(s.pool, 0, run_item, between(1, 3));
-    for (int i = 0; i < 2; i++) {
+    story s = {.takes = some_time(), .each = between_or(3, 2, 4), .deadline = WP_FOREVER};
+    uint32_t putters = between(1, 2);
+    pthread_t threads[2];
+    wp_store_relaxed(&s.submitters, putters);
+    s.pool = new_pool(between_or(1, 1, 2), 1, between(1, 4), WP_FOREVER);
+    s.stage = wp_stage_new(s.pool, 0, run_item, between_or(1, 1, 3));
+    for (uint32_t i = 0; i < putters; i++) {
         threads[i] = schedule_start(putter_main, &s);
     }
-    threads[2] = schedule_start(stage_closer_main, &s);
-    for (int i = 0; i < 3; i++) {
+    pthread_t closer = schedule_start(stage_closer_main, &s);
+    for (uint32_t i = 0; i < putters; i++) {
         pthread_join(threads[i], NULL);
     }
     getter_main(&s);
+    pthread_join(closer, NULL);
     wp_stage_unref(s.stage);
     end_pool(s.pool);
     check_runs(&s);
@@ -1170,6 +1195,7 @@ static const scenario scenarios[] = {
     {"room", room},
     {"giving-up", giving_up},
     {"rendezvous", rendezvous},
+    {"hand-over", hand_over},
     {"hidden", hidden},
     {"retire", retire},
     {"resize", resize},
