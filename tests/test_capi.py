@@ -436,7 +436,8 @@ with wp.WorkerPool(2) as pool:
         assert client.squares(client.borrow(pool), 30, 1)[7] == 49
 own = client.make_pool(2)
 client.leave_behind(own, 3)
-os.write(1, b"state %d\\\\n" % client.table()["state"])  # At once: a print beside another interpreter's is mixed with it.
+# At once: a print beside another interpreter's is mixed with it.
+os.write(1, b"state %d\\\\n" % client.table()["state"])
 '''
 
 both_are_there = threading.Barrier(2)

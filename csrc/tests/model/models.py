@@ -107,9 +107,7 @@ def search(check: Check, *, for_cycles: bool) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
 
         def run(*command: str, seconds: int = BUILD_SECONDS) -> str:
-            done = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, check=False, timeout=seconds
-            )
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=seconds)
             if done.returncode != 0:
                 raise RuntimeError(f"{check.name}: {' '.join(command)}:\n{done.stdout}{done.stderr}")
             return done.stdout

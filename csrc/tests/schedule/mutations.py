@@ -9,6 +9,9 @@ Run from the folder that holds the Makefile, after `make build/c/schedule/schedu
     python3 csrc/tests/schedule/mutations.py [--list] [NAME ...]
 """
 
+# One mutation stands on one line, however long, so that the table can be read down its columns.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import argparse
@@ -40,6 +43,7 @@ class Mutation(NamedTuple):
     by: str
 
 
+# fmt: off
 MUTATIONS = [
     # ---- Workers ----
     Mutation("waking-not-cleared", "submit", "wp_worker", "sleep_until_called", "pool->waking = false;", ""),
@@ -88,6 +92,7 @@ MUTATIONS = [
     Mutation("outcome-not-exclusive", "cancel", "wp_job", "wp_job_take", "wp_state_of_word(word) != WP_PENDING", "wp_state_of_word(word) == WP_NEW"),
     Mutation("lane-not-looked-at-anew", "lanes", "wp_worker", "report", "wp_lane_refresh(pool, self->lane);", ""),
 ]
+# fmt: on
 
 
 def mutate(mutation: Mutation) -> str:
