@@ -32,9 +32,10 @@ help:
 	@echo 'make demo      build, then checksum the files of FOLDER (default: the standard library) three ways'
 	@echo 'make test      build, then run all tests: c-test and py-test'
 	@echo 'make c-test    the C tests alone; SANITIZE=address,undefined or thread, PORTABLE=1 or 0, CC=clang'
+	@echo 'make check     what fits in ten minutes: all but the slow tests, and the small models'
 	@echo 'make schedules the core under a scheduler of its own, for longer than c-test; ARGS="--seconds 60" go to it'
-	@echo 'make mutations proves that the schedules and the models find what is broken on purpose'
-	@echo 'make model     the models of sleeping and waking, checked by spin'
+	@echo 'make mutations breaks the core on purpose, line by line, and shows that the schedules find it'
+	@echo 'make model     the models of sleeping and waking, whole and broken, checked by spin; ARGS=--quick for the small'
 	@echo 'make py-test   the Python tests alone; ARGS="-k lanes -x" go to pytest'
 	@echo 'make asan-test the tests of what jobs keep alive, with the extension under AddressSanitizer'
 	@echo 'make soak      everything at once for ten minutes, or SECONDS=..., with SEED=... the choices of another run'
@@ -62,9 +63,11 @@ DEBIAN_CC := $(if $(findstring clang,$(CC)),clang,gcc)
 lacks-venv = $(if $(call python-says,import ensurepip$(COMMA) venv; print(1)),,$(DEBIAN_PYTHON)-venv)
 lacks-headers = $(if $(wildcard $(call python-says,import sysconfig; print(sysconfig.get_path("include")))/Python.h),,$(DEBIAN_PYTHON)-dev)
 lacks-cc = $(if $(shell command -v $(firstword $(CC)) 2>/dev/null),$(if $(call compiles,pthread.h),,libc6-dev),$(DEBIAN_CC))
+lacks-spin = $(if $(shell command -v spin 2>/dev/null),,spin)
 says-$(DEBIAN_PYTHON)-venv = the module ensurepip of $(BASE_PYTHON)
 says-$(DEBIAN_PYTHON)-dev = Python.h of $(BASE_PYTHON)
 says-$(DEBIAN_CC) = the C compiler '$(firstword $(CC))'
+says-spin = the model checker spin
 says-libc6-dev = the header pthread.h
 
 INSTALL_HINT := on Debian and Ubuntu: apt install
@@ -142,7 +145,7 @@ endif
 WAIT_FLAGS_futex :=
 WAIT_FLAGS_portable := -DWP_PORTABLE_WAIT
 
-ifneq ($(filter c-test test lint schedules $(BUILD)/%,$(MAKECMDGOALS)),)
+ifneq ($(filter c-test test check lint schedules mutations $(BUILD)/%,$(MAKECMDGOALS)),)
 HAS_PKG_CONFIG_FFI := $(shell pkg-config --exists libffi 2>/dev/null && echo yes)
 FFI_CFLAGS := $(if $(HAS_PKG_CONFIG_FFI),$(shell pkg-config --cflags libffi))
 FFI_LIBS := $(if $(HAS_PKG_CONFIG_FFI),$(shell pkg-config --libs libffi),-lffi)
@@ -255,11 +258,29 @@ c-test: $(C_OUT)/alone/done $(C_PROGRAMS) $(SCHEDULES)
 schedules: $(SCHEDULES)
 	$< $(or $(ARGS),--seconds 20 --deviations 3)
 
+mutations: $(SCHEDULES)
+	$(need-python)
+	"$(BASE_PYTHON)" csrc/tests/schedule/mutations.py $(ARGS)
+
+model:
+	$(need-python)$(call need,$(lacks-spin) $(lacks-cc))
+	"$(BASE_PYTHON)" csrc/tests/model/models.py $(ARGS)
+
 # ---- All else -------------------------------------------------------------------------------------------------------
 
-.PHONY: test py-test asan-test demo bench cost soak
+.PHONY: test check py-test asan-test demo bench cost soak
 # The environment first, so that whatever is missing is named before the C tests have run.
 test: build $(VENV)/.made-test-toolchains c-test py-test
+
+check: build $(VENV)/.made-test-toolchains c-test $(if $(lacks-spin),,quick-model) quick-py-test
+	$(if $(lacks-spin),@echo 'no models: spin is not installed')
+
+.PHONY: quick-model quick-py-test
+quick-model:
+	"$(BASE_PYTHON)" csrc/tests/model/models.py --quick
+
+quick-py-test:
+	$(VENV_PYTHON) -m pytest -m 'not slow' $(ARGS)
 
 py-test: build $(VENV)/.made-test-toolchains
 	$(VENV_PYTHON) -m pytest $(ARGS)

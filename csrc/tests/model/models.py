@@ -139,7 +139,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="checks with this in their name; all if none is given")
     parser.add_argument("--list", action="store_true", help="name them and end")
     given = parser.parse_args()
-    chosen = [c for c in CHECKS + BROKEN if not given.names or any(name in c.name for name in given.names)]
+    every = CHECKS + BROKEN
+    exact = [c for c in every if c.name in given.names]
+    chosen = exact or [c for c in every if not given.names or any(name in c.name for name in given.names)]
     failed = 0
     for check in chosen:
         if given.list:

@@ -131,6 +131,7 @@ proctype Submitter(byte me) {
     byte i = 0;
     byte places = 0;
     bool none = false;
+    bool has_place = false;
     bool late = false;
     bool finished = false;
 
@@ -140,7 +141,7 @@ proctype Submitter(byte me) {
             none = false;
             if
             :: closed -> jobs = JOBS
-            :: !closed && reserved < CAPACITY -> reserved++; jobs++; running++
+            :: !closed && reserved < CAPACITY -> reserved++; jobs++; has_place = true
             :: else -> none = true
             fi;
             assert(reserved <= CAPACITY)
@@ -187,10 +188,11 @@ proctype Submitter(byte me) {
 #endif
             :: else
             fi
+        :: has_place -> atomic { running++; has_place = false }
         /* The pool may refuse the job: the place is given back. */
-        :: !none && GIVE_UP && me == 0 && jobs > 0 && jobs < JOBS ->
+        :: has_place && GIVE_UP && me == 0 ->
             atomic {
-                running > 0 -> running--;
+                has_place = false;
                 jobs = JOBS;
 #ifdef BREAK_UNRESERVED_IN_SILENCE
                 reserved--;
@@ -204,7 +206,7 @@ proctype Submitter(byte me) {
             :: finished -> wake_all_readers(); finished = false
             :: else
             fi
-        :: !none
+        :: !none && !has_place
         fi
     :: else -> break
     od;
