@@ -407,44 +407,70 @@ seal(chunk *c)
 
 /* ---- Putting ---- */
 
+static uint64_t
+smaller(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* What came of an attempt to put. */
 enum attempt { PUT, NO_ROOM, NO_PLACE, NO_WORKER, NO_CHUNK, REFUSED };
 
-/* Whether a result would have a place, pool's lock held. */
-static bool
-has_place(wp_stage *stage)
+/* How many more results would have a place, looked at anew if it may not be `wanted`. Pool's lock held. */
+static uint64_t
+places_left(wp_stage *stage, uint64_t wanted)
 {
-    uint64_t accepted = wp_load_relaxed(&stage->accepted);
-    if (stage->places != NULL && accepted - stage->head_seen >= stage->capacity) {
-        stage->head_seen = wp_load_acquire(&stage->head);
-        return accepted - stage->head_seen < stage->capacity;
+    if (stage->places == NULL) {
+        return UINT64_MAX;
     }
-    return true;
+    uint64_t accepted = wp_load_relaxed(&stage->accepted);
+    if (accepted - stage->head_seen + wanted > stage->capacity) {
+        stage->head_seen = wp_load_acquire(&stage->head);
+    }
+    return stage->capacity - (accepted - stage->head_seen);
 }
 
-/* Adds the argument to the current chunk and to what waits, lock held. False without memory. The last span may be one
- * that a worker gave back, from the middle of the chunk: then another begins. */
+static void
+note_accepted(wp_pool *pool, wp_stage *stage, uint32_t n)
+{
+    wp_lane *lane = &pool->lanes[stage->lane];
+    lane->waiting += n;
+    lane->submitted += n;
+    pool->unfinished += n;
+    wp_store_relaxed(&stage->accepted, wp_load_relaxed(&stage->accepted) + n);
+}
+
+/* A worker is called for what was put into the current chunk, unless readers do the jobs and a patrol looks in. */
+static void
+call_worker(wp_pool *pool, wp_stage *stage, wp_errands *errands)
+{
+    if (wp_load_relaxed(&stage->attending) == 0 || pool->patrols == 0) {
+        wp_call_help_in_time(pool, &stage->current->range.job, 0, errands);
+    }
+}
+
+/* Adds so many arguments, for which there is space, to the current chunk and to what waits, lock held. False without memory.
+ * The last span may be one that a worker gave back, from the middle of the chunk: then another begins. */
 static bool
-append(wp_pool *pool, wp_stage *stage, void *argument)
+append(wp_pool *pool, wp_stage *stage, void *const *arguments, uint32_t n)
 {
     chunk *c = stage->current;
     wp_lane *lane = &pool->lanes[stage->lane];
     wp_span *last = wp_ring_last(&lane->ring);
     if (last != NULL && last->job == &c->range.job && last->end == c->filled) {
-        last->end++;
-    } else if (wp_ring_push_back(&lane->ring, (wp_span){&c->range.job, c->filled, c->filled + 1}) < 0) {
+        last->end += n;
+    } else if (wp_ring_push_back(&lane->ring, (wp_span){&c->range.job, c->filled, c->filled + n}) < 0) {
         return false;
     } else {
         c->range.spans++;
     }
-    if (c->filled % STAMP_EVERY == 0) {
-        c->stamps[c->filled / STAMP_EVERY] = wp_clock();
+    for (uint32_t i = 0; i < n; i++, c->filled++) {
+        if (c->filled % STAMP_EVERY == 0) {
+            c->stamps[c->filled / STAMP_EVERY] = wp_clock();
+        }
+        c->arguments[c->filled] = arguments[i];
     }
-    c->arguments[c->filled++] = argument;
-    lane->waiting++;
-    lane->submitted++;
-    pool->unfinished++;
-    wp_store_relaxed(&stage->accepted, wp_load_relaxed(&stage->accepted) + 1);
+    note_accepted(pool, stage, n);
     return true;
 }
 
@@ -460,20 +486,23 @@ typedef struct load {
     enum wp_result why; /* What ended it. */
 } load;
 
-/* Attempts to put one more, lock held. */
+/* Attempts to put all, or as many as have room and places and fit into the chunk; lock held. */
 static enum attempt
 attempt(wp_pool *pool, wp_stage *stage, load *l)
 {
     wp_lane *lane = &pool->lanes[stage->lane];
+    uint32_t wanted = l->n - l->done;
     l->why = wp_load_relaxed(&stage->closed) || is_of_parent(stage) ? WP_CLOSED : wp_phase_result(pool);
     if (l->why != WP_OK) {
         return REFUSED;
     }
-    if (!l->over && wp_room_in(pool, lane) == 0) {
-        lane->rejected += l->is_hasty ? l->n - l->done : 0;
+    uint64_t room = l->over ? wanted : wp_room_in(pool, lane);
+    if (room == 0) {
+        lane->rejected += l->is_hasty ? wanted : 0;
         return NO_ROOM;
     }
-    if (!has_place(stage)) {
+    uint64_t places = places_left(stage, wanted);
+    if (places == 0) {
         return NO_PLACE;
     }
     if (pool->n_workers == 0 && !l->has_worker) {
@@ -482,11 +511,12 @@ attempt(wp_pool *pool, wp_stage *stage, load *l)
     if (stage->current == NULL) {
         return NO_CHUNK;
     }
-    if (!append(pool, stage, l->arguments[l->done])) {
+    uint32_t fit = (uint32_t)smaller(smaller(wanted, CHUNK - stage->current->filled), smaller(room, places));
+    if (!append(pool, stage, l->arguments + l->done, fit)) {
         l->why = WP_NO_MEMORY;
         return REFUSED;
     }
-    l->done++;
+    l->done += fit;
     return PUT;
 }
 
@@ -512,25 +542,19 @@ add_chunk(wp_pool *pool, wp_stage *stage)
     return WP_OK;
 }
 
-/* Puts as many as can be put at once; says what kept the rest. */
+/* Puts as many as can be put at once, or says what kept it from putting any. */
 static enum attempt
 put_some(wp_stage *stage, load *l)
 {
     wp_pool *pool = stage->pool;
     wp_errands errands = {0};
     chunk *full = NULL;
-    enum attempt result;
     wp_lock_take(&pool->lock);
-    uint32_t before = l->done;
-    do {
-        result = attempt(pool, stage, l);
-    } while (result == PUT && l->done < l->n && stage->current->filled < CHUNK);
-    bool calls = l->done > before && stage->workers_asleep > 0;
-    if (l->done > before) {
+    enum attempt result = attempt(pool, stage, l);
+    bool calls = result == PUT && stage->workers_asleep > 0;
+    if (result == PUT) {
         wp_lane_refresh(pool, stage->lane);
-        if (wp_load_relaxed(&stage->attending) == 0 || pool->patrols == 0) {
-            wp_call_help_in_time(pool, &stage->current->range.job, 0, &errands);
-        }
+        call_worker(pool, stage, &errands);
         if (stage->current->filled == CHUNK) {
             full = stage->current;
             stage->current = NULL;
@@ -547,6 +571,41 @@ put_some(wp_stage *stage, load *l)
         call_all(stage);
     }
     return result;
+}
+
+/* Whether one more argument needs only to be added to what waits last, lock held. It is so most of the time, and then much
+ * of what an attempt looks at cannot be otherwise: where a span of the current chunk waits, the stage is open, the lane is
+ * ready, and no worker sleeps here that was not called. */
+static bool
+fits_at_once(wp_pool *pool, const wp_stage *stage)
+{
+    const chunk *c = stage->current;
+    wp_lane *lane = &pool->lanes[stage->lane];
+    const wp_span *last = wp_ring_last(&lane->ring);
+    return c != NULL && last != NULL && last->job == &c->range.job && last->end == c->filled &&
+           c->filled % STAMP_EVERY != 0 && c->filled < CHUNK - 1 && lane->waiting < lane->capacity &&
+           (stage->places == NULL || wp_load_relaxed(&stage->accepted) - stage->head_seen < stage->capacity) &&
+           pool->n_workers > 0 && wp_load_relaxed(&pool->phase) == WP_OPEN && !is_of_parent(stage);
+}
+
+/* Puts one argument if that is so. */
+static bool
+put_at_once(wp_stage *stage, void *argument)
+{
+    wp_pool *pool = stage->pool;
+    wp_errands errands = {0};
+    wp_lock_take(&pool->lock);
+    bool fits = fits_at_once(pool, stage);
+    if (fits) {
+        chunk *c = stage->current;
+        c->arguments[c->filled++] = argument;
+        wp_ring_last(&pool->lanes[stage->lane].ring)->end++;
+        note_accepted(pool, stage, 1);
+        call_worker(pool, stage, &errands);
+    }
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
+    return fits;
 }
 
 /* ---- Helping ---- */
@@ -743,7 +802,7 @@ enum wp_result
 wp_stage_put(wp_stage *stage, void *argument, uint64_t deadline)
 {
     uint32_t done;
-    return wp_stage_put_many(stage, &argument, 1, deadline, &done);
+    return put_at_once(stage, argument) ? WP_OK : wp_stage_put_many(stage, &argument, 1, deadline, &done);
 }
 
 static bool

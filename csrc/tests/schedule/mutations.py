@@ -81,6 +81,7 @@ MUTATIONS = [
     Mutation("span-from-the-middle-grows", "stage-hurried", "wp_stage", "append", "&& last->end == c->filled", ""),
     Mutation("given-up-untold", "stage-cancel", "wp_range", "give_up", "job->class->given_up(job, spans[i].begin, spans[i].end);", ""),
     Mutation("put-calls-no-worker", "stage-read-by-worker", "wp_stage", "put_some", "call_all(stage);", ""),
+    Mutation("put-at-once-beyond-the-places", "stage", "wp_stage", "fits_at_once", "< stage->capacity) &&", "<= stage->capacity) &&"),
     Mutation("lies-down-beside-a-job", "stage-read-by-worker", "wp_stage", "lie_down", "|| waiting_chunk(stage) == NULL", "|| true"),
     Mutation("putter-does-not-help", "stage-workers", "wp_stage", "make_room", "(worker_here(stage) != NULL && help(stage) > 0)", "false"),
     Mutation("patrol-looks-at-claims-only", "patrol", "wp_worker", "others_keep_up", "all_served &&", ""),
