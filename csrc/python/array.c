@@ -682,9 +682,5 @@ wpy_submit_array(PyObject *module, PyObject *args)
     if (task == NULL) {
         return NULL;
     }
-    if (wpy_submit_task(r.home, r.gate->core, &r.gate->options, task) < 0) {
-        wp_job_unref(&task->job);
-        return NULL;
-    }
-    return wpy_future_new(r.home, task, r.gate->handle);
+    return wpy_future_submit(r.home, r.gate->core, &r.gate->options, task, r.gate->handle);
 }
