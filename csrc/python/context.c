@@ -41,7 +41,7 @@ static PyThreadState *
 new_thread_state(const wpy_home *home)
 {
     wpy_hold_thread_states();
-    PyThreadState *state = PyThreadState_New(home->interpreter);
+    PyThreadState *state = wpy_thread_state_new(home->interpreter);
     wpy_release_thread_states();
     return state;
 }
