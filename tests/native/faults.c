@@ -1,19 +1,23 @@
 /* Calls that fail when a test says so, for tests/test_faults.py. Loaded before everything else (LD_PRELOAD).
  *
- * PURPOSE. Two kinds of calls can be made to fail, each by its number since faults_arm(): those by which the extension
- * itself takes memory, starts threads and opens descriptors (CALLS), and those by which the interpreter, and the extension
- * by way of it, allocates (PYTHON). The wall clock can be set to another time (faults_jump).
+ * PURPOSE. Three kinds of calls can be made to fail, each by its number since faults_arm(): those by which the extension
+ * itself takes memory, starts threads and opens descriptors (CALLS), those by which the interpreter allocates, whoever made
+ * it do so (PYTHON), and of these the ones that the extension made it do (WITHIN). The wall clock can be set to another
+ * time (faults_jump).
  *
  * DESIGN. A call is the extension's if it returns to where the extension is loaded (faults_watch); that may be by way of a
  * function of the interpreter that ends with the call. All others are led on untouched. What the extension holds is known
  * block by block, so that a test can see a leak. The interpreter's allocators are replaced by the means that it has for that (PyMem_SetAllocator), for good;
- * they are declared here, because a test needs no headers of Python.
+ * they are declared here, because a test needs no headers of Python. An allocation is one within the extension if on the
+ * way up its stack the extension comes before the interpreter's loop.
  *
  * glibc only: its allocator has second names, by which it is reached without a search for the first (which allocates).
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <execinfo.h>
+#include <link.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -27,7 +31,7 @@
 
 /* ---- What fails ---- */
 
-enum { CALLS = 1, PYTHON = 2 };
+enum { CALLS = 1, PYTHON = 2, WITHIN = 4 };
 
 static atomic_int kinds; /* Which calls are counted and fail; 0: none. */
 static long first_fault; /* Written while `kinds` is 0, like the next. */
@@ -268,25 +272,63 @@ typedef struct allocator { /* PyMemAllocatorEx */
 
 static allocator originals[3]; /* For PYMEM_DOMAIN_RAW, _MEM and _OBJ. Written before the hooks are set. */
 
+static uintptr_t loop_begin; /* Of the interpreter's loop, as above. */
+static uintptr_t loop_end;
+
+static bool
+is_within(void)
+{
+    void *frames[64];
+    const int n = backtrace(frames, 64);
+    for (int i = 0; i < n; i++) {
+        if (is_watched(frames[i])) {
+            return true;
+        }
+        if ((uintptr_t)frames[i] >= loop_begin && (uintptr_t)frames[i] < loop_end) {
+            return false;
+        }
+    }
+    return false;
+}
+
+static bool
+fails_in_python(void)
+{
+    const int which = atomic_load(&kinds);
+    return which & WITHIN ? is_within() && fails(WITHIN) : fails(PYTHON);
+}
+
+static void
+find_loop(void)
+{
+    Dl_info info;
+    const ElfW(Sym) *symbol = NULL;
+    void *loop = dlsym(RTLD_DEFAULT, "_PyEval_EvalFrameDefault");
+    if (loop != NULL && dladdr1(loop, &info, (void **)&symbol, RTLD_DL_SYMENT) != 0 && symbol != NULL) {
+        loop_begin = (uintptr_t)loop;
+        loop_end = loop_begin + symbol->st_size;
+    }
+}
+
 static void *
 python_malloc(void *context, size_t size)
 {
     const allocator *original = context;
-    return fails(PYTHON) ? NULL : original->malloc(original->context, size);
+    return fails_in_python() ? NULL : original->malloc(original->context, size);
 }
 
 static void *
 python_calloc(void *context, size_t n, size_t size)
 {
     const allocator *original = context;
-    return fails(PYTHON) ? NULL : original->calloc(original->context, n, size);
+    return fails_in_python() ? NULL : original->calloc(original->context, n, size);
 }
 
 static void *
 python_realloc(void *context, void *memory, size_t size)
 {
     const allocator *original = context;
-    return fails(PYTHON) ? NULL : original->realloc(original->context, memory, size);
+    return fails_in_python() ? NULL : original->realloc(original->context, memory, size);
 }
 
 static void
@@ -296,10 +338,13 @@ python_free(void *context, void *memory)
     original->free(original->context, memory);
 }
 
-/* To be called once, before there are other threads. */
-void
+/* To be called once, before there are other threads. False where the loop cannot be found. */
+bool
 faults_hook_python(void)
 {
+    void *frame;
+    backtrace(&frame, 1); /* The first call loads a library. */
+    find_loop();
     void (*get)(int, allocator *) = (void (*)(int, allocator *))dlsym(RTLD_DEFAULT, "PyMem_GetAllocator");
     void (*set)(int, allocator *) = (void (*)(int, allocator *))dlsym(RTLD_DEFAULT, "PyMem_SetAllocator");
     for (int domain = 0; domain < 3; domain++) {
@@ -307,6 +352,7 @@ faults_hook_python(void)
         allocator hooked = {&originals[domain], python_malloc, python_calloc, python_realloc, python_free};
         set(domain, &hooked);
     }
+    return loop_end > loop_begin;
 }
 
 /* ---- The clock ---- */
