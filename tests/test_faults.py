@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from conftest import RunScenario
-from support import FREE_THREADED, Helpers
+from support import Helpers
 
 Run = Callable[..., str]
 
@@ -400,7 +400,6 @@ GROUPS = {
 }
 
 
-@pytest.mark.skipif(FREE_THREADED, reason="without a GIL the interpreter does not survive this itself")
 @pytest.mark.parametrize("group", GROUPS)
 def test_memory_of_the_interpreter(run: Run, group: str) -> None:
     out = run(
@@ -422,7 +421,6 @@ print("ok")
     assert out == "ok\n"
 
 
-@pytest.mark.skipif(FREE_THREADED, reason="as above")
 def test_workers_without_a_thread_state(run: Run) -> None:
     """A future with a callback is told of its end however often a worker got no thread state for that."""
     out = run(
@@ -447,7 +445,6 @@ def test_workers_without_a_thread_state(run: Run) -> None:
     assert out == "ok\n"
 
 
-@pytest.mark.skipif(FREE_THREADED, reason="as above")
 def test_results_without_memory_to_show_them_are_not_lost(run: Run) -> None:
     out = run(
         """
