@@ -166,6 +166,14 @@ C_PROGRAMS := $(foreach wait,$(WAITS),$(addprefix $(C_OUT)/$(wait)/,$(C_TESTS) $
 $(C_OUT)/settings: FORCE
 	$(call need,$(lacks-cc))$(call write-settings,$(CC) $(C_FLAGS) $(C_LIBS) $(shell $(CC) --version | head -n 1))
 
+# Programs that stand between the library and what it calls; the linker of macOS cannot do that.
+wrap = $(patsubst %,-Wl$(COMMA)--wrap=%,$(1))
+ifeq ($(shell uname -s),Linux)
+C_INCLUDES += -DWP_TESTS_WRAP
+WRAP_test_faults := $(call wrap,malloc calloc realloc posix_memalign aligned_alloc strdup free pthread_create pthread_join pthread_detach)
+WRAP_test_clocks := $(call wrap,clock_gettime)
+endif
+
 $(C_OUT)/call_cases.c: csrc/tests/gen_call_cases.py
 	$(need-python)
 	@mkdir -p $(@D)
@@ -188,7 +196,7 @@ $(C_OUT)/$(1)/libworkerpool.a: $(patsubst csrc/%.c,$(C_OUT)/$(1)/%.o,$(C_SOURCES
 $(C_OUT)/$(1)/test_call $(C_OUT)/$(1)/test_loop: $(C_OUT)/call_cases.o
 
 $(addprefix $(C_OUT)/$(1)/,$(C_TESTS)): $(C_OUT)/$(1)/%: $(C_OUT)/$(1)/tests/%.o $(C_OUT)/$(1)/libworkerpool.a
-	$$(call run,LD $$@,$$(CC) -o $$@ $$(filter %.o,$$^) $$(filter %.a,$$^) $$(C_LIBS))
+	$$(call run,LD $$@,$$(CC) -o $$@ $$(filter %.o,$$^) $$(filter %.a,$$^) $$(WRAP_$$*) $$(C_LIBS))
 
 $(addprefix $(C_OUT)/$(1)/,$(C_EXAMPLES)): $(C_OUT)/$(1)/example-%: $(C_OUT)/$(1)/examples/%.o $(C_OUT)/$(1)/libworkerpool.a
 	$$(call run,LD $$@,$$(CC) -o $$@ $$(filter %.o,$$^) $$(filter %.a,$$^) $$(C_LIBS))

@@ -353,6 +353,49 @@ def test_descriptor_closed_under_the_loop(run_scenario: RunScenario) -> None:
     assert done.stdout.splitlines()[-1] == "True 4 3"
 
 
+def test_loop_that_cannot_set_a_timer(run_scenario: RunScenario) -> None:
+    """Calls wait for room by a timer of the loop's. Without one they fail, and leave nothing behind."""
+    done = run_scenario(
+        """
+        import asyncio, threading, workerpool as wp
+
+        class Loop(asyncio.SelectorEventLoop):
+            timers = True
+
+            def call_later(self, delay, callback, *args, context=None):
+                if not self.timers and getattr(callback, "__name__", "") == "_flush":
+                    raise MemoryError
+                return super().call_later(delay, callback, *args, context=context)
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            assert await pool.run(int, 1) == 1
+            leave = threading.Event()
+            busy = [pool.submit(leave.wait, 30) for _ in range(2)]
+            loop.timers = False
+            try:
+                pool.run(int, 2)
+            except MemoryError:
+                print("refused")
+            loop.timers = True
+            in_line = [asyncio.ensure_future(pool.run(int, i)) for i in (3, 4)]
+            await asyncio.sleep(0.01)
+            loop.timers = False
+            print(await asyncio.gather(*in_line, return_exceptions=True))
+            loop.timers = True
+            last = pool.run(int, 5)
+            leave.set()
+            print(await last, [future.result(10) for future in busy])
+
+        with wp.WorkerPool(1, queue_size=1) as pool, asyncio.Runner(loop_factory=Loop) as runner:
+            runner.run(main())
+        lane = pool.stats().lanes["normal"]
+        print(lane.submitted, lane.done)
+        """
+    )
+    assert done.stdout == "refused\n[MemoryError(), MemoryError()]\n5 [True, True]\n4 4\n"
+
+
 def test_results_that_arrive_while_the_loop_closes(run_scenario: RunScenario) -> None:
     run_scenario(
         """

@@ -379,6 +379,15 @@ def test_kernel_error_names_the_range(helpers: Helpers, run: Callable[..., Any])
     assert run(helpers.native("find_in_range", "void (size_t, size_t, const signed char *)"), codes) is None
 
 
+def test_kernel_with_an_array_of_pointers(helpers: Helpers) -> None:
+    """What it takes is no array of doubles, and says nothing about how many elements there are."""
+    scale = helpers.native("scale_range", "int (size_t, size_t, const double *[2], double, double *)")
+    out = array.array("d", [1.0, 1.0])
+    with wp.WorkerPool(1) as pool:
+        pool.map_array(scale, array.array("Q", [0, 0]), 2.0, out=out)
+    assert list(out) == [0.0, 0.0]
+
+
 def test_kernel_sees_its_job(helpers: Helpers, pool: wp.WorkerPool) -> None:
     fn = helpers.native("sleep_range", "int (size_t, size_t, const int64_t *, wp_job *)")
     assert pool.map_array(fn, np.zeros(10, "i8")) is None

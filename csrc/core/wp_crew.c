@@ -454,9 +454,12 @@ wp_crew_run(wp_crew *crew, wp_worker *self)
     return WP_RUNNING;
 }
 
-void
+enum wp_result
 wp_crew_start(wp_crew *crew, wp_pool *pool, unsigned lane)
 {
-    wp_pool_begin_here(pool, lane, crew->job);
-    begin(crew, false);
+    enum wp_result begun = wp_pool_begin_here(pool, lane, crew->job);
+    if (begun == WP_OK) {
+        begin(crew, false);
+    }
+    return begun;
 }

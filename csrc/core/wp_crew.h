@@ -66,8 +66,9 @@ void wp_crew_expect(wp_crew *crew, uint64_t pace, bool is_measured);
 wp_state wp_crew_run(wp_crew *crew, wp_worker *self);
 
 /* Begins the job on the calling thread without a wait in the lane, and makes that thread the first to take part. It
- * then calls wp_crew_work and wp_crew_leave. */
-void wp_crew_start(wp_crew *crew, wp_pool *pool, unsigned lane);
+ * then calls wp_crew_work and wp_crew_leave. On anything else than WP_OK nothing has begun: as for wp_pool_run_here,
+ * which cannot be for a job without time limits. */
+enum wp_result wp_crew_start(wp_crew *crew, wp_pool *pool, unsigned lane);
 
 /* For a thread that takes part: does parts until nothing is left to claim (false), or until a moment that it may
  * choose (true). A worker that gives its `self` also returns false when it is wanted elsewhere. */

@@ -303,8 +303,9 @@ bool wp_leave_ring(wp_pool *pool, wp_job *job);
 
 /* ---- wp_waiter.c ---- */
 
-/* Begins a job on the calling thread that was never submitted, and counts it as submitted. */
-void wp_pool_begin_here(wp_pool *pool, unsigned lane, wp_job *job);
+/* Begins a job on the calling thread that was never submitted, and counts it as submitted. On anything else than WP_OK the
+ * job is untouched: as for wp_pool_run_here. */
+enum wp_result wp_pool_begin_here(wp_pool *pool, unsigned lane, wp_job *job);
 
 /* Whether this worker runs a job of the lane, which stands still while the worker does something else. */
 static inline bool

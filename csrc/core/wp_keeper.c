@@ -174,7 +174,8 @@ admit(wp_pool *pool, wp_job *job)
 {
     wp_keeper *keeper = &pool->keeper;
     if (!wp_side_start(pool, &keeper->side, keeper_main)) {
-        return WP_NO_THREAD;
+        enum wp_result phase = wp_phase_result(pool); /* A pool that has been closed has sent its keeper away. */
+        return phase != WP_OK ? phase : WP_NO_THREAD;
     }
     if (!make_room(keeper)) {
         return WP_NO_MEMORY;

@@ -19,8 +19,8 @@ typedef struct wp_keeper {
 void wp_keeper_init(wp_keeper *keeper);
 void wp_keeper_free(wp_keeper *keeper);
 
-/* Watches the job for a limit, a time or WP_FOREVER, or gives it another one. WP_OK, WP_NO_MEMORY, WP_NO_THREAD for a
- * job that was not watched; a change cannot fail. */
+/* Watches the job for a limit, a time or WP_FOREVER, or gives it another one. WP_OK; WP_NO_MEMORY, WP_NO_THREAD,
+ * WP_CLOSED, WP_BROKEN for a job that was not watched; a change cannot fail. */
 enum wp_result wp_keeper_watch(wp_pool *pool, wp_job *job, uint64_t limit);
 void wp_keeper_forget(wp_pool *pool, wp_job *job);
 

@@ -20,7 +20,7 @@ wp_job_begin(wp_job *job, uint32_t worker, uint64_t now)
             if (extra->token != NULL && wp_token_deadline(extra->token) < limit) {
                 limit = wp_token_deadline(extra->token);
             }
-            /* The keeper runs and has room since submit, where failing was possible. */
+            /* The keeper runs and has room since submit or wp_pool_begin_here, where failing was possible. */
             wp_keeper_watch(job->pool, job, limit);
         }
     }

@@ -88,8 +88,9 @@ void wp_pool_pass_room(wp_pool *pool, unsigned lane);
 enum wp_result wp_pool_submit_wait(wp_pool *pool, unsigned lane, wp_job *job, uint64_t deadline);
 
 /* Runs a job on the calling thread that was never submitted, with the lane's statistics. The caller keeps its
- * reference. */
-void wp_pool_run_here(wp_pool *pool, unsigned lane, wp_job *job);
+ * reference. WP_OK; or WP_NO_MEMORY, WP_NO_THREAD, WP_CLOSED, WP_BROKEN if its run has a time limit that nobody could
+ * watch: then the job is untouched. */
+enum wp_result wp_pool_run_here(wp_pool *pool, unsigned lane, wp_job *job);
 
 /* Cancels the oldest waiting plain job of the lane; false if there is none. */
 bool wp_pool_discard_oldest(wp_pool *pool, unsigned lane);

@@ -5,6 +5,9 @@
  * falls either before the look, or is followed by a wake-up that the sleeper cannot miss. A wake-up goes to all
  * sleepers of the bucket, because they may sleep on different words; those that were not meant go back to sleep.
  *
+ * TIME. Limits are times on the monotonic clock. A condition variable is on the wall clock unless it is told otherwise,
+ * and whoever sets that back by a day would keep every sleeper of the moment asleep for a day.
+ *
  * STATE. The table is process-wide: words have no room for a mutex of their own. A forked child starts it anew.
  */
 #include "wp_os.h"
@@ -12,7 +15,6 @@
 #if !defined(__linux__) || defined(WP_PORTABLE_WAIT)
 
 #include <errno.h>
-#include <string.h>
 #include <time.h>
 
 #define BUCKETS 64
@@ -24,33 +26,52 @@ typedef struct bucket {
     pthread_cond_t changed;
 } bucket;
 
-#define BUCKET                                                                                                         \
-    {                                                                                                                  \
-        PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER                                                            \
+static bucket table[BUCKETS]; /* Made once, before the first use. */
+static pthread_once_t table_made = PTHREAD_ONCE_INIT;
+
+/* No static initialiser names a clock. These calls fail for nonsense only. */
+static void
+make_table(void)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+#ifndef __APPLE__
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+#endif
+    for (size_t i = 0; i < BUCKETS; i++) {
+        pthread_mutex_init(&table[i].mutex, NULL);
+        pthread_cond_init(&table[i].changed, &attributes);
     }
-#define BUCKETS_8 BUCKET, BUCKET, BUCKET, BUCKET, BUCKET, BUCKET, BUCKET, BUCKET
-static bucket table[BUCKETS] = {BUCKETS_8, BUCKETS_8, BUCKETS_8, BUCKETS_8, BUCKETS_8, BUCKETS_8, BUCKETS_8, BUCKETS_8};
+    pthread_condattr_destroy(&attributes);
+}
 
 static bucket *
 bucket_of(const wp_word *word)
 {
     uint64_t key = (uint64_t)(uintptr_t)word;
+    pthread_once(&table_made, make_table);
     return &table[(key * UINT64_C(0x9E3779B97F4A7C15)) >> 58];
 }
 
-/* The wall-clock time that lies as far ahead as `deadline` does on the monotonic clock: static initialisers give
- * condition variables the wall clock, and a slice bounds the error when somebody sets it. */
 static struct timespec
-wall_time_of(uint64_t deadline)
+timespec_of(uint64_t ns)
 {
-    struct timespec wall;
+    return (struct timespec){.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+}
+
+/* Sleeps in the bucket, whose mutex is held, until the time on the monotonic clock; ETIMEDOUT if that came first. macOS
+ * knows no clock of a condition variable, but how long to wait. */
+static int
+sleep_until(bucket *home, uint64_t time)
+{
+#ifdef __APPLE__
     uint64_t now = wp_clock();
-    uint64_t ahead = deadline > now ? deadline - now : 0;
-    clock_gettime(CLOCK_REALTIME, &wall);
-    uint64_t ns = (uint64_t)wall.tv_nsec + ahead;
-    wall.tv_sec += (time_t)(ns / 1000000000u);
-    wall.tv_nsec = (long)(ns % 1000000000u);
-    return wall;
+    struct timespec left = timespec_of(time > now ? time - now : 0);
+    return pthread_cond_timedwait_relative_np(&home->changed, &home->mutex, &left);
+#else
+    struct timespec until = timespec_of(time);
+    return pthread_cond_timedwait(&home->changed, &home->mutex, &until);
+#endif
 }
 
 enum wp_wait_result
@@ -58,13 +79,11 @@ wp_word_wait(wp_word *word, uint32_t expected, uint64_t deadline)
 {
     bucket *home = bucket_of(word);
     uint64_t slice_end = wp_clock() + SLICE_NS;
-    struct timespec until = wall_time_of(deadline < slice_end ? deadline : slice_end);
     enum wp_wait_result result = WP_WAIT_WOKEN;
 
     pthread_mutex_lock(&home->mutex);
     if (wp_load_acquire(word) == expected &&
-        pthread_cond_timedwait(&home->changed, &home->mutex, &until) == ETIMEDOUT) {
-        /* By our own clock: the wall clock may be set, and then the slice ends before its time. */
+        sleep_until(home, deadline < slice_end ? deadline : slice_end) == ETIMEDOUT) {
         result = wp_clock() >= deadline ? WP_WAIT_TIMED_OUT : WP_WAIT_INTERRUPTED;
     }
     pthread_mutex_unlock(&home->mutex);
@@ -84,10 +103,7 @@ wp_word_wake(wp_word *word, unsigned count)
 void
 wp_word_after_fork(void)
 {
-    static const bucket fresh = BUCKET;
-    for (size_t i = 0; i < BUCKETS; i++) {
-        memcpy(&table[i], &fresh, sizeof fresh);
-    }
+    make_table();
 }
 
 #else

@@ -136,7 +136,8 @@ wp_job_run_here(wp_job *job)
     return begun;
 }
 
-/* Hangs a running job that was not submitted on its token. One without time limits has no timer yet. */
+/* Hangs a running job that was not submitted on its token. One without a run_timeout has not been given the token's limit
+ * by its beginning. */
 static void
 watch_token(wp_job *job)
 {
@@ -152,11 +153,26 @@ watch_token(wp_job *job)
     }
 }
 
+/* Makes sure of the keeper for a job whose run may have a limit, as submit does: once it runs it is too late to find that
+ * there is no thread or memory to watch it, and a job that runs until it is told to stop would never end. */
+static enum wp_result
+watch_ahead(wp_pool *pool, wp_job *job)
+{
+    const wp_extra *extra = job->extra;
+    bool has_limit = extra != NULL && (extra->run_timeout != WP_FOREVER ||
+                                       (extra->token != NULL && wp_token_deadline(extra->token) != WP_FOREVER));
+    return has_limit ? wp_keeper_watch(pool, job, WP_FOREVER) : WP_OK;
+}
+
 /* Nobody else has the job, so nobody else can begin it. */
-void
+enum wp_result
 wp_pool_begin_here(wp_pool *pool, unsigned lane, wp_job *job)
 {
     const wp_worker *self = wp_worker_in(pool);
+    enum wp_result watched = watch_ahead(pool, job);
+    if (watched != WP_OK) {
+        return watched;
+    }
     uint64_t now = wp_clock();
     job->pool = pool;
     job->lane = (uint8_t)lane;
@@ -169,14 +185,20 @@ wp_pool_begin_here(wp_pool *pool, unsigned lane, wp_job *job)
     wp_or_acq_rel(&job->word, (uint32_t)WP_PENDING << WP_JOB_STATE_SHIFT);
     wp_job_begin(job, self != NULL ? self->index : WP_NO_WORKER, now);
     watch_token(job);
+    return WP_OK;
 }
 
-void
+enum wp_result
 wp_pool_run_here(wp_pool *pool, unsigned lane, wp_job *job)
 {
     job->flags |= WP_JOB_RUNS_HERE;
-    wp_pool_begin_here(pool, lane, job);
-    run_on_caller(job, wp_worker_in(pool), job->queued_at);
+    enum wp_result begun = wp_pool_begin_here(pool, lane, job);
+    if (begun == WP_OK) {
+        run_on_caller(job, wp_worker_in(pool), job->queued_at);
+    } else {
+        job->flags &= (uint8_t)~WP_JOB_RUNS_HERE;
+    }
+    return begun;
 }
 
 bool

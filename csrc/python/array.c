@@ -88,8 +88,9 @@ fill_in(const wpy_function *function, wpy_operand *operand, size_t at)
 
 /* ---- A scalar function ---- */
 
-/* An array of one value and no dimension is a number too, and may have another type than the parameter. */
-static bool
+/* An array of one value and no dimension is a number too, and may have another type than the parameter. -1 without
+ * memory. */
+static int
 is_number(PyObject *object)
 {
     if (!PyObject_CheckBuffer(object)) {
@@ -99,7 +100,13 @@ is_number(PyObject *object)
         return true;
     }
     Py_buffer view;
-    if (!PyNumber_Check(object) || PyObject_GetBuffer(object, &view, PyBUF_RECORDS_RO) < 0) {
+    if (!PyNumber_Check(object)) {
+        return false;
+    }
+    if (PyObject_GetBuffer(object, &view, PyBUF_RECORDS_RO) < 0) {
+        if (wpy_lacks_memory()) {
+            return -1;
+        }
         PyErr_Clear();
         return false;
     }
@@ -113,7 +120,11 @@ take_argument(const wpy_array_plan *plan, wpy_operand *operand, size_t at, PyObj
 {
     const wpy_function *function = plan->function;
     const wp_param *param = &function->signature->params[at];
-    if (param->type != WP_TYPE_PTR && !is_number(object)) {
+    int by_value = param->type == WP_TYPE_PTR ? 1 : is_number(object);
+    if (by_value < 0) {
+        return -1;
+    }
+    if (!by_value) {
         if (!PyObject_CheckBuffer(object)) {
             return wpy_operand_fail(plan->operands, operand, PyExc_TypeError,
                                     "`%s` takes an array (any object with a buffer) or a number, not %.100s",
@@ -204,28 +215,11 @@ could_be_kernel(const wpy_function *function)
     return has_pointer && !wp_type_describe(result)->is_floating && result < WP_TYPE_PTR;
 }
 
-/* What a pointer leads to, by its spelling: `double` for "const double *", which is read again as the result of a
- * function. WP_TYPE_VOID for what is no number. */
+/* What a pointer leads to, element by element; WP_TYPE_VOID for what is no number, also for rows: `double (*)[3]`. */
 static wp_type
 pointee_of(const wp_param *param)
 {
-    const char *spelling = param->spelling;
-    const char *end = strrchr(spelling, '*');
-    char text[64];
-    wp_signature *signature;
-    if (end == NULL) {
-        end = strchr(spelling, '['); /* An array is a pointer to its elements. */
-    }
-    if (end == NULL || strchr(spelling, '(') != NULL || (size_t)(end - spelling) > sizeof text - 8) {
-        return WP_TYPE_VOID;
-    }
-    PyOS_snprintf(text, sizeof text, "%.*s (void)", (int)(end - spelling), spelling);
-    if (wp_signature_parse(text, &signature, NULL) != WP_SIG_OK) {
-        return WP_TYPE_VOID;
-    }
-    wp_type type = signature->result.type;
-    wp_signature_free(signature);
-    return type < WP_TYPE_PTR ? type : WP_TYPE_VOID;
+    return strchr(param->spelling, '(') == NULL ? param->pointee : WP_TYPE_VOID;
 }
 
 static bool
@@ -682,9 +676,5 @@ wpy_submit_array(PyObject *module, PyObject *args)
     if (task == NULL) {
         return NULL;
     }
-    if (wpy_submit_task(r.home, r.gate->core, &r.gate->options, task) < 0) {
-        wp_job_unref(&task->job);
-        return NULL;
-    }
-    return wpy_future_new(r.home, task, r.gate->handle);
+    return wpy_future_submit(r.home, r.gate->core, &r.gate->options, task, r.gate->handle);
 }

@@ -672,7 +672,12 @@ wpy_array_call_run(wpy_task *task, wp_pool *pool, unsigned lane)
     array_call *call = call_of(&task->job);
     PyObject *value = NULL;
     call->runs_here = true;
-    wp_crew_start(&call->crew, pool, lane);
+    enum wp_result begun = wp_crew_start(&call->crew, pool, lane);
+    if (begun != WP_OK) {
+        wpy_set_error(call->home, begun);
+        wp_job_unref(&task->job);
+        return NULL;
+    }
     if (wait_for_others(call, take_part(call)) == 0) {
         value = take_result(call);
     } else {

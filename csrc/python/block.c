@@ -127,14 +127,24 @@ call_unit(wpy_block *block, vectorcallfunc function, uint32_t unit)
     unit_ended(block, unit, value != NULL ? WPY_UNIT_DONE : WPY_UNIT_FAILED);
 }
 
-/* Two threads cannot be in one context at a time, so each claim runs in a copy: it costs no more than a small object. */
+static void
+fail_unit(wpy_block *block, PyObject *error, uint32_t unit)
+{
+    block->values[unit] = Py_NewRef(error);
+    drop_arguments(block, unit);
+    unit_ended(block, unit, WPY_UNIT_FAILED);
+}
+
+/* Two threads cannot be in one context at a time, so each claim runs in a copy: it costs no more than a small object. If
+ * there is no memory even for that, its units fail, rather than run in a context that is not theirs. */
 static uint32_t
 run_python_units(wp_job *job, wp_stretch *units, wp_worker *self)
 {
     wpy_block *block = block_of(job);
     PyObject *context = PyContext_Copy(block->context);
+    PyObject *error = NULL;
     if (context == NULL || PyContext_Enter(context) < 0) {
-        PyErr_Clear(); /* No memory: the units run in the thread's own context. */
+        error = wpy_take_exception();
         Py_CLEAR(context);
     }
     vectorcallfunc function = PyVectorcall_Function(block->callable);
@@ -146,7 +156,11 @@ run_python_units(wp_job *job, wp_stretch *units, wp_worker *self)
     while (wp_stretch_take(units, step_after(done, most), &at, &end)) {
         done += end - at;
         for (; at < end; at++) {
-            call_unit(block, function, at);
+            if (error == NULL) {
+                call_unit(block, function, at);
+            } else {
+                fail_unit(block, error, at);
+            }
         }
         if (wp_worker_is_wanted(self)) {
             break;
@@ -156,6 +170,7 @@ run_python_units(wp_job *job, wp_stretch *units, wp_worker *self)
         PyContext_Exit(context);
         Py_DECREF(context);
     }
+    Py_XDECREF(error);
     return done;
 }
 

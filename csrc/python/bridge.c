@@ -111,8 +111,8 @@ core_new(void)
         return NULL;
     }
     if (open_ends(core) < 0) {
-        PyMem_RawFree(core);
         PyErr_SetFromErrno(PyExc_OSError);
+        PyMem_RawFree(core);
         return NULL;
     }
     wp_store_relaxed(&core->references, 1);
@@ -256,11 +256,12 @@ PyType_Spec wpy_call_spec = {
 
 /* ---- Results ---- */
 
+/* One that cannot say so, for want of memory, is told: nobody else would. */
 static bool
 is_done(const wpy_home *home, PyObject *future)
 {
     PyObject *done = PyObject_CallMethodNoArgs(future, home->done);
-    bool is = done != Py_False;
+    bool is = done != NULL && done != Py_False;
     Py_XDECREF(done);
     PyErr_Clear();
     return is;
@@ -370,6 +371,23 @@ try_again_later(bridge_object *self)
     return self->will_try_again ? 0 : -1;
 }
 
+/* Nobody would come for those in line any more: they all fail with the exception that is set. */
+static void
+fail_line(bridge_object *self)
+{
+    PyObject *exception = wpy_take_exception();
+    while (self->first != NULL) {
+        call_object *call = self->first;
+        self->first = call->next;
+        if (!is_done(self->home, call->future)) {
+            set_exception(self->home, call->future, exception);
+        }
+        call_untie(call);
+        Py_DECREF(call); /* The line's. */
+    }
+    Py_DECREF(exception);
+}
+
 static void
 flush(bridge_object *self)
 {
@@ -394,13 +412,17 @@ flush(bridge_object *self)
         Py_DECREF(call); /* The line's. */
     }
     if (self->first != NULL && try_again_later(self) < 0) {
-        PyErr_WriteUnraisable((PyObject *)self);
+        fail_line(self);
     }
 }
 
+/* From then on the line is tried again, so nothing may fail after this. */
 static int
 wait_in_line(bridge_object *self, call_object *call)
 {
+    if (try_again_later(self) < 0) {
+        return -1;
+    }
     call->next = NULL;
     if (self->first == NULL) {
         self->first = call;
@@ -409,7 +431,7 @@ wait_in_line(bridge_object *self, call_object *call)
     }
     self->last = call;
     Py_INCREF(call);
-    return try_again_later(self);
+    return 0;
 }
 
 /* ---- The bridge ---- */

@@ -31,6 +31,26 @@ wpy_current_thread_state(void)
 #endif
 }
 
+#if PY_VERSION_HEX < 0x030c0000
+PyAPI_FUNC(void) _PyThreadState_SetCurrent(PyThreadState *state); /* Declared in a header of the interpreter's own. */
+#endif
+
+/* A thread state for the calling thread, which has none and is not attached; NULL without memory. Before 3.12
+ * PyThreadState_New() crashes then, so here its two steps are taken one by one. */
+static inline PyThreadState *
+wpy_thread_state_new(PyInterpreterState *interpreter)
+{
+#if PY_VERSION_HEX < 0x030c0000
+    PyThreadState *state = _PyThreadState_Prealloc(interpreter);
+    if (state != NULL) {
+        _PyThreadState_SetCurrent(state);
+    }
+    return state;
+#else
+    return PyThreadState_New(interpreter);
+#endif
+}
+
 /* What a weak reference refers to, a new reference; NULL if it is gone. */
 static inline PyObject *
 wpy_weakref_get(PyObject *reference)
@@ -42,6 +62,33 @@ wpy_weakref_get(PyObject *reference)
     PyObject *object = PyWeakref_GetObject(reference);
     return object != Py_None ? Py_NewRef(object) : NULL;
 #endif
+}
+
+/* An attribute that an object may lack: 1 and a new reference, 0 and NULL without it, -1 and NULL with an exception set. */
+static inline int
+wpy_optional_attribute(PyObject *object, const char *name, PyObject **value)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    return PyObject_GetOptionalAttrString(object, name, value);
+#else
+    *value = PyObject_GetAttrString(object, name);
+    if (*value != NULL) {
+        return 1;
+    }
+    if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        return -1;
+    }
+    PyErr_Clear();
+    return 0;
+#endif
+}
+
+/* Whether memory is what the exception that is set, if any, is about: it is not to be replaced by one about the caller's
+ * arguments. */
+static inline bool
+wpy_lacks_memory(void)
+{
+    return PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_MemoryError);
 }
 
 /* Objects of types that have a managed __dict__ must visit it themselves. */

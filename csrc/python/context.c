@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 
 /* ---- Thread states ----
  *
@@ -41,7 +42,7 @@ static PyThreadState *
 new_thread_state(const wpy_home *home)
 {
     wpy_hold_thread_states();
-    PyThreadState *state = PyThreadState_New(home->interpreter);
+    PyThreadState *state = wpy_thread_state_new(home->interpreter);
     wpy_release_thread_states();
     return state;
 }
@@ -101,6 +102,13 @@ wpy_attach(wpy_home *home, wp_worker *worker)
 }
 
 void
+wpy_wait_for_memory(void)
+{
+    struct timespec moment = {.tv_nsec = 10000000};
+    nanosleep(&moment, NULL);
+}
+
+void
 wpy_detach(void)
 {
     PyEval_SaveThread();
@@ -150,15 +158,6 @@ on_worker_start(void *pointer, wp_worker *worker)
     return result;
 }
 
-static void
-on_worker_stop(void *pointer, wp_worker *worker)
-{
-    (void)pointer;
-    drop_thread_state(*wp_worker_local(worker));
-    *wp_worker_local(worker) = NULL;
-    wp_inner_end();
-}
-
 /* Attached: everything that waits for an attached thread. */
 static void
 attend(wpy_home *home)
@@ -173,6 +172,23 @@ has_notices(wpy_home *home)
     return wp_load_acquire(&home->notices) != NULL;
 }
 
+/* Somebody may sleep until he is told, so a worker without memory for a thread state asks the attendant, who tries again
+ * until there is some. If there is no thread for that one, the worker tries again itself; unless there are jobs, after
+ * which it comes here again. */
+static void
+tell_as_worker(wpy_home *home, wp_worker *worker)
+{
+    wp_pool *pool = wp_worker_pool(worker);
+    while (!wpy_attach(home, worker)) {
+        if (wp_pool_ask_attendant(pool) || wp_pool_has_work(pool)) {
+            return;
+        }
+        wpy_wait_for_memory();
+    }
+    attend(home);
+    wpy_detach();
+}
+
 /* A worker that has nothing else to do tells what is to be told; what is only to be released can wait for the next call
  * into the module, or for the attendant. */
 static void
@@ -180,10 +196,19 @@ on_worker_idle(void *pointer, wp_worker *worker)
 {
     const wpy_context *context = pointer;
     wp_inner_renew();
-    if (has_notices(context->home) && wpy_attach(context->home, worker)) {
-        attend(context->home);
-        wpy_detach();
+    if (has_notices(context->home)) {
+        tell_as_worker(context->home, worker);
     }
+}
+
+/* Nobody may be left to tell what is to be told. */
+static void
+on_worker_stop(void *pointer, wp_worker *worker)
+{
+    on_worker_idle(pointer, worker);
+    drop_thread_state(*wp_worker_local(worker));
+    *wp_worker_local(worker) = NULL;
+    wp_inner_end();
 }
 
 void

@@ -46,6 +46,9 @@ void wpy_release_thread_states(void);
 bool wpy_attach(wpy_home *home, wp_worker *worker);
 void wpy_detach(void);
 
+/* For a worker that was not attached, and has accepted work for which it must be: sleeps a moment. */
+void wpy_wait_for_memory(void);
+
 /* For task classes: at the end of a worker's claim of native jobs, tells the watchers of what ended, or has it told. */
 void wpy_leave_native(wp_worker *self);
 

@@ -18,11 +18,14 @@ argument_number(const wpy_function *function, size_t at)
     return number;
 }
 
-/* Replaces the exception that is set, or none, by one that says where. */
+/* Replaces the exception that is set, or none, by one that says where; but a lack of memory is nowhere. */
 static int
 fail(const wpy_function *function, size_t at, PyObject *type, const char *format, ...)
 {
     va_list arguments;
+    if (wpy_lacks_memory()) {
+        return -1;
+    }
     va_start(arguments, format);
     PyObject *cause = PyErr_Occurred() ? wpy_take_exception() : NULL;
     PyObject *what = PyUnicode_FromFormatV(format, arguments);
@@ -46,10 +49,19 @@ param_at(const wpy_function *function, size_t at)
     return &function->signature->params[at];
 }
 
+/* The exception that is set is to be replaced, rather than to be the cause of the next. */
+static void
+forget_exception(void)
+{
+    if (!wpy_lacks_memory()) {
+        PyErr_Clear();
+    }
+}
+
 static int
 fail_type(const wpy_function *function, size_t at, PyObject *object, const char *wanted)
 {
-    PyErr_Clear();
+    forget_exception();
     return fail(function, at, PyExc_TypeError, "`%s` takes %s, not %.100s", param_at(function, at)->spelling, wanted,
                 Py_TYPE(object)->tp_name);
 }
@@ -57,7 +69,7 @@ fail_type(const wpy_function *function, size_t at, PyObject *object, const char 
 static int
 fail_range(const wpy_function *function, size_t at, PyObject *object)
 {
-    PyErr_Clear();
+    forget_exception();
     return fail(function, at, PyExc_OverflowError, "%R is out of the range of `%s`", object,
                 param_at(function, at)->spelling);
 }
@@ -175,23 +187,32 @@ hold_object(wpy_hold *hold, PyObject *object)
     hold->object_or_buffer = (uintptr_t)Py_NewRef(object);
 }
 
+static int
+has_type_attribute(PyObject *object, const char *name)
+{
+    PyObject *value;
+    int answer = wpy_optional_attribute((PyObject *)Py_TYPE(object), name, &value);
+    Py_XDECREF(value);
+    return answer;
+}
+
 /* An object of ctypes whose buffer holds an address rather than data: a pointer, a c_void_p or c_char_p, a function. Its
  * address is what such an argument means to ctypes too. 1, 0 for another kind of object, or -1. */
 static int
 is_ctypes_pointer(PyObject *object)
 {
-    PyObject *code = PyObject_GetAttrString((PyObject *)Py_TYPE(object), "_type_");
-    if (code == NULL) {
-        PyErr_Clear();
-        return PyObject_HasAttrString((PyObject *)Py_TYPE(object), "_flags_");
+    PyObject *code;
+    int answer = wpy_optional_attribute((PyObject *)Py_TYPE(object), "_type_", &code);
+    if (answer <= 0) {
+        return answer == 0 ? has_type_attribute(object, "_flags_") : -1;
     }
-    int answer;
     if (PyUnicode_Check(code)) {
         answer = PyUnicode_CompareWithASCIIString(code, "P") == 0 || PyUnicode_CompareWithASCIIString(code, "z") == 0 ||
                  PyUnicode_CompareWithASCIIString(code, "Z") == 0;
     } else {
         /* A type: a ctypes pointer or array; only arrays have a length. */
-        answer = !PyObject_HasAttrString((PyObject *)Py_TYPE(object), "_length_");
+        answer = has_type_attribute(object, "_length_");
+        answer = answer >= 0 ? !answer : -1;
     }
     Py_DECREF(code);
     return answer;
@@ -292,6 +313,9 @@ fail_buffer(const wpy_function *function, size_t at, PyObject *object)
     const wp_param *param = param_at(function, at);
     const char *kind = Py_TYPE(object)->tp_name;
     Py_buffer probe;
+    if (wpy_lacks_memory()) {
+        return -1;
+    }
     PyObject *first = wpy_take_exception();
     if (!param->is_const && PyObject_GetBuffer(object, &probe, PyBUF_SIMPLE) == 0) {
         PyBuffer_Release(&probe);
@@ -320,8 +344,11 @@ fail_buffer(const wpy_function *function, size_t at, PyObject *object)
 static int
 address_in_buffer(const wpy_function *function, size_t at, PyObject *object, const Py_buffer *buffer, uint64_t *slot)
 {
-    bool holds_address =
-        is_of_ctypes(object) && is_ctypes_pointer(object) > 0 && buffer->len == (Py_ssize_t)sizeof(void *);
+    bool may_hold_address = buffer->len == (Py_ssize_t)sizeof(void *) && is_of_ctypes(object);
+    int holds_address = may_hold_address ? is_ctypes_pointer(object) : 0;
+    if (holds_address < 0) {
+        return -1; /* To take one for the other would be to call the function with a wild pointer. */
+    }
     if (!holds_address) {
         *slot = (uint64_t)(uintptr_t)buffer->buf;
         return check_items(function, at, object, buffer->format, (size_t)buffer->itemsize, *slot, (size_t)buffer->len);

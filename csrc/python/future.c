@@ -61,8 +61,7 @@ is_manual(const wpy_task *task)
 
 /* ---- Life ---- */
 
-/* A new future is kept from the cyclic collector, as task.h says, unless the job has ended already with a result that
- * may refer to it. */
+/* A new future is kept from the cyclic collector, as task.h says. */
 static void
 hide(PyObject *self, wpy_task *task)
 {
@@ -70,15 +69,14 @@ hide(PyObject *self, wpy_task *task)
     (void)self;
     (void)task;
 #else
-    if (task->outcome == NULL || !PyObject_IS_GC(task->outcome)) {
-        PyObject_GC_UnTrack(self);
-        task->unseen = self;
-    }
+    PyObject_GC_UnTrack(self);
+    task->unseen = self;
 #endif
 }
 
-PyObject *
-wpy_future_new(wpy_home *home, wpy_task *task, PyObject *handle)
+/* A future of a task that was not submitted yet, of which it takes the reference over, also when it fails. */
+static PyObject *
+future_new(wpy_home *home, wpy_task *task, PyObject *handle)
 {
     PyObject *self = home->future_type->tp_alloc(home->future_type, 0);
     if (self == NULL) {
@@ -89,6 +87,17 @@ wpy_future_new(wpy_home *home, wpy_task *task, PyObject *handle)
     part_of(self)->handle = Py_XNewRef(handle);
     hide(self, task);
     return self;
+}
+
+/* The future first: were there no memory for it after the submit, a submit would raise of which the job runs. */
+PyObject *
+wpy_future_submit(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_task *task, PyObject *handle)
+{
+    PyObject *future = future_new(home, task, handle);
+    if (future != NULL && wpy_submit_task(home, pool, options, task) < 0) {
+        Py_CLEAR(future);
+    }
+    return future;
 }
 
 static PyObject *

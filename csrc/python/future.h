@@ -9,8 +9,9 @@ PyTypeObject *wpy_future_type_new(PyObject *module, PyObject *base);
 
 extern PyType_Spec wpy_condition_spec;
 
-/* A future of a task, of which it takes the reference over, also when it fails. `handle` keeps the pool's memory (it may
- * be NULL for a task that no pool runs). */
-PyObject *wpy_future_new(wpy_home *home, wpy_task *task, PyObject *handle);
+/* Submits a task as wpy_submit_task does and returns its future, which takes over the reference to the task; also when it
+ * fails: then NULL, and the job never runs. `handle` keeps the pool's memory. */
+PyObject *wpy_future_submit(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_task *task,
+                            PyObject *handle);
 
 #endif

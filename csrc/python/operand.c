@@ -221,6 +221,9 @@ fail_buffer(const wpy_operands *operands, const wpy_operand *operand, PyObject *
 {
     const char *kind = Py_TYPE(object)->tp_name;
     Py_buffer probe;
+    if (wpy_lacks_memory()) {
+        return -1;
+    }
     PyObject *first = wpy_take_exception();
     if (operand->is_written && PyObject_GetBuffer(object, &probe, PyBUF_RECORDS_RO) == 0) {
         PyBuffer_Release(&probe);
@@ -526,29 +529,39 @@ wpy_operands_order(const wpy_operands *operands, const wpy_shape *shape, size_t 
 
 /* ---- Memory ---- */
 
-/* NumPy if somebody has imported it, else NULL without an exception. */
+/* NumPy if somebody has imported it, else NULL without an exception; or NULL with one. */
 static PyObject *
 loaded_numpy(void)
 {
     PyObject *name = PyUnicode_FromString("numpy");
     PyObject *numpy = name != NULL ? PyImport_GetModule(name) : NULL;
     Py_XDECREF(name);
-    PyErr_Clear();
     return numpy;
 }
 
 /* NumPy can say exactly what the grid only suspects, where the objects are arrays of its own or known to it. The limit
- * keeps the answer quick: beyond it, they count as sharing. */
-static bool
+ * keeps the answer quick: beyond it, they count as sharing. -1 without memory. */
+static int
 really_share(PyObject *a, PyObject *b)
 {
     PyObject *numpy = loaded_numpy();
     PyObject *answer = numpy != NULL ? PyObject_CallMethod(numpy, "shares_memory", "OOi", a, b, 10000) : NULL;
     const bool apart = answer != NULL && PyObject_IsTrue(answer) == 0;
-    PyErr_Clear();
     Py_XDECREF(answer);
     Py_XDECREF(numpy);
+    if (wpy_lacks_memory()) {
+        return -1;
+    }
+    PyErr_Clear();
     return !apart;
+}
+
+/* The same for two operands of which the grid suspects it. */
+static int
+may_share(const wpy_operand *a, const wpy_operand *b)
+{
+    const bool known = a->has_view && b->has_view && a->view.obj != NULL && b->view.obj != NULL;
+    return known ? really_share(a->view.obj, b->view.obj) : 1;
 }
 
 static int
@@ -557,10 +570,12 @@ check_pair(const wpy_operands *operands, const wp_grid *grid, size_t output, siz
     const wpy_operand *out = &operands->list[output];
     const wpy_operand *in = &operands->list[other];
     if ((!in->is_output && wp_grid_is_same(grid, output, out->size, other, in->size)) ||
-        !wp_grid_may_share(grid, output, out->size, other, in->size) ||
-        (in->has_view && out->has_view && in->view.obj != NULL && out->view.obj != NULL &&
-         !really_share(out->view.obj, in->view.obj))) {
+        !wp_grid_may_share(grid, output, out->size, other, in->size)) {
         return 0;
+    }
+    int shares = may_share(out, in);
+    if (shares <= 0) {
+        return shares;
     }
     PyObject *place = place_of(operands, in);
     if (place != NULL) {
@@ -646,13 +661,13 @@ new_memoryview(const wpy_shape *shape, wp_type type)
             return PyErr_NoMemory();
         }
     }
-    PyObject *memory = PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)bytes);
+    /* By a call, which gives zeros: before 3.12 PyByteArray_FromStringAndSize() fails with a complaint of its own. */
+    PyObject *memory = PyObject_CallFunction((PyObject *)&PyByteArray_Type, "n", (Py_ssize_t)bytes);
     PyObject *plain = memory != NULL ? PyMemoryView_FromObject(memory) : NULL;
     Py_XDECREF(memory);
     if (plain == NULL || bytes == 0) {
         return plain;
     }
-    memset(PyMemoryView_GET_BUFFER(plain)->buf, 0, bytes);
     PyObject *lengths = wpy_shape_tuple(shape, NULL);
     PyObject *result =
         lengths != NULL ? PyObject_CallMethod(plain, "cast", "sO", wpy_struct_letter(type), lengths) : NULL;
@@ -666,7 +681,7 @@ wpy_new_array(const wpy_shape *shape, const size_t *order, PyObject *dtype, wp_t
 {
     PyObject *numpy = loaded_numpy();
     if (numpy == NULL) {
-        return new_memoryview(shape, type);
+        return PyErr_Occurred() ? NULL : new_memoryview(shape, type);
     }
     PyObject *given = dtype != NULL ? Py_NewRef(dtype) : PyUnicode_FromString(wpy_numpy_name(type));
     PyObject *array = given != NULL ? new_numpy_array(numpy, shape, order, given) : NULL;

@@ -148,18 +148,19 @@ wpy_wait_for_room(wpy_home *home, wp_pool *pool, const wpy_options *options, uin
 /* The caller runs the job. A native one runs detached; a Python one on a worker of this pool too, because its class
  * attaches there with the worker's own state. Any other caller is attached already, and stays so. */
 static int
-run_here(wp_pool *pool, const wpy_options *options, wpy_task *task)
+run_here(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_task *task)
 {
     const wp_worker *self = wp_worker_self();
     bool on_own_worker = self != NULL && wp_worker_pool(self) == pool;
+    enum wp_result result;
     if (on_own_worker || wpy_task_class_of(task)->is_native) {
         Py_BEGIN_ALLOW_THREADS
-        wp_pool_run_here(pool, options->lane, &task->job);
+        result = wp_pool_run_here(pool, options->lane, &task->job);
         Py_END_ALLOW_THREADS
     } else {
-        wp_pool_run_here(pool, options->lane, &task->job);
+        result = wp_pool_run_here(pool, options->lane, &task->job);
     }
-    return 0;
+    return result == WP_OK ? 0 : wpy_set_error(home, result);
 }
 
 static int
@@ -177,7 +178,7 @@ act_on_full(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_task 
     case WPY_BLOCK:
         return wpy_wait_for_room(home, pool, options, deadline);
     case WPY_CALLER_RUNS:
-        return run_here(pool, options, task);
+        return run_here(home, pool, options, task);
     case WPY_DISCARD:
         return discard(task);
     case WPY_DISCARD_OLDEST:

@@ -147,11 +147,7 @@ submit(wpy_gate *gate, PyObject *const *args, Py_ssize_t nargs, PyObject *kwname
     if (task == NULL) {
         return NULL;
     }
-    if (wpy_submit_task(gate->home, gate->core, &gate->options, task) < 0) {
-        wp_job_unref(&task->job);
-        return NULL;
-    }
-    return wpy_future_new(gate->home, task, gate->handle);
+    return wpy_future_submit(gate->home, gate->core, &gate->options, task, gate->handle);
 }
 
 PyDoc_STRVAR(

@@ -70,9 +70,7 @@ wpy_enter_python(wp_worker *self)
     if (self != NULL) {
         const wpy_context *context = wp_pool_hook_context(wp_worker_pool(self));
         while (!wpy_attach(context->home, self)) {
-            /* No memory for a thread state. The job was accepted, so it waits for some. */
-            struct timespec moment = {.tv_nsec = 10000000};
-            nanosleep(&moment, NULL);
+            wpy_wait_for_memory(); /* The job was accepted, so it waits for a thread state. */
         }
         take_breath(context->home);
     }

@@ -165,6 +165,9 @@ typedef struct results_object {
     PyObject *pool;   /* Constant: the pool or view that the jobs are submitted to. */
     wp_results *core; /* Constant; a reference. */
     uint32_t forks;   /* Constant: the home's when it was made. */
+    wp_lock lock;
+    wp_job *unshown; /* Lock: jobs that were read, with a reference, and could not be shown for want of memory. The next
+                        readers get them. A stack. */
 } results_object;
 
 /* In a forked child, a queue of the parent's is of no use: its jobs are not done here, and its lock may be held by a
@@ -222,12 +225,36 @@ results_traverse(results_object *self, visitproc visit, void *arg)
 }
 
 /* The jobs go on without it: they were accepted. Their results go with the last of them. */
+/* A job that was read and not shown, or NULL. */
+static wp_job *
+take_unshown(results_object *self)
+{
+    wp_lock_take(&self->lock);
+    wp_job *job = self->unshown;
+    self->unshown = job != NULL ? wpy_extra_of(job)->next_unshown : NULL;
+    wp_lock_give(&self->lock);
+    return job;
+}
+
+static void
+keep_unshown(results_object *self, wp_job *job)
+{
+    wp_lock_take(&self->lock);
+    wpy_extra_of(job)->next_unshown = self->unshown;
+    self->unshown = job;
+    wp_lock_give(&self->lock);
+}
+
 static void
 results_dealloc(results_object *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     if (self->core != NULL && !is_of_parent(self)) {
+        wp_job *job;
+        while ((job = take_unshown(self)) != NULL) {
+            wp_job_unref(job);
+        }
         wp_results_close(self->core);
         wp_results_unref(self->core);
     }
@@ -320,16 +347,18 @@ results_submit(PyObject *object, PyObject *const *args, Py_ssize_t nargs, PyObje
     if (reserve(self, gate, &index) < 0) {
         return NULL;
     }
-    wpy_task *task = wpy_task_for(gate, args, nargs, kwnames, self->core, index);
+    /* What is returned is made first: were there no memory for it later, a submit would raise of which the job runs. */
+    PyObject *number = PyLong_FromUnsignedLongLong(index);
+    wpy_task *task = number != NULL ? wpy_task_for(gate, args, nargs, kwnames, self->core, index) : NULL;
     int submitted = task != NULL ? wpy_submit_task(self->home, gate->core, &gate->options, task) : -1;
     if (task != NULL) {
         wp_job_unref(&task->job);
     }
     if (submitted < 0) {
         wp_results_unreserve(self->core, index);
-        return NULL;
+        Py_CLEAR(number);
     }
-    return PyLong_FromUnsignedLongLong(index);
+    return number;
 }
 
 /* ---- Reading ---- */
@@ -394,13 +423,22 @@ next_result(results_object *self, uint64_t deadline, bool *finished)
 {
     wp_job *job = NULL;
     wpy_empty_trash(self->home);
-    int result = check_not_of_parent(self) < 0 ? -1 : read_next(self, deadline, &job);
+    *finished = false;
+    if (check_not_of_parent(self) < 0) {
+        return NULL;
+    }
+    job = take_unshown(self);
+    int result = job != NULL ? 0 : read_next(self, deadline, &job);
     *finished = result == 1;
     if (result != 0) {
         return NULL;
     }
     PyObject *object = result_new(self->home, wpy_task_of(job));
-    wp_job_unref(job);
+    if (object == NULL && wpy_lacks_memory()) {
+        keep_unshown(self, job);
+    } else {
+        wp_job_unref(job);
+    }
     return object;
 }
 

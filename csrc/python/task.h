@@ -96,6 +96,7 @@ typedef struct wpy_extra {
     PyObject *label;        /* Or NULL. */
     const char *label_text; /* The label in UTF-8, kept by it: for reports by threads that are not attached. */
     PyObject *token;        /* The CancelToken whose core the job watches, or NULL. */
+    wp_job *next_unshown;   /* Results queue's lock: see results.c. */
 } wpy_extra;
 
 /* One line about a job: what it is, and its label. Any thread, attached or not. */

@@ -350,7 +350,11 @@ static void
 run_unsubmitted(player *p)
 {
     task *t = random_task(p);
-    wp_pool_run_here(p->a->pool, t->lane, &t->job);
+    if (wp_pool_run_here(p->a->pool, t->lane, &t->job) != WP_OK) {
+        CHECK(wp_pool_is_closed(p->a->pool)); /* Whose keeper has left, so nobody could watch a time limit. */
+        wp_job_unref(&t->job);
+        return;
+    }
     wp_add_acq_rel(&p->a->accepted, 1);
     CHECK(wp_job_is_settled(&t->job));
     keep(p, t);
