@@ -20,6 +20,7 @@ import pytest
 from support import Helpers
 
 MARKERS = {
+    "keeps": "leaves something behind that the collector cannot find, for the reason given; see refcounts.py",
     "build": "needs a C compiler and setuptools",
     "slow": 'takes more than a few seconds; leave out with -m "not slow"',
     "stress": "repeats a race many times; finds rare faults rather than clear ones",

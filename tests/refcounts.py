@@ -21,7 +21,6 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +34,7 @@ THREADS_LIMIT = 5
 TASKS = Path("/proc/self/task")
 
 # Fixtures whose tests are left out.
+# A test that leaves something behind itself, or through CPython, has the mark `keeps` with the reason.
 LEFT_OUT_FIXTURES = {
     "run_scenario": "what they do happens in another process",
     "tmp_path": "they build or write files, and other packages remember those",
@@ -161,7 +161,7 @@ class RefCounts:
         report.outcome = "failed"
         report.longrepr = f"each {WINDOW} runs of this test leave behind at least " + ", ".join(grown)
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Iterator[None] | None:
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         measured = NAMES if hasattr(sys, "gettotalrefcount") else NAMES[1:]
         terminalreporter.write_line(f"compared: {', '.join(measured)}; {self.repeated} tests, {self.runs} runs")
         for reason, tests in self.left_out.most_common():

@@ -114,6 +114,7 @@ def test_exception_of_a_class_that_cannot_be_made() -> None:
         pool.submit(job).result(LONG)
 
 
+@pytest.mark.keeps("the context of the main thread keeps each variable that was set in it")
 def test_context_variables_are_those_of_the_submit() -> None:
     variable = contextvars.ContextVar("variable", default="unset")
 
