@@ -4,21 +4,22 @@
     python tests/sanitize.py thread --python PYTHON [--packages FOLDER] [--quick] [arguments for pytest]
 
 `address` means AddressSanitizer with its leak check, and UndefinedBehaviorSanitizer; any interpreter will do, with the
-sanitizer's library loaded before it. `thread` means ThreadSanitizer, and an interpreter without a GIL that was built with
-it: in one that was not, CPython's own locks would be unknown to it, and everything a race.
+sanitizer's library loaded before it. `thread` means ThreadSanitizer, and an interpreter without a GIL that was built
+with it: in one that was not, CPython's own locks would be unknown to it, and everything a race.
 
 WHAT IS BUILT. The extension, in a folder of its own beside the usual one. The C functions that the tests call and the
-extension modules that they build are compiled with the same sanitizers, through CFLAGS. The compiler itself runs without.
+extension modules that they build are compiled with the same sanitizers, through CFLAGS. The compiler itself runs
+without.
 
 WHAT FAILS. The sanitizers write to files, one for each process, so that no test that expects an empty stderr fails over
 what is not ours, and no report is lost because nobody looked at the stderr of some child. Each file is judged. Errors
 of AddressSanitizer and of UndefinedBehaviorSanitizer fail wherever they are. A leak fails if its stack has a frame of
 ours, that is of the extension or of the tests' own C functions. There is no list of leaks to be overlooked, because
-a pattern that matches one of CPython's functions would overlook all of ours that are allocated through it. A race fails,
-except at those functions of CPython that tests/sanitizers/thread.supp names.
+a pattern that matches one of CPython's functions would overlook all of ours that are allocated through it. A race
+fails, except at those functions of CPython that tests/sanitizers/thread.supp names.
 
-WHAT IS NOT SEEN. LeakSanitizer's stacks follow frame pointers, which the interpreter and most libraries do not keep: the
-caller of malloc is always right, while ours is found above CPython's allocator only mostly. References that the
+WHAT IS NOT SEEN. LeakSanitizer's stacks follow frame pointers, which the interpreter and most libraries do not keep:
+the caller of malloc is always right, while ours is found above CPython's allocator only mostly. References that the
 extension leaks are found by counting them (tests/refcounts.py).
 """
 

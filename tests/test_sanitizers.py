@@ -1,4 +1,4 @@
-"""The nets of tests/sanitize.py: that each sanitizer sees what is broken on purpose, and that nothing of ours is let through.
+"""The nets of tests/sanitize.py: each sanitizer sees what is broken on purpose, and nothing of ours is let through.
 
 What is broken stands in a C function that runs as a job, so that the whole way is tested: the extension, the flags of
 what the tests compile, where reports go, and how they are judged.

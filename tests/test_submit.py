@@ -325,7 +325,7 @@ def test_failed_job_that_keeps_its_job_object_is_collected(how: str) -> None:
 
 @pytest.mark.parametrize("how", ["job", "tuple of job", "future", "tuple of future", "set by hand", "results"])
 def test_result_that_refers_to_its_own_job_is_collected(how: str) -> None:
-    """Neither a tuple nor the Job can be cleared from outside, so the collector has to take the result out of the task."""
+    """Tuples cannot be cleared, so it is for the future and the Job to let go of the result when the collector asks."""
 
     class Thing:
         pass
