@@ -37,7 +37,10 @@ help:
 	@echo 'make mutations breaks the core on purpose, line by line, and shows that the schedules find it'
 	@echo 'make model     the models of sleeping and waking, whole and broken, checked by spin; ARGS=--quick for the small'
 	@echo 'make py-test   the Python tests alone; ARGS="-k lanes -x" go to pytest'
-	@echo 'make asan-test the tests of what jobs keep alive, with the extension under AddressSanitizer'
+	@echo 'make sanitize  all of these: c-test under each sanitizer, asan-test, refcount-test and tsan-test'
+	@echo 'make asan-test the Python tests under AddressSanitizer and UndefinedBehaviorSanitizer, with leaks; QUICK=1 some'
+	@echo 'make tsan-test the same under ThreadSanitizer; TSAN_PYTHON=... an interpreter that was built with it'
+	@echo 'make refcount-test  each Python test again and again, and reference counts compared; PYTHON=python3-dbg'
 	@echo 'make soak      everything at once for ten minutes, or SECONDS=..., with SEED=... the choices of another run'
 	@echo 'make lint      formatters, linters and type checkers, for Python and for C'
 	@echo 'make bench     the benchmarks, beside every peer that is there; ARGS="--only map --quick" go to them'
@@ -276,7 +279,7 @@ model:
 
 # ---- All else -------------------------------------------------------------------------------------------------------
 
-.PHONY: test check py-test asan-test demo bench cost soak
+.PHONY: test check py-test asan-test tsan-test refcount-test sanitize demo bench cost soak
 # The environment first, so that whatever is missing is named before the C tests have run.
 test: build $(VENV)/.made-test-toolchains c-test py-test
 
@@ -293,16 +296,53 @@ quick-py-test:
 py-test: build $(VENV)/.made-test-toolchains
 	$(VENV_PYTHON) -m pytest $(ARGS)
 
-# The package once more, beside the usual one, with the extension and the tests' C functions under AddressSanitizer. The
-# interpreter is not, so the sanitizer's library goes in before it. pytest is called by its own name, because with -m
-# the package in this folder would be found first.
-ASAN_OUT := $(BUILD)/asan
-ASAN_ENVIRONMENT = LD_PRELOAD="$(shell $(CC) -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
-	PYTHONMALLOC=malloc PYTHONPATH=$(ASAN_OUT)/lib WORKERPOOL_SANITIZED=address \
-	WORKERPOOL_TEST_CFLAGS='-fsanitize=address -g'
+# The Python tests under sanitizers; tests/sanitize.py says what is built, what fails and what is left out. ARGS are tests
+# to run in the place of all; QUICK=1 runs those that touch the most C code.
+SANITIZE_TESTS := tests/sanitize.py
+IF_QUICK = $(if $(QUICK),--quick)
 asan-test: build $(VENV)/.made-test-toolchains
-	$(call run,BUILD workerpool._core with -fsanitize=address,WORKERPOOL_SANITIZE=address $(VENV_PYTHON) setup.py -q build --build-base $(ASAN_OUT) --build-lib $(ASAN_OUT)/lib)
-	$(ASAN_ENVIRONMENT) $(VENV)/bin/pytest $(or $(ARGS),tests/test_lifetime.py)
+	$(VENV_PYTHON) $(SANITIZE_TESTS) address $(IF_QUICK) $(ARGS)
+
+# Of an interpreter with a sanitizer in it pip would take many minutes, so ours installs for it, wheels only.
+TSAN_OUT := $(BUILD)/tsan
+TSAN_PACKAGES := 'pytest>=9' 'pytest-timeout>=2.3' 'hypothesis>=6.100' 'setuptools>=77' 'rich>=13' numpy
+TSAN_VERSION = $(shell "$(TSAN_PYTHON)" -c 'import sys; print("{}.{}".format(*sys.version_info))' 2>/dev/null)
+need-tsan = $(if $(TSAN_VERSION),,$(error workerpool: TSAN_PYTHON=$(TSAN_PYTHON) is no interpreter; give one built by ./configure --disable-gil --with-thread-sanitizer))
+$(TSAN_OUT)/site/.made: $(VENV)/.made-venv
+	$(need-tsan)
+	@mkdir -p $(@D)
+	$(call run,PIP packages for $(TSAN_PYTHON),$(PIP) --upgrade --target $(@D) --python-version $(TSAN_VERSION) --implementation cp --abi cp$(subst .,,$(TSAN_VERSION))t --abi none --only-binary :all: $(TSAN_PACKAGES))
+	@touch $@
+
+tsan-test: $(TSAN_OUT)/site/.made
+	$(need-tsan)
+	$(VENV_PYTHON) $(SANITIZE_TESTS) thread --python "$(TSAN_PYTHON)" --packages $(TSAN_OUT)/site $(IF_QUICK) $(ARGS)
+
+# Each test again and again, with reference counts compared; in a debug build of CPython all of them, else only objects.
+# DEBUG_PYTHON is one, with an environment of its own.
+refcount-test: build $(VENV)/.made-test-toolchains
+	$(VENV_PYTHON) -m pytest --refcounts --timeout 300 -q $(ARGS)
+
+# Everything under sanitizers, as far as there is what it needs. It says what is missing, goes on after a failure, and
+# names at the end what failed.
+sanitize:
+	@failed=; \
+	$(call step,c-test-address-undefined,$(MAKE) --no-print-directory c-test SANITIZE=address$(COMMA)undefined) \
+	$(call step,c-test-thread,$(MAKE) --no-print-directory c-test SANITIZE=thread) \
+	$(call step,asan-test,$(MAKE) --no-print-directory asan-test) \
+	if [ -n "$(DEBUG_PYTHON)" ]; then \
+		$(call step,refcount-test,$(MAKE) --no-print-directory refcount-test PYTHON="$(DEBUG_PYTHON)" VENV=.venv-debug) \
+	else \
+		echo '== refcount-test with DEBUG_PYTHON=...: skipped; on Debian and Ubuntu: apt install python3-dbg python3-venv, and DEBUG_PYTHON=python3-dbg'; \
+		$(call step,refcount-test,$(MAKE) --no-print-directory refcount-test) \
+	fi; \
+	if [ -n "$(TSAN_PYTHON)" ]; then \
+		$(call step,tsan-test,$(MAKE) --no-print-directory tsan-test TSAN_PYTHON="$(TSAN_PYTHON)") \
+	else \
+		echo '== tsan-test: skipped; give TSAN_PYTHON=..., an interpreter built by ./configure --disable-gil --with-thread-sanitizer'; \
+	fi; \
+	if [ -n "$$failed" ]; then echo "sanitize failed:$$failed"; exit 1; fi; \
+	echo 'sanitize passed'
 
 demo: build
 	$(VENV_PYTHON) -m workerpool demo$(if $(FOLDER), "$(FOLDER)")

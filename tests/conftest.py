@@ -20,16 +20,22 @@ import pytest
 from support import Helpers
 
 MARKERS = {
+    "keeps": "leaves something behind that the collector cannot find, for the reason given; see refcounts.py",
     "build": "needs a C compiler and setuptools",
     "slow": 'takes more than a few seconds; leave out with -m "not slow"',
     "stress": "repeats a race many times; finds rare faults rather than clear ones",
 }
 
 # Fixtures that several test files share, and that are too many for this one.
-pytest_plugins = ["toolchain_fixtures"]
+pytest_plugins = ["refcounts", "toolchain_fixtures"]
 
 # How long a process that hangs may take to print the stacks of its threads.
 DUMP_SECONDS = 5
+
+# The sanitizers that the extension was built with, as in WORKERPOOL_SANITIZE; tests/sanitize.py sets this.
+SANITIZED = os.environ.get("WORKERPOOL_SANITIZED", "")
+# Under them everything takes longer, most of all the start of a process.
+SLOWER = 4 if SANITIZED else 1
 
 RunScenario = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -99,6 +105,7 @@ def run_scenario(tmp_path: Path) -> RunScenario:
     ) -> subprocess.CompletedProcess[str]:
         nonlocal count
         count += 1
+        timeout *= SLOWER
         code = textwrap.dedent(code).strip() + "\n"
         script = tmp_path / f"scenario_{count}.py"
         script.write_text(code, encoding="utf-8")

@@ -335,7 +335,8 @@ def test_counters_underflow_and_drift() -> None:
         stop.set()
         thread.join(LONG)
     assert all(0 <= number <= 3000 for row in seen for number in row)
-    assert all(waiting <= 50 and workers <= 2 for _, _, workers, waiting in seen)
+    # What a worker has claimed, at most 32 jobs, waits as well until it begins, and has made room for others.
+    assert all(waiting <= 50 + 2 * 32 and workers <= 2 for _, _, workers, waiting in seen)
     assert pool.stats().unfinished == 0
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import scenario_environment
+from conftest import SLOWER, scenario_environment
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SECONDS = 30
@@ -24,7 +24,7 @@ def run(name: str, *arguments: str) -> list[str]:
         [sys.executable, "-X", "dev", "-W", "error", str(EXAMPLES / name), *arguments],
         capture_output=True,
         text=True,
-        timeout=SECONDS,
+        timeout=SECONDS * SLOWER,
         check=False,
         env=scenario_environment({}),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import concurrent.futures as cf
 import sys
 import threading
@@ -12,7 +13,7 @@ import pytest
 
 import workerpool as wp
 from conftest import RunScenario
-from support import LONG, Helpers
+from support import LONG, Helpers, wait_until
 
 THREADS = 6
 
@@ -278,3 +279,27 @@ def test_native_functions_are_shared(helpers: Helpers) -> None:
     shared = bytearray(range(256))
     together(work)
     shared.append(1)
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("make", [bytearray, lambda size: array.array("b", bytes(size))], ids=["bytearray", "array"])
+def test_jobs_with_one_buffer_leave_its_exports_counted_right(helpers: Helpers, make: Callable[[int], Any]) -> None:
+    """CPython 3.13 counts them with a plain ++ and --. A count that was lost is a buffer that can never be resized."""
+    first_byte = helpers.native("sum_bytes", "uint64_t (const unsigned char *, size_t)")
+    buffer = make(64)
+    with wp.WorkerPool(3) as pool:
+
+        def submit(i: int) -> None:
+            for future in [pool.submit(first_byte, buffer, 1) for _ in range(3000)]:
+                assert future.result(LONG) == 0
+
+        together(submit)
+    wait_until(lambda: can_grow(buffer), timeout=5)
+
+
+def can_grow(buffer: Any) -> bool:
+    try:
+        buffer.append(1)
+    except BufferError:
+        return False
+    return True

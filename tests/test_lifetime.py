@@ -307,7 +307,8 @@ def test_a_read_of_freed_memory_is_seen(run_scenario: RunScenario, helpers_path:
         del data
         pool.submit(sum_bytes, address, {SIZE}).result()
     """
-    done = run_scenario(code, timeout=60, check=False, options=[])
+    to_stderr = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":log_path=stderr"}
+    done = run_scenario(code, timeout=60, check=False, options=[], env=to_stderr)
     assert done.returncode != 0
     assert done.stdout == "before\n"
     assert "AddressSanitizer: heap-use-after-free" in done.stderr

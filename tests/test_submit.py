@@ -114,6 +114,7 @@ def test_exception_of_a_class_that_cannot_be_made() -> None:
         pool.submit(job).result(LONG)
 
 
+@pytest.mark.keeps("the context of the main thread keeps each variable that was set in it")
 def test_context_variables_are_those_of_the_submit() -> None:
     variable = contextvars.ContextVar("variable", default="unset")
 
@@ -320,3 +321,53 @@ def test_failed_job_that_keeps_its_job_object_is_collected(how: str) -> None:
                 del future
             del thing
             wait_until(lambda alive=alive: gc.collect() is not None and alive() is None)
+
+
+@pytest.mark.parametrize("how", ["job", "tuple of job", "future", "tuple of future", "set by hand", "results"])
+def test_result_that_refers_to_its_own_job_is_collected(how: str) -> None:
+    """Tuples cannot be cleared, so it is for the future and the Job to let go of the result when the collector asks."""
+
+    class Thing:
+        pass
+
+    holder: list[Any] = []
+
+    def work(go: threading.Event) -> object:
+        assert go.wait(LONG)
+        job = wp.current_job()
+        return {
+            "job": job,
+            "tuple of job": (job, holder[0]),
+            "results": (job, holder[0]),
+            "future": holder[-1],
+            "tuple of future": tuple(holder),
+        }[how]
+
+    def make(pool: wp.WorkerPool) -> None:
+        go = threading.Event()
+        holder.append(Thing())
+        if how == "set by hand":
+            future: wp.Future[Any] = wp.Future()
+            future.set_result((future, holder[0]))
+        elif how == "results":
+            go.set()
+            with pool.results() as results:
+                results.submit(work, go)
+                assert results.get(LONG).ok
+        else:
+            future = pool.submit(work, go)
+            holder.append(future)
+            go.set()
+            assert future.result(LONG) is not None
+
+    def alive() -> int:
+        """Counted, because weak references to garbage end before it is known whether that can be cleared."""
+        return sum(type(thing) in {wp.Job, wp.Future, Thing} for thing in gc.get_objects())
+
+    with wp.WorkerPool(1) as pool:
+        gc.collect()
+        before = alive()
+        make(pool)
+        assert alive() > before
+        holder.clear()
+        wait_until(lambda: gc.collect() is not None and alive() <= before)

@@ -46,6 +46,7 @@ class Lane:
 class LaneStats:
     """What one lane has done. Jobs are counted once; times are in seconds, and at most 19 % too large.
 
+    waiting counts what a worker has claimed and not begun as well: it can be above the capacity by 32 for each worker.
     wait_time and run_time have the keys "p50", "p90", "p99" and "max". Of very short jobs they are samples.
     """
 

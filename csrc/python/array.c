@@ -103,7 +103,7 @@ is_number(PyObject *object)
     if (!PyNumber_Check(object)) {
         return false;
     }
-    if (PyObject_GetBuffer(object, &view, PyBUF_RECORDS_RO) < 0) {
+    if (wpy_get_buffer(object, &view, PyBUF_RECORDS_RO) < 0) {
         if (wpy_lacks_memory()) {
             return -1;
         }
@@ -111,7 +111,7 @@ is_number(PyObject *object)
         return false;
     }
     bool answer = view.ndim == 0;
-    PyBuffer_Release(&view);
+    wpy_release_buffer(&view);
     return answer;
 }
 
@@ -398,12 +398,12 @@ count_untyped(PyObject *object, kernel_call *k)
     if (k->range != NULL || k->has_count || !PyObject_CheckBuffer(object)) {
         return 0;
     }
-    if (PyObject_GetBuffer(object, &view, PyBUF_RECORDS_RO) < 0) {
+    if (wpy_get_buffer(object, &view, PyBUF_RECORDS_RO) < 0) {
         return -1;
     }
     k->count = view.itemsize > 0 ? (uint64_t)(view.len / view.itemsize) : 0;
     k->has_count = true;
-    PyBuffer_Release(&view);
+    wpy_release_buffer(&view);
     return 0;
 }
 

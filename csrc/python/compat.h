@@ -123,6 +123,42 @@ wpy_clear_dict(PyObject *self)
 #endif
 }
 
+/* PyObject_GetBuffer and PyBuffer_Release for exporters that many threads may use at once. The bytearray, the array and
+ * the memoryview of CPython 3.13 count their exports with a plain ++ and --, which without a GIL loses counts: then they
+ * refuse to be resized for good, or may be resized under a job. So the exporter is locked here. There is no ready-made way
+ * to lock it for those that call CPython themselves at the same moment. */
+static inline int
+wpy_get_buffer(PyObject *object, Py_buffer *view, int flags)
+{
+#ifdef Py_GIL_DISABLED
+    int result;
+    Py_BEGIN_CRITICAL_SECTION(object);
+    result = PyObject_GetBuffer(object, view, flags);
+    Py_END_CRITICAL_SECTION();
+    return result;
+#else
+    return PyObject_GetBuffer(object, view, flags);
+#endif
+}
+
+static inline void
+wpy_release_buffer(Py_buffer *view)
+{
+#ifdef Py_GIL_DISABLED
+    PyObject *exporter = view->obj;
+    if (exporter == NULL) {
+        return; /* Nothing to release, as PyBuffer_Release has it. */
+    }
+    Py_INCREF(exporter); /* It must not go while it is locked, and the view may hold its last reference. */
+    Py_BEGIN_CRITICAL_SECTION(exporter);
+    PyBuffer_Release(view);
+    Py_END_CRITICAL_SECTION();
+    Py_DECREF(exporter);
+#else
+    PyBuffer_Release(view);
+#endif
+}
+
 /* The exception that is set, as one object with its traceback, which is then not set any more. */
 static inline PyObject *
 wpy_take_exception(void)

@@ -173,7 +173,7 @@ wpy_hold_release(wpy_hold *hold)
 {
     if (hold->object_or_buffer & IS_BUFFER) {
         Py_buffer *buffer = (Py_buffer *)(hold->object_or_buffer & ~IS_BUFFER);
-        PyBuffer_Release(buffer);
+        wpy_release_buffer(buffer);
         PyMem_RawFree(buffer);
     } else {
         Py_XDECREF((PyObject *)hold->object_or_buffer);
@@ -282,11 +282,11 @@ static int
 check_byref(const wpy_function *function, size_t at, PyObject *target, uint64_t address)
 {
     Py_buffer buffer;
-    if (PyObject_GetBuffer(target, &buffer, PyBUF_ND | PyBUF_FORMAT) < 0) {
+    if (wpy_get_buffer(target, &buffer, PyBUF_ND | PyBUF_FORMAT) < 0) {
         return -1;
     }
     int result = check_items(function, at, target, buffer.format, (size_t)buffer.itemsize, address, (size_t)buffer.len);
-    PyBuffer_Release(&buffer);
+    wpy_release_buffer(&buffer);
     return result;
 }
 
@@ -317,8 +317,8 @@ fail_buffer(const wpy_function *function, size_t at, PyObject *object)
         return -1;
     }
     PyObject *first = wpy_take_exception();
-    if (!param->is_const && PyObject_GetBuffer(object, &probe, PyBUF_SIMPLE) == 0) {
-        PyBuffer_Release(&probe);
+    if (!param->is_const && wpy_get_buffer(object, &probe, PyBUF_SIMPLE) == 0) {
+        wpy_release_buffer(&probe);
         Py_DECREF(first);
         return fail(function, at, PyExc_TypeError,
                     "`%s` needs a writable buffer, and this %.100s is read-only; pass a writable one (a bytearray, a "
@@ -326,8 +326,8 @@ fail_buffer(const wpy_function *function, size_t at, PyObject *object)
                     param->spelling, kind);
     }
     PyErr_Clear();
-    if (PyObject_GetBuffer(object, &probe, PyBUF_STRIDED_RO) == 0) {
-        PyBuffer_Release(&probe);
+    if (wpy_get_buffer(object, &probe, PyBUF_STRIDED_RO) == 0) {
+        wpy_release_buffer(&probe);
         Py_DECREF(first);
         return fail(function, at, PyExc_ValueError,
                     "`%s` needs one contiguous block of memory, and this %.100s is not contiguous; pass a copy of it",
@@ -368,12 +368,12 @@ hold_buffer(const wpy_function *function, size_t at, PyObject *object, uint64_t 
         return -1;
     }
     int flags = PyBUF_ND | PyBUF_FORMAT | (param_at(function, at)->is_const ? 0 : PyBUF_WRITABLE);
-    if (PyObject_GetBuffer(object, buffer, flags) < 0) {
+    if (wpy_get_buffer(object, buffer, flags) < 0) {
         PyMem_RawFree(buffer);
         return fail_buffer(function, at, object);
     }
     if (address_in_buffer(function, at, object, buffer, slot) < 0) {
-        PyBuffer_Release(buffer);
+        wpy_release_buffer(buffer);
         PyMem_RawFree(buffer);
         return -1;
     }

@@ -167,6 +167,7 @@ future_clear(PyObject *self)
             Py_CLEAR(watchers->waiters);
             Py_CLEAR(watchers->callbacks);
         }
+        wpy_task_forget_result(task);
     }
     return 0;
 }

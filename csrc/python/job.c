@@ -73,6 +73,15 @@ job_traverse(job_object *self, visitproc visit, void *arg)
     return 0;
 }
 
+static int
+job_clear(job_object *self)
+{
+    if (self->task != NULL && wp_load_relaxed(&self->task->job.references) == 1) {
+        wpy_task_forget_result(self->task);
+    }
+    return 0;
+}
+
 static bool
 should_stop(const job_object *self)
 {
@@ -150,6 +159,7 @@ static PyGetSetDef job_getset[] = {
 static PyType_Slot job_slots[] = {
     {Py_tp_dealloc, job_dealloc},
     {Py_tp_traverse, job_traverse},
+    {Py_tp_clear, job_clear},
     {Py_tp_methods, job_methods},
     {Py_tp_getset, job_getset},
     {Py_tp_doc, "A running job, as it sees itself."},

@@ -27,7 +27,7 @@ wpy_operands_free(wpy_operands *operands)
     for (size_t i = 0; operands != NULL && i < operands->n; i++) {
         wpy_operand *operand = &operands->list[i];
         if (operand->has_view) {
-            PyBuffer_Release(&operand->view);
+            wpy_release_buffer(&operand->view);
         }
         wpy_hold_release(&operand->hold);
         PyMem_RawFree(operand->own_strides);
@@ -225,8 +225,8 @@ fail_buffer(const wpy_operands *operands, const wpy_operand *operand, PyObject *
         return -1;
     }
     PyObject *first = wpy_take_exception();
-    if (operand->is_written && PyObject_GetBuffer(object, &probe, PyBUF_RECORDS_RO) == 0) {
-        PyBuffer_Release(&probe);
+    if (operand->is_written && wpy_get_buffer(object, &probe, PyBUF_RECORDS_RO) == 0) {
+        wpy_release_buffer(&probe);
         Py_DECREF(first);
         return wpy_operand_fail(operands, operand, PyExc_ValueError, "this %.100s is read-only, and %s", kind,
                                 operand->is_output
@@ -270,7 +270,7 @@ wpy_operand_take_buffer(const wpy_operands *operands, wpy_operand *operand, PyOb
         return wpy_operand_fail(operands, operand, PyExc_TypeError,
                                 "an array is needed (any object with a buffer), not %.100s", Py_TYPE(object)->tp_name);
     }
-    if (PyObject_GetBuffer(object, &operand->view, operand->is_written ? PyBUF_RECORDS : PyBUF_RECORDS_RO) < 0) {
+    if (wpy_get_buffer(object, &operand->view, operand->is_written ? PyBUF_RECORDS : PyBUF_RECORDS_RO) < 0) {
         return fail_buffer(operands, operand, object);
     }
     operand->has_view = true;

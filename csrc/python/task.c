@@ -25,6 +25,16 @@ wpy_task_show_future(wpy_task *task)
 }
 
 void
+wpy_task_forget_result(wpy_task *task)
+{
+    if (task->outcome != NULL && wp_job_state(&task->job) == WP_DONE) {
+        PyObject *result = task->outcome;
+        task->outcome = Py_NewRef(Py_None);
+        Py_DECREF(result);
+    }
+}
+
+void
 wpy_describe(const wp_job *job, const char *what, char *text, size_t size)
 {
     const wpy_extra *extra = wpy_extra_of(job);

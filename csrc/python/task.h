@@ -131,6 +131,10 @@ PyObject *wpy_limit_exception(const wpy_home *home, const wp_job *job, wp_state 
 /* Makes the task's future known to the cyclic collector, if it is not yet: it may hold what refers to it from now on. */
 void wpy_task_show_future(wpy_task *task);
 
+/* Attached, in the tp_clear of the only holder of a task that has ended: puts None in the place of its result, which may be
+ * all that keeps this holder alive. An exception stays: the collector can clear that itself. */
+void wpy_task_forget_result(wpy_task *task);
+
 /* Tells the watchers of every task whose notice is due. */
 void wpy_tell_notices(wpy_home *home);
 
