@@ -9,8 +9,8 @@ VENV ?= .venv
 # Arguments for pytest or for the benchmarks, and the demo's folder.
 ARGS ?=
 FOLDER ?=
-# Of the soak: how long it takes, and the seed of its choices.
-SECONDS ?= 600
+# How long the soak takes, or the fuzzing of each target; left out, ten minutes and six. The seed of the soak's choices.
+SECONDS ?=
 SEED ?=
 # SANITIZE=address,undefined or thread; PORTABLE=1 only the portable wait, PORTABLE=0 only the futex; else both.
 SANITIZE ?=
@@ -37,6 +37,8 @@ help:
 	@echo 'make model     the models of sleeping and waking, checked by spin'
 	@echo 'make py-test   the Python tests alone; ARGS="-k lanes -x" go to pytest'
 	@echo 'make asan-test the tests of what jobs keep alive, with the extension under AddressSanitizer'
+	@echo 'make fuzz      the fuzzers, half an hour together, or SECONDS=... for each; TARGETS="call grid" only those'
+	@echo 'make fuzz-keep puts what the fuzzers have found new into the kept corpus'
 	@echo 'make soak      everything at once for ten minutes, or SECONDS=..., with SEED=... the choices of another run'
 	@echo 'make lint      formatters, linters and type checkers, for Python and for C'
 	@echo 'make bench     the benchmarks, beside every peer that is there; ARGS="--only map --quick" go to them'
@@ -142,7 +144,7 @@ endif
 WAIT_FLAGS_futex :=
 WAIT_FLAGS_portable := -DWP_PORTABLE_WAIT
 
-ifneq ($(filter c-test test lint schedules $(BUILD)/%,$(MAKECMDGOALS)),)
+ifneq ($(filter c-test test lint schedules fuzz fuzz-keep $(BUILD)/%,$(MAKECMDGOALS)),)
 HAS_PKG_CONFIG_FFI := $(shell pkg-config --exists libffi 2>/dev/null && echo yes)
 FFI_CFLAGS := $(if $(HAS_PKG_CONFIG_FFI),$(shell pkg-config --cflags libffi))
 FFI_LIBS := $(if $(HAS_PKG_CONFIG_FFI),$(shell pkg-config --libs libffi),-lffi)
@@ -157,8 +159,9 @@ C_LIBS = -pthread $(SANITIZER_FLAGS) $(LDFLAGS) $(if $(HAS_FFI),$(FFI_LIBS)) -ld
 C_OUT := $(BUILD)/c$(if $(SANITIZE),-$(subst $(COMMA),-,$(SANITIZE)))
 C_SOURCES := $(wildcard csrc/core/*.c csrc/native/*.c)
 C_TESTS := $(patsubst csrc/tests/%.c,%,$(wildcard csrc/tests/test_*.c))
+C_FUZZ := $(patsubst csrc/tests/fuzz/%.c,%,$(wildcard csrc/tests/fuzz/fuzz_*.c))
 C_EXAMPLES := $(patsubst csrc/examples/%.c,example-%,$(wildcard csrc/examples/*.c))
-C_PROGRAMS := $(foreach wait,$(WAITS),$(addprefix $(C_OUT)/$(wait)/,$(C_TESTS) $(C_EXAMPLES)))
+C_PROGRAMS := $(foreach wait,$(WAITS),$(addprefix $(C_OUT)/$(wait)/,$(C_TESTS) $(C_FUZZ) $(C_EXAMPLES)))
 
 $(C_OUT)/settings: FORCE
 	$(call need,$(lacks-cc))$(call write-settings,$(CC) $(C_FLAGS) $(C_LIBS) $(shell $(CC) --version | head -n 1))
@@ -187,11 +190,14 @@ $(C_OUT)/$(1)/test_call $(C_OUT)/$(1)/test_loop: $(C_OUT)/call_cases.o
 $(addprefix $(C_OUT)/$(1)/,$(C_TESTS)): $(C_OUT)/$(1)/%: $(C_OUT)/$(1)/tests/%.o $(C_OUT)/$(1)/libworkerpool.a
 	$$(call run,LD $$@,$$(CC) -o $$@ $$(filter %.o,$$^) $$(filter %.a,$$^) $$(C_LIBS))
 
+$(addprefix $(C_OUT)/$(1)/,$(C_FUZZ)): $(C_OUT)/$(1)/%: $(C_OUT)/$(1)/tests/fuzz/%.o $(C_OUT)/$(1)/tests/fuzz/replay.o $(C_OUT)/$(1)/libworkerpool.a
+	$$(call run,LD $$@,$$(CC) -o $$@ $$(filter %.o,$$^) $$(filter %.a,$$^) $$(C_LIBS))
+
 $(addprefix $(C_OUT)/$(1)/,$(C_EXAMPLES)): $(C_OUT)/$(1)/example-%: $(C_OUT)/$(1)/examples/%.o $(C_OUT)/$(1)/libworkerpool.a
 	$$(call run,LD $$@,$$(CC) -o $$@ $$(filter %.o,$$^) $$(filter %.a,$$^) $$(C_LIBS))
 endef
 $(foreach wait,$(WAITS),$(eval $(call c-rules,$(wait))))
--include $(wildcard $(C_OUT)/*/*.d $(C_OUT)/*/*/*.d)
+-include $(wildcard $(C_OUT)/*/*.d $(C_OUT)/*/*/*.d $(C_OUT)/*/*/*/*.d)
 
 # The core under the scheduler of csrc/tests/schedule, which takes the place of wp_os and of the waits. Statistics are not
 # interesting to schedule, nor is what happens once in a process (wp_fork). Not with sanitizers: one thread at a time is
@@ -240,7 +246,10 @@ c-test: $(C_OUT)/alone/done $(C_PROGRAMS) $(SCHEDULES)
 	if [ -n '$(findstring thread,$(SANITIZE))' ] && setarch -R true 2>/dev/null; then run="setarch -R $$run"; fi; \
 	for program in $(C_PROGRAMS) $(SCHEDULES); do \
 		log=$$program.log; status=0; given=; \
-		case $$program in */schedules) given='--seconds $(SCHEDULE_SECONDS)';; esac; \
+		case $$program in \
+			*/schedules) given='--seconds $(SCHEDULE_SECONDS)';; \
+			*/fuzz_*) given=$$(echo csrc/tests/fuzz/corpus/$${program##*/fuzz_}.*);; \
+		esac; \
 		$$run $$program $$given >$$log 2>&1 </dev/null || status=$$?; \
 		good=$$(grep -c '^ok' $$log); bad=$$(grep -c '^not ok' $$log); \
 		if [ $$status -eq 0 ] && [ $$good -eq 0 ]; then good=1; fi; \
@@ -254,6 +263,64 @@ c-test: $(C_OUT)/alone/done $(C_PROGRAMS) $(SCHEDULES)
 
 schedules: $(SCHEDULES)
 	$< $(or $(ARGS),--seconds 20 --deviations 3)
+
+# ---- Fuzzing ---------------------------------------------------------------------------------------------------------
+
+# The targets of csrc/tests/fuzz with libFuzzer, which comes with clang, and with sanitizers. c-test runs them too, with
+# the kept inputs alone and any compiler. What is new is looked for in $(FUZZ_OUT)/corpus and kept there from run to run;
+# an input that fails is left beside it.
+FUZZ_CC ?= clang
+FUZZ_OUT := $(BUILD)/fuzz
+TARGETS ?= $(patsubst fuzz_%,%,$(C_FUZZ))
+FUZZ_SANITIZERS := -fsanitize=address,undefined -fno-sanitize=function -fno-sanitize-recover=all
+FUZZ_FLAGS = -std=c11 -O1 -g -fno-omit-frame-pointer -Wall -Wextra -pthread $(FUZZ_SANITIZERS) $(FFI_FLAGS) $(CFLAGS)
+lacks-fuzzer = $(if $(shell printf 'int LLVMFuzzerTestOneInput(const char *d, long n) { return !d && n; }\n' | $(FUZZ_CC) -fsanitize=fuzzer -x c - -o /dev/null 2>/dev/null && echo yes),,clang libclang-rt-dev)
+says-clang = a clang with libFuzzer ('$(FUZZ_CC) -fsanitize=fuzzer' fails; FUZZ_CC=... names another)
+says-libclang-rt-dev = its libraries
+# Signatures are texts of up to 4096 bytes, the other inputs strings of choices.
+FUZZ_OPTIONS_signature := -max_len=4200 -dict=csrc/tests/fuzz/signature.dict
+FUZZ_OPTIONS_call := -max_len=1200
+FUZZ_OPTIONS_grid := -max_len=200
+FUZZ_OPTIONS_declaration := -max_len=300
+FUZZ_OPTIONS_pool := -max_len=400
+# How often an input comes somewhere is left out of account where that would keep too many.
+FUZZ_KEEP_call := -use_counters=0
+
+$(FUZZ_OUT)/%.o: csrc/%.c
+	$(call need,$(lacks-fuzzer))
+	@mkdir -p $(@D)
+	$(call run,CC $< for fuzzing,$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link $(C_INCLUDES) -MMD -MP -c -o $@ $<)
+
+$(FUZZ_OUT)/fuzz_%: $(FUZZ_OUT)/tests/fuzz/fuzz_%.o $(patsubst csrc/%.c,$(FUZZ_OUT)/%.o,$(C_SOURCES))
+	$(call run,LD $@,$(FUZZ_CC) -pthread $(FUZZ_SANITIZERS) -fsanitize=fuzzer -o $@ $^ $(LDFLAGS) $(FFI_LIBS) -ldl -lm)
+
+-include $(wildcard $(FUZZ_OUT)/*/*.d $(FUZZ_OUT)/*/*/*.d)
+.PRECIOUS: $(FUZZ_OUT)/%.o $(FUZZ_OUT)/fuzz_%
+
+.PHONY: fuzz fuzz-keep
+fuzz: $(addprefix fuzz-run-,$(TARGETS))
+
+fuzz-keep: $(addprefix fuzz-keep-,$(TARGETS))
+
+fuzz-run-%: $(FUZZ_OUT)/fuzz_% FORCE
+	@"$(BASE_PYTHON)" csrc/tests/fuzz/corpus.py unpack $(FUZZ_OUT)/corpus/$* csrc/tests/fuzz/corpus/$*.*
+	@echo '  FUZZ $* for $(or $(SECONDS),360) s'
+	@if $< -max_total_time=$(or $(SECONDS),360) -timeout=30 -print_final_stats=1 $(FUZZ_OPTIONS_$*) \
+		-artifact_prefix=$(FUZZ_OUT)/$*- $(FUZZ_OUT)/corpus/$* >$(FUZZ_OUT)/$*.log 2>&1 </dev/null; then \
+		echo "pass $*: $$(sed -n 's/^stat::number_of_executed_units: *//p' $(FUZZ_OUT)/$*.log) inputs tried"; \
+	else \
+		grep -v '^#[0-9]' $(FUZZ_OUT)/$*.log; \
+		echo "FAIL $*: the input is in the file named above; $< with that name tries it again, corpus.py line shows it"; \
+		exit 1; \
+	fi
+
+# Of all inputs at hand, those that are needed to come everywhere.
+fuzz-keep-%: $(FUZZ_OUT)/fuzz_% FORCE
+	@rm -rf $(FUZZ_OUT)/least/$*; mkdir -p $(FUZZ_OUT)/least/$* $(FUZZ_OUT)/corpus/$*
+	@"$(BASE_PYTHON)" csrc/tests/fuzz/corpus.py unpack $(FUZZ_OUT)/corpus/$* csrc/tests/fuzz/corpus/$*.*
+	@$< -set_cover_merge=1 $(FUZZ_KEEP_$*) $(FUZZ_OUT)/least/$* $(FUZZ_OUT)/corpus/$* >$(FUZZ_OUT)/$*-keep.log 2>&1 </dev/null
+	@"$(BASE_PYTHON)" csrc/tests/fuzz/corpus.py pack $(FUZZ_OUT)/least/$* >csrc/tests/fuzz/corpus/$*.found
+	@echo "csrc/tests/fuzz/corpus/$*.found: $$(wc -l <csrc/tests/fuzz/corpus/$*.found) inputs"
 
 # ---- All else -------------------------------------------------------------------------------------------------------
 
@@ -284,7 +351,7 @@ $(BUILD)/soak/helpers.so: tests/native/helpers.c csrc/include/workerpool.h
 	$(call run,CC $@,$(CC) -std=gnu11 -O1 -shared -fPIC -Icsrc/include $< -o $@)
 
 soak: build $(BUILD)/soak/helpers.so
-	$(VENV_PYTHON) -X dev -W error tests/soak.py $(SECONDS) $(BUILD)/soak/helpers.so $(SEED)
+	$(VENV_PYTHON) -X dev -W error tests/soak.py $(or $(SECONDS),600) $(BUILD)/soak/helpers.so $(SEED)
 
 # The peers that can be built here; benchmarks/run.py says which could not, and how to get what they need.
 bench: build
@@ -319,7 +386,7 @@ lint: build $(VENV)/.made-lint $(STUBTEST_EXCEPTIONS)
 	$(call step,stubtest,$(VENV_PYTHON) -m mypy.stubtest --allowlist $(STUBTEST_EXCEPTIONS) --ignore-unused-allowlist workerpool._core) \
 	$(call step,warnings,WORKERPOOL_WERROR=1 $(VENV_PYTHON) setup.py -q build_ext --build-lib $(BUILD)/warnings --build-temp $(BUILD)/warnings --force) \
 	$(call step,mypy-benchmarks,(cd benchmarks && $(abspath $(VENV_PYTHON)) -m mypy --strict *.py cost/*.py)) \
-	$(call tool-step,clang-format,$(CLANG_FORMAT),$(CLANG_FORMAT) --dry-run -Werror csrc/*/*.[ch] benchmarks/*/*.[ch] benchmarks/*/*.cpp) \
+	$(call tool-step,clang-format,$(CLANG_FORMAT),$(CLANG_FORMAT) --dry-run -Werror csrc/*/*.[ch] csrc/tests/*/*.[ch] benchmarks/*/*.[ch] benchmarks/*/*.cpp) \
 	$(call tool-step,gofmt,gofmt,test -z "$$(gofmt -l -e benchmarks | tee /dev/stderr)") \
 	$(call tool-step,go-vet,go,go -C benchmarks/peers/go vet .) \
 	$(call tool-step,clang-tidy,$(CLANG_TIDY),printf '%s\n' $(C_SOURCES) | xargs -n 1 -P 2 sh -c '$(CLANG_TIDY) --quiet "$$1" -- $(TIDY_FLAGS) 2>/dev/null' -) \
