@@ -20,6 +20,7 @@ from __future__ import annotations
 import ctypes
 import decimal
 import fractions
+import gc
 import math
 import operator
 import os
@@ -34,7 +35,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 import workerpool as wp
-from support import LONG, ON_FULL, wait_until
+from support import LONG, ON_FULL, Helpers, wait_until
 
 EXAMPLES = int(os.environ.get("WORKERPOOL_EXAMPLES", "150"))
 SETTINGS = settings(
@@ -540,3 +541,125 @@ def test_names(target: str) -> None:
         wp.native(target, "int (int)")
     except (ValueError, TypeError, OSError, AttributeError) as error:
         assert "native()" in str(error)
+
+
+# ---- Arguments that act ----
+
+
+class Scene:
+    """What there is to act on while the arguments of a call are converted."""
+
+    def __init__(self, function: wp.NativeFunction) -> None:
+        self.function = function
+        self.pool = wp.WorkerPool(1, queue_size=4)
+        self.results = self.pool.results()
+        self.memory = bytearray(64)
+        self.items: list[Any] = []
+        self.map: Any = iter(())
+        self.futures: list[Any] = []
+        self.depth = 0
+
+    def act(self, deed: str) -> None:
+        """What acts may be acted on in its turn, but not without end."""
+        if self.depth < 3:
+            self.depth += 1
+            try:
+                SCENES[deed](self)
+            finally:
+                self.depth -= 1
+
+    def end(self) -> None:
+        self.pool.shutdown()
+        self.results.close()
+        assert self.pool._stats()["workers"] == 0
+        assert self.pool.stats().unfinished == 0
+        assert all(future.done() for future in self.futures)
+
+
+def submit_another(scene: Scene) -> None:
+    scene.futures.append(scene.pool.options(on_full="discard").submit(scene.function, scene.memory, len(scene.memory)))
+
+
+SCENES: dict[str, Callable[[Scene], Any]] = {
+    "nothing": lambda scene: None,
+    "clear": lambda scene: scene.items.clear(),
+    "append": lambda scene: scene.items.append(Acting(scene, "append")) if len(scene.items) < 20 else None,
+    "replace": lambda scene: scene.items.__setitem__(slice(None), [1] * len(scene.items)),
+    "next": lambda scene: next(scene.map, None),
+    "close": lambda scene: getattr(scene.map, "close", int)(),
+    "drop": lambda scene: setattr(scene, "map", iter(())),
+    "submit": submit_another,
+    "submit a result": lambda scene: scene.results.submit(scene.function, b"ab", 2) if scene.results.pending < 3 else 0,
+    "close results": lambda scene: scene.results.close(),
+    "shut down": lambda scene: scene.pool.shutdown(wait=False, cancel_futures=True),
+    "grow": lambda scene: scene.memory.extend(bytes(1000)),
+    "shrink": lambda scene: scene.memory.clear(),
+    "collect": lambda scene: gc.collect(0),
+    "switch": switch,
+    "raise": fail,
+}
+
+
+class Acting:
+    """A number that acts when it is asked which one it is; as an iterable, for each item."""
+
+    def __init__(self, scene: Scene, deed: str) -> None:
+        self.scene = scene
+        self.deed = deed
+
+    def __index__(self) -> int:
+        self.scene.act(self.deed)
+        return 3
+
+    def __iter__(self) -> Iterator[Any]:
+        for number in range(5):
+            self.scene.act(self.deed)
+            yield number % 3
+
+
+WHAT_ACTS_MAY_RAISE = (*REFUSED, OddError, BufferError, RuntimeError, CancelledError, wp.QueueFull)
+DEED = st.sampled_from(sorted(SCENES))
+
+
+def mapped_scene(scene: Scene, deeds: list[str], chunksize: int | None, buffersize: int | None) -> None:
+    scene.items.extend(Acting(scene, deed) for deed in deeds[1:])
+    memories = [scene.memory] * 20
+    scene.map = scene.pool.map(scene.function, memories, scene.items, chunksize=chunksize, buffersize=buffersize)
+    for value in scene.map:
+        assert value == 0
+    numbers = Acting(scene, deeds[0])
+    scene.map = scene.pool.map(scene.function, memories, numbers, chunksize=chunksize, buffersize=buffersize)
+    for value in scene.map:
+        assert value == 0
+
+
+@SETTINGS
+@given(
+    deeds=st.lists(DEED, min_size=2, max_size=6),
+    way=st.sampled_from(["call", "submit", "results", "map", "python map"]),
+    chunksize=st.sampled_from([None, 1, 2, 100]),
+    buffersize=st.sampled_from([None, 1, 2, 100]),
+)
+def test_arguments_that_act(
+    helpers: Helpers, deeds: list[str], way: str, chunksize: int | None, buffersize: int | None
+) -> None:
+    scene = Scene(helpers.native("sum_bytes", "uint64_t (const void *, size_t)"))
+    arguments = (scene.memory, Acting(scene, deeds[0]))
+    try:
+        if way == "call":
+            assert scene.function(*arguments) == 0
+        elif way == "submit":
+            scene.futures.append(scene.pool.submit(scene.function, *arguments))
+            assert scene.futures[-1].result(LONG) == 0
+        elif way == "results":
+            scene.results.submit(scene.function, *arguments)
+        elif way == "map":
+            mapped_scene(scene, deeds, chunksize, buffersize)
+        else:
+            scene.map = scene.pool.map(divmod, Acting(scene, deeds[0]), range(1, 20), buffersize=buffersize)
+            for number, value in enumerate(scene.map):
+                assert number >= 5 or isinstance(value, tuple)
+    except WHAT_ACTS_MAY_RAISE as error:
+        note(f"{type(error).__name__}: {error}")
+    finally:
+        scene.end()
