@@ -285,6 +285,7 @@ FUZZ_OPTIONS_declaration := -max_len=300
 FUZZ_OPTIONS_pool := -max_len=400
 # How often an input comes somewhere is left out of account where that would keep too many.
 FUZZ_KEEP_call := -use_counters=0
+FUZZ_KEEP_pool := -use_counters=0
 
 $(FUZZ_OUT)/%.o: csrc/%.c
 	$(call need,$(lacks-fuzzer))

@@ -84,7 +84,7 @@ fuzz_bits(fuzz_input *in)
 FUZZ_UNUSED static void *
 fuzz_block(size_t size)
 {
-    void *block = malloc(size);
+    void *block = calloc(1, size);
     if (block == NULL && size > 0) {
         (void)fprintf(stderr, "out of memory\n");
         exit(EXIT_FAILURE);
