@@ -153,6 +153,7 @@ def test_resize(pool: Any, size: Any, error: type[Exception], message: str) -> N
     [
         ((":abs", b"int (int)"), TypeError, "signature must be a str or None, not bytes"),
         ((":abs", "int (int)", 5), TypeError, "name must be a str or None, not int"),
+        ((":abs", "int (int)", "\ud800"), ValueError, "name must be text that UTF-8 can hold"),
         ((":abs", "int (\ud800)"), wp.SignatureError, "unexpected character, at position 5 of"),
         ((":abs", "int (int)", None, 5), ValueError, "raises must be .*, not <class 'int'>"),
         ((0, "int (int)"), ValueError, r"native\(\): the address of a native function must not be 0"),

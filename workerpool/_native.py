@@ -25,6 +25,14 @@ def _check_text(value: object, name: str) -> None:
         raise TypeError(f"{name} must be a str or None, not {type(value).__name__}")
 
 
+def _check_name(name: str | None) -> None:
+    _check_text(name, "name")
+    try:
+        str.encode(name or "")
+    except UnicodeEncodeError:
+        raise ValueError(f"name must be text that UTF-8 can hold, not {name!a}") from None
+
+
 def _check_agreement(function: NativeFunction, given: str, found: Recognised) -> None:
     """That a signature which the user gives says nothing else than the one that the toolchain knows."""
     if found.signature is None:
@@ -84,7 +92,7 @@ def native(
     symbol or attribute that is not there.
     """
     _check_text(signature, "signature")
-    _check_text(name, "name")
+    _check_name(name)
     found = recognise(target)
     if found is None:
         hint = "; submit a Python callable to the pool as it is" if callable(target) else ""
