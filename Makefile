@@ -9,8 +9,8 @@ VENV ?= .venv
 # Arguments for pytest or for the benchmarks, and the demo's folder.
 ARGS ?=
 FOLDER ?=
-# Of the soak: how long it takes, and the seed of its choices.
-SECONDS ?= 600
+# How long the soak takes, or the fuzzing of each target; left out, ten minutes and six. The seed of the soak's choices.
+SECONDS ?=
 SEED ?=
 # SANITIZE=address,undefined or thread; PORTABLE=1 only the portable wait, PORTABLE=0 only the futex; else both.
 SANITIZE ?=
@@ -41,6 +41,8 @@ help:
 	@echo 'make asan-test the Python tests under AddressSanitizer and UndefinedBehaviorSanitizer, with leaks; QUICK=1 some'
 	@echo 'make tsan-test the same under ThreadSanitizer; TSAN_PYTHON=... an interpreter that was built with it'
 	@echo 'make refcount-test  each Python test again and again, and reference counts compared; PYTHON=python3-dbg'
+	@echo 'make fuzz      the fuzzers, half an hour together, or SECONDS=... for each; TARGETS="call grid" only those'
+	@echo 'make fuzz-keep puts what the fuzzers have found new into the kept corpus'
 	@echo 'make soak      everything at once for ten minutes, or SECONDS=..., with SEED=... the choices of another run'
 	@echo 'make lint      formatters, linters and type checkers, for Python and for C'
 	@echo 'make bench     the benchmarks, beside every peer that is there; ARGS="--only map --quick" go to them'
@@ -148,7 +150,7 @@ endif
 WAIT_FLAGS_futex :=
 WAIT_FLAGS_portable := -DWP_PORTABLE_WAIT
 
-ifneq ($(filter c-test test check lint schedules mutations $(BUILD)/%,$(MAKECMDGOALS)),)
+ifneq ($(filter c-test test check lint schedules mutations fuzz fuzz-keep $(BUILD)/%,$(MAKECMDGOALS)),)
 HAS_PKG_CONFIG_FFI := $(shell pkg-config --exists libffi 2>/dev/null && echo yes)
 FFI_CFLAGS := $(if $(HAS_PKG_CONFIG_FFI),$(shell pkg-config --cflags libffi))
 FFI_LIBS := $(if $(HAS_PKG_CONFIG_FFI),$(shell pkg-config --libs libffi),-lffi)
@@ -163,8 +165,9 @@ C_LIBS = -pthread $(SANITIZER_FLAGS) $(LDFLAGS) $(if $(HAS_FFI),$(FFI_LIBS)) -ld
 C_OUT := $(BUILD)/c$(if $(SANITIZE),-$(subst $(COMMA),-,$(SANITIZE)))
 C_SOURCES := $(wildcard csrc/core/*.c csrc/native/*.c)
 C_TESTS := $(patsubst csrc/tests/%.c,%,$(wildcard csrc/tests/test_*.c))
+C_FUZZ := $(patsubst csrc/tests/fuzz/%.c,%,$(wildcard csrc/tests/fuzz/fuzz_*.c))
 C_EXAMPLES := $(patsubst csrc/examples/%.c,example-%,$(wildcard csrc/examples/*.c))
-C_PROGRAMS := $(foreach wait,$(WAITS),$(addprefix $(C_OUT)/$(wait)/,$(C_TESTS) $(C_EXAMPLES)))
+C_PROGRAMS := $(foreach wait,$(WAITS),$(addprefix $(C_OUT)/$(wait)/,$(C_TESTS) $(C_FUZZ) $(C_EXAMPLES)))
 
 $(C_OUT)/settings: FORCE
 	$(call need,$(lacks-cc))$(call write-settings,$(CC) $(C_FLAGS) $(C_LIBS) $(shell $(CC) --version | head -n 1))
@@ -201,11 +204,14 @@ $(C_OUT)/$(1)/test_call $(C_OUT)/$(1)/test_loop: $(C_OUT)/call_cases.o
 $(addprefix $(C_OUT)/$(1)/,$(C_TESTS)): $(C_OUT)/$(1)/%: $(C_OUT)/$(1)/tests/%.o $(C_OUT)/$(1)/libworkerpool.a
 	$$(call run,LD $$@,$$(CC) -o $$@ $$(filter %.o,$$^) $$(filter %.a,$$^) $$(WRAP_$$*) $$(C_LIBS))
 
+$(addprefix $(C_OUT)/$(1)/,$(C_FUZZ)): $(C_OUT)/$(1)/%: $(C_OUT)/$(1)/tests/fuzz/%.o $(C_OUT)/$(1)/tests/fuzz/replay.o $(C_OUT)/$(1)/libworkerpool.a
+	$$(call run,LD $$@,$$(CC) -o $$@ $$(filter %.o,$$^) $$(filter %.a,$$^) $$(C_LIBS))
+
 $(addprefix $(C_OUT)/$(1)/,$(C_EXAMPLES)): $(C_OUT)/$(1)/example-%: $(C_OUT)/$(1)/examples/%.o $(C_OUT)/$(1)/libworkerpool.a
 	$$(call run,LD $$@,$$(CC) -o $$@ $$(filter %.o,$$^) $$(filter %.a,$$^) $$(C_LIBS))
 endef
 $(foreach wait,$(WAITS),$(eval $(call c-rules,$(wait))))
--include $(wildcard $(C_OUT)/*/*.d $(C_OUT)/*/*/*.d)
+-include $(wildcard $(C_OUT)/*/*.d $(C_OUT)/*/*/*.d $(C_OUT)/*/*/*/*.d)
 
 # The core under the scheduler of csrc/tests/schedule, which takes the place of wp_os and of the waits. Statistics are not
 # interesting to schedule, nor is what happens once in a process (wp_fork). Not with sanitizers: one thread at a time is
@@ -254,7 +260,10 @@ c-test: $(C_OUT)/alone/done $(C_PROGRAMS) $(SCHEDULES)
 	if [ -n '$(findstring thread,$(SANITIZE))' ] && setarch -R true 2>/dev/null; then run="setarch -R $$run"; fi; \
 	for program in $(C_PROGRAMS) $(SCHEDULES); do \
 		log=$$program.log; status=0; given=; \
-		case $$program in */schedules) given='--seconds $(SCHEDULE_SECONDS)';; esac; \
+		case $$program in \
+			*/schedules) given='--seconds $(SCHEDULE_SECONDS)';; \
+			*/fuzz_*) given=$$(echo csrc/tests/fuzz/corpus/$${program##*/fuzz_}.*);; \
+		esac; \
 		$$run $$program $$given >$$log 2>&1 </dev/null || status=$$?; \
 		good=$$(grep -c '^ok' $$log); bad=$$(grep -c '^not ok' $$log); \
 		if [ $$status -eq 0 ] && [ $$good -eq 0 ]; then good=1; fi; \
@@ -276,6 +285,8 @@ mutations: $(SCHEDULES)
 model:
 	$(need-python)$(call need,$(lacks-spin) $(lacks-cc))
 	"$(BASE_PYTHON)" csrc/tests/model/models.py $(ARGS)
+
+include csrc/tests/fuzz/fuzz.mk
 
 # ---- All else -------------------------------------------------------------------------------------------------------
 
@@ -353,7 +364,7 @@ $(BUILD)/soak/helpers.so: tests/native/helpers.c csrc/include/workerpool.h
 	$(call run,CC $@,$(CC) -std=gnu11 -O1 -shared -fPIC -Icsrc/include $< -o $@)
 
 soak: build $(BUILD)/soak/helpers.so
-	$(VENV_PYTHON) -X dev -W error tests/soak.py $(SECONDS) $(BUILD)/soak/helpers.so $(SEED)
+	$(VENV_PYTHON) -X dev -W error tests/soak.py $(or $(SECONDS),600) $(BUILD)/soak/helpers.so $(SEED)
 
 # The peers that can be built here; benchmarks/run.py says which could not, and how to get what they need.
 bench: build
@@ -388,7 +399,7 @@ lint: build $(VENV)/.made-lint $(STUBTEST_EXCEPTIONS)
 	$(call step,stubtest,$(VENV_PYTHON) -m mypy.stubtest --allowlist $(STUBTEST_EXCEPTIONS) --ignore-unused-allowlist workerpool._core) \
 	$(call step,warnings,WORKERPOOL_WERROR=1 $(VENV_PYTHON) setup.py -q build_ext --build-lib $(BUILD)/warnings --build-temp $(BUILD)/warnings --force) \
 	$(call step,mypy-benchmarks,(cd benchmarks && $(abspath $(VENV_PYTHON)) -m mypy --strict *.py cost/*.py)) \
-	$(call tool-step,clang-format,$(CLANG_FORMAT),$(CLANG_FORMAT) --dry-run -Werror csrc/*/*.[ch] benchmarks/*/*.[ch] benchmarks/*/*.cpp) \
+	$(call tool-step,clang-format,$(CLANG_FORMAT),$(CLANG_FORMAT) --dry-run -Werror csrc/*/*.[ch] csrc/tests/*/*.[ch] benchmarks/*/*.[ch] benchmarks/*/*.cpp) \
 	$(call tool-step,gofmt,gofmt,test -z "$$(gofmt -l -e benchmarks | tee /dev/stderr)") \
 	$(call tool-step,go-vet,go,go -C benchmarks/peers/go vet .) \
 	$(call tool-step,clang-tidy,$(CLANG_TIDY),printf '%s\n' $(C_SOURCES) | xargs -n 1 -P 2 sh -c '$(CLANG_TIDY) --quiet "$$1" -- $(TIDY_FLAGS) 2>/dev/null' -) \

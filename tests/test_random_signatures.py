@@ -128,6 +128,12 @@ def test_every_route_gives_the_same(library: ctypes.CDLL, two_workers: wp.Worker
         for function in functions:
             assert bits(function(*arguments)) == expected
             assert bits(two_workers.submit(function, *arguments).result(LONG)) == expected
+            if arguments:
+                rows = two_workers.map(function, *([value] * 3 for value in arguments))
+                assert [bits(value) for value in rows] == [expected] * 3
+            with two_workers.results() as results:
+                results.submit(function, *arguments)
+                assert bits(results.get(LONG).value) == expected
 
     check()
 

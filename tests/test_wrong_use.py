@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import pickle
+import threading
 from concurrent.futures import CancelledError
 from typing import Any
 
@@ -85,22 +87,86 @@ def test_released_memoryview(pool: Any, helpers: Helpers) -> None:
         ({"queue_size": -1}, ValueError, "queue_size must be at least 0, not -1"),
         ({"queue_size": "x"}, TypeError, "queue_size must be a whole number"),
         ({"on_full": "wait"}, ValueError, "on_full must be 'block', 'raise', .* not 'wait'"),
-        ({"on_full": None}, Exception, "."),
+        ({"on_full": None}, ValueError, "on_full must be 'block', .* not <class 'NoneType'>"),
         ({"fairness": -1}, ValueError, "fairness must be at least 0"),
         ({"lanes": ()}, ValueError, "at least one lane"),
         ({"lanes": ("a", "a")}, ValueError, "different names"),
+        ({"lanes": 5}, TypeError, "lanes must be iterable, which int is not"),
+        ({"lanes": itertools.count()}, TypeError, "lanes must be names or workerpool.Lane objects, not int"),
+        ({"lanes": map(str, itertools.count())}, ValueError, "lanes must be at most 16"),
+        ({"lanes": [wp.Lane(5)]}, TypeError, "name of a lane in lanes must be a str, not int"),
+        ({"lanes": ["\ud800"]}, ValueError, "name of a lane in lanes must be text that UTF-8 can hold"),
+        ({"lanes": [wp.Lane("a", -1)]}, ValueError, "capacity of lane 'a' in lanes must be at least 0"),
+        ({"lanes": [wp.Lane("a", max_running=0)]}, ValueError, "max_running of lane 'a' in lanes must be at least 1"),
         ({"initializer": 5}, TypeError, "initializer must be a callable"),
-        ({"initargs": 5}, TypeError, "not iterable"),
+        ({"initargs": 5}, TypeError, "initargs must be iterable, which int is not"),
         ({"idle_timeout": -1}, ValueError, "idle_timeout must not be negative"),
         ({"idle_timeout": "x"}, TypeError, "idle_timeout must be a number of seconds"),
+        ({"idle_timeout": 10**400}, OverflowError, "idle_timeout is too large a number of seconds"),
         ({"stack_size": 1}, ValueError, "stack_size must be at least"),
-        ({"thread_name_prefix": 5}, TypeError, "."),
+        ({"fairness": -(10**5000)}, ValueError, "fairness must be at least 0, not a negative one of 16610 bits"),
+        ({"thread_name_prefix": 5}, TypeError, "thread_name_prefix must be a str, not int"),
+        ({"thread_name_prefix": "\ud800"}, ValueError, "thread_name_prefix must be text that UTF-8 can hold"),
         ({"bogus": 1}, TypeError, "bogus"),
     ],
 )
 def test_constructor(options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         wp.WorkerPool(**options)
+
+
+def test_numbers_beyond_all_are_as_many_as_there_can_be() -> None:
+    """And not what remains of their bits."""
+    huge = 2**64 + 1
+    lanes = [wp.Lane("a", capacity=huge, max_running=2**32 + 1), "b"]
+    with wp.WorkerPool(huge, lanes=lanes, fairness=huge, inner_threads=huge) as pool:
+        assert pool.stats().max_workers == 2**31 - 1
+        assert pool.stats().lanes["a"].capacity == 2**63
+        pool.resize(2)
+        barrier = threading.Barrier(2)
+        together = [pool.lane("a").submit(barrier.wait, LONG) for _ in range(2)]
+        assert {future.result(LONG) for future in together} == {0, 1}
+        assert list(pool.map(int, "123", chunksize=huge, buffersize=huge)) == [1, 2, 3]
+        with pool.results(maxsize=huge) as results:
+            assert [results.submit(int) for _ in range(3)] == [0, 1, 2]
+    with wp.ThreadPoolExecutor(1) as executor:
+        assert list(executor.map(int, "123", buffersize=huge)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("size", "error", "message"),
+    [
+        ("x", TypeError, "max_workers must be a whole number, not str"),
+        (0, ValueError, "max_workers must be greater than 0"),
+        (-(2**70), ValueError, "max_workers must be greater than 0"),
+        (2**31, ValueError, "max_workers must be at most 2147483647"),
+        (2**70, ValueError, "max_workers must be at most 2147483647"),
+    ],
+)
+def test_resize(pool: Any, size: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        pool.resize(size)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((":abs", b"int (int)"), TypeError, "signature must be a str or None, not bytes"),
+        ((":abs", "int (int)", 5), TypeError, "name must be a str or None, not int"),
+        ((":abs", "int (int)", "\ud800"), ValueError, "name must be text that UTF-8 can hold"),
+        ((":abs", "int (\ud800)"), wp.SignatureError, "unexpected character, at position 5 of"),
+        ((":abs", "int (int)", None, 5), ValueError, "raises must be .*, not <class 'int'>"),
+        ((0, "int (int)"), ValueError, r"native\(\): the address of a native function must not be 0"),
+        ((2**64, "int (int)"), OverflowError, r"native\(\): an address must be positive and below"),
+        ((":abs\0", "int (int)"), ValueError, r"native\(\) takes a name as"),
+        ((":abs\ud800", "int (int)"), AttributeError, r"native\(\): the library '' has no symbol"),
+        (("lib\ud800:abs", "int (int)"), OSError, r"native\(\): the library .* cannot be loaded"),
+    ],
+)
+def test_native(arguments: tuple[Any, ...], error: type[Exception], message: str) -> None:
+    names = ["target", "signature", "name", "raises"]
+    with pytest.raises(error, match=message):
+        wp.native(**dict(zip(names, arguments, strict=False)))
 
 
 def test_constructor_called_twice(pool: Any) -> None:
@@ -166,6 +232,7 @@ def test_submit_without_anything(pool: Any) -> None:
 def test_options(pool: Any) -> None:
     for options, error, message in (
         ({"label": 5}, TypeError, "label must be a str or None"),
+        ({"label": "\ud800"}, ValueError, "label must be text that UTF-8 can hold"),
         ({"on_full": "never"}, ValueError, "on_full must be"),
         ({"bogus": 1}, TypeError, "bogus"),
         ({"run_timeout": -0.1}, ValueError, "run_timeout must not be negative"),

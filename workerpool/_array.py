@@ -27,7 +27,8 @@ def _grain(grain: SupportsIndex | None) -> int:
     except TypeError:
         raise TypeError(f"grain must be a whole number or None, not {type(grain).__name__}") from None
     if number < 1:
-        raise ValueError(f"grain must be at least 1, not {number}")
+        shown = str(number) if number > -(10**100) else f"a negative one of {number.bit_length()} bits"
+        raise ValueError(f"grain must be at least 1, not {shown}")
     return min(number, _LARGEST_GRAIN)
 
 

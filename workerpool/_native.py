@@ -20,6 +20,19 @@ def _kinds(found: Recognised) -> tuple[str, ...] | None:
         return None
 
 
+def _check_text(value: object, name: str) -> None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name} must be a str or None, not {type(value).__name__}")
+
+
+def _check_name(name: str | None) -> None:
+    _check_text(name, "name")
+    try:
+        str.encode(name or "")
+    except UnicodeEncodeError:
+        raise ValueError(f"name must be text that UTF-8 can hold, not {name!a}") from None
+
+
 def _check_agreement(function: NativeFunction, given: str, found: Recognised) -> None:
     """That a signature which the user gives says nothing else than the one that the toolchain knows."""
     if found.signature is None:
@@ -78,6 +91,8 @@ def native(
     Python objects, numba's @njit; ValueError for a text that is no name; OSError and AttributeError for a library,
     symbol or attribute that is not there.
     """
+    _check_text(signature, "signature")
+    _check_name(name)
     found = recognise(target)
     if found is None:
         hint = "; submit a Python callable to the pool as it is" if callable(target) else ""

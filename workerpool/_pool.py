@@ -9,6 +9,7 @@ import concurrent.futures
 import itertools
 import operator
 import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import EllipsisType
@@ -24,8 +25,13 @@ DEFAULT_LANES = ("high", "normal", "low")
 DEFAULT_LANE = "normal"
 # A pool whose queue has no bound still needs one for the lazy map.
 DEFAULT_BUFFERSIZE = 1024
+# Numbers that are larger mean no more than these, and the extension takes no larger ones.
 LARGEST_CAPACITY = 2**63
+LARGEST_COUNT = 2**31 - 1
+LARGEST_SIZE = sys.maxsize
 UNLIMITED_BUFFERSIZE = 2**63
+# A pool's (WP_MAX_LANES in csrc/core/wp_stats.h).
+MOST_LANES = 16
 
 
 @dataclass(frozen=True)
@@ -83,14 +89,34 @@ class PoolStats:
 # ---- Checking arguments ----
 
 
-def _whole_number(value: SupportsIndex, name: str, least: int) -> int:
+def _whole_number(value: SupportsIndex, name: str, least: int, most: int = LARGEST_CAPACITY) -> int:
+    """A number of at least `least`; instead of one beyond `most`, which makes no difference, that."""
     try:
         number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be a whole number, not {type(value).__name__}") from None
     if number < least:
-        raise ValueError(f"{name} must be at least {least}, not {number}")
-    return number
+        # Python does not like to write numbers of thousands of digits.
+        shown = str(number) if number > -(10**100) else f"a negative one of {number.bit_length()} bits"
+        raise ValueError(f"{name} must be at least {least}, not {shown}")
+    return min(number, most)
+
+
+def _text(value: str, name: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    try:
+        str.encode(value)
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} must be text that UTF-8 can hold, not {value!a}") from None
+    return value
+
+
+def _iterable(value: Iterable[T], name: str) -> Iterable[T]:
+    try:
+        return iter(value)
+    except TypeError:
+        raise TypeError(f"{name} must be iterable, which {type(value).__name__} is not") from None
 
 
 def _max_workers(value: SupportsIndex | None, default: int) -> int:
@@ -102,34 +128,40 @@ def _max_workers(value: SupportsIndex | None, default: int) -> int:
         raise TypeError(f"max_workers must be a whole number or None, not {type(value).__name__}") from None
     if number <= 0:
         raise ValueError("max_workers must be greater than 0")
-    return min(number, 2**31 - 1)
+    return min(number, LARGEST_COUNT)
 
 
 def _capacity(value: SupportsIndex | None, name: str) -> int | None:
-    return None if value is None else min(_whole_number(value, name, 0), LARGEST_CAPACITY)
+    return None if value is None else _whole_number(value, name, 0)
 
 
 def _lane_settings(lane: str | Lane, queue_size: int | None) -> tuple[str, int | None, int]:
     if isinstance(lane, str):
-        return lane, queue_size, 0
+        return _text(lane, "the name of a lane in lanes"), queue_size, 0
     if not isinstance(lane, Lane):
         raise TypeError(f"lanes must be names or workerpool.Lane objects, not {type(lane).__name__}")
+    _text(lane.name, "the name of a lane in lanes")
     capacity = (
         queue_size
         if isinstance(lane.capacity, EllipsisType)
-        else _capacity(lane.capacity, f"capacity of lane {lane.name!r}")
+        else _capacity(lane.capacity, f"capacity of lane {lane.name!r} in lanes")
     )
-    most = 0 if lane.max_running is None else _whole_number(lane.max_running, f"max_running of lane {lane.name!r}", 1)
+    place = f"max_running of lane {lane.name!r} in lanes"
+    most = 0 if lane.max_running is None else _whole_number(lane.max_running, place, 1, LARGEST_COUNT)
     return lane.name, capacity, most
 
 
 def _lanes(lanes: Iterable[str | Lane], queue_size: int | None) -> tuple[tuple[str, int | None, int], ...]:
     if isinstance(lanes, str):
         raise TypeError("lanes must be a sequence of names, not one name")
-    settings = tuple(_lane_settings(lane, queue_size) for lane in lanes)
+    # No more of them are asked for than a pool can have: there may be no end to them.
+    some = itertools.islice(_iterable(lanes, "lanes"), MOST_LANES + 1)
+    settings = tuple(_lane_settings(lane, queue_size) for lane in some)
     names = [name for name, _, _ in settings]
     if not names:
-        raise ValueError("a pool needs at least one lane")
+        raise ValueError("lanes must name at least one lane")
+    if len(names) > MOST_LANES:
+        raise ValueError(f"lanes must be at most {MOST_LANES}")
     if len(set(names)) != len(names):
         raise ValueError(f"lanes must have different names, not {names!r}")
     return settings
@@ -344,25 +376,26 @@ class WorkerPool(_core.Pool, _Submitter):
         inner_threads: int | None = None,
     ) -> None:
         _check_initializer(initializer)
-        inner = None if inner_threads is None else _whole_number(inner_threads, "inner_threads", 1)
+        inner = None if inner_threads is None else _whole_number(inner_threads, "inner_threads", 1, LARGEST_COUNT)
         bound = _capacity(queue_size, "queue_size")
         settings = _lanes(lanes, bound)
+        prefix = _text(thread_name_prefix, "thread_name_prefix")
         workers = _max_workers(max_workers, _core.processors())
-        self._thread_name_prefix = thread_name_prefix or f"WorkerPool-{WorkerPool._counter()}"
+        self._thread_name_prefix = prefix or f"WorkerPool-{WorkerPool._counter()}"
         super().__init__(
             max_workers=workers,
             lanes=settings,
             lane=_default_lane([name for name, _, _ in settings]),
             on_full=on_full,
-            fairness=min(_whole_number(fairness, "fairness", 0), 2**32 - 1),
+            fairness=_whole_number(fairness, "fairness", 0, LARGEST_COUNT),
             thread_name=self._thread_name_prefix,
             initializer=initializer,
-            initargs=tuple(initargs),
+            initargs=tuple(_iterable(initargs, "initargs")),
             idle_timeout=idle_timeout,
-            stack_size=0 if stack_size is None else _whole_number(stack_size, "stack_size", 16384),
+            stack_size=0 if stack_size is None else _whole_number(stack_size, "stack_size", 16384, LARGEST_SIZE),
         )
         if inner is not None:
-            _core._limit_inner_threads(self, min(inner, 2**31 - 1))
+            _core._limit_inner_threads(self, inner)
         if bound is not None:
             self._default_buffersize = max(bound, 2 * workers)
 
@@ -421,7 +454,8 @@ class ThreadPoolExecutor(WorkerPool, concurrent.futures.ThreadPoolExecutor):  # 
         super().__init__(
             _max_workers(max_workers, _standard_max_workers()),
             queue_size=None,
-            thread_name_prefix=thread_name_prefix or f"ThreadPoolExecutor-{ThreadPoolExecutor._number()}",
+            thread_name_prefix=_text(thread_name_prefix, "thread_name_prefix")
+            or f"ThreadPoolExecutor-{ThreadPoolExecutor._number()}",
             initializer=initializer,
             initargs=initargs,
         )
@@ -451,4 +485,4 @@ class ThreadPoolExecutor(WorkerPool, concurrent.futures.ThreadPoolExecutor):  # 
             raise TypeError("buffersize must be an integer or None")
         if buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
-        return buffersize
+        return min(buffersize, UNLIMITED_BUFFERSIZE)

@@ -21,6 +21,13 @@
 
 uint64_t wp_clock(void);
 
+/* The time that is `ns` after another; WP_FOREVER if there is no such time, and so after WP_FOREVER ns. */
+static inline uint64_t
+wp_later(uint64_t time, uint64_t ns)
+{
+    return ns < WP_FOREVER - time ? time + ns : WP_FOREVER;
+}
+
 /* The deadline `seconds` from now; WP_FOREVER for NaN, infinity or anything that does not fit; now for less than 0. */
 uint64_t wp_deadline_after(double seconds);
 

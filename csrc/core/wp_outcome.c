@@ -13,7 +13,7 @@ wp_job_begin(wp_job *job, uint32_t worker, uint64_t now)
         extra->waited = job->queued_at != 0 && now > job->queued_at ? now - job->queued_at : 0;
         extra->ran = now; /* The beginning, until wp_job_finish makes it the duration. */
         if (extra->run_timeout != WP_FOREVER) {
-            job->deadline = now + extra->run_timeout;
+            job->deadline = wp_later(now, extra->run_timeout);
         }
         if (extra->run_timeout != WP_FOREVER || extra->queue_timeout != WP_FOREVER) {
             uint64_t limit = job->deadline;

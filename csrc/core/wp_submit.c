@@ -77,7 +77,7 @@ set_limits(wp_pool *pool, wp_job *job, uint64_t *expires)
 {
     wp_extra *extra = job->extra;
     if (extra->queue_timeout != WP_FOREVER) {
-        *expires = wp_clock() + extra->queue_timeout;
+        *expires = wp_later(wp_clock(), extra->queue_timeout);
     }
     uint64_t limit = *expires;
     if (extra->token != NULL) {

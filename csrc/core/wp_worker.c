@@ -383,7 +383,7 @@ static bool
 sleep_for(wp_pool *pool, wp_worker *self, uint64_t time)
 {
     wp_lock_give(&pool->lock);
-    uint64_t deadline = time == WP_FOREVER ? WP_FOREVER : wp_clock() + time;
+    uint64_t deadline = wp_later(wp_clock(), time);
     enum wp_wait_result waited = WP_WAIT_WOKEN;
     while (wp_load_acquire(&self->signal) == 0 && waited != WP_WAIT_TIMED_OUT) {
         waited = wp_word_wait(&self->signal, 0, deadline);

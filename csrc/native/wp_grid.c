@@ -114,7 +114,8 @@ lie_end_to_end(const wp_grid *grid, size_t outer, size_t inner)
     return true;
 }
 
-/* Of an empty grid the strides mean nothing, so it becomes one empty row whatever they are. */
+/* Of a grid of one element, or none, the strides mean nothing and may be anything at all. It becomes one row with strides
+ * of 0: a loop adds the stride after the last element too, and with others that would be an address of nowhere. */
 void
 wp_grid_merge(wp_grid *grid)
 {
@@ -131,6 +132,7 @@ wp_grid_merge(wp_grid *grid)
     if (kept == 0 && grid->n_dims > 0) {
         kept = 1;
         grid->shape[0] = (size_t)grid->n;
+        memset(strides_in(grid, 0), 0, grid->n_operands * sizeof(ptrdiff_t));
     }
     grid->n_dims = kept;
 }

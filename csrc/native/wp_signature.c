@@ -807,6 +807,17 @@ allocate(const char *text, size_t length, wp_parser *p)
     return (wp_signature *)(void *)memory;
 }
 
+/* What is written out in full can be longer than it was: `unsigned` becomes "unsigned int", a function "(*)". It has to
+ * be a signature itself. */
+static int
+check_length(wp_parser *p)
+{
+    if (wp_signature_format(p->signature, NULL, 0) <= WP_SIGNATURE_MAX_TEXT) {
+        return WP_SIG_OK;
+    }
+    return fail(p, here(p), "the text is too long (at most %d bytes when written out in full)", WP_SIGNATURE_MAX_TEXT);
+}
+
 int
 wp_signature_parse(const char *text, wp_signature **out, wp_signature_error *error)
 {
@@ -825,7 +836,10 @@ wp_signature_parse(const char *text, wp_signature **out, wp_signature_error *err
         return WP_SIG_NOMEM;
     }
     parser.token = wp_lexeme_read(text);
-    const int status = parse_text(&parser);
+    int status = parse_text(&parser);
+    if (status == WP_SIG_OK) {
+        status = check_length(&parser);
+    }
     if (status != WP_SIG_OK) {
         wp_signature_free(parser.signature);
         return status;

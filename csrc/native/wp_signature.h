@@ -21,7 +21,7 @@
 
 #include "wp_type.h"
 
-/* Limits of a signature. Longer texts and more parameters are errors. */
+/* Limits of a signature. Longer texts, as given or as normalised, and more parameters are errors. */
 enum { WP_SIGNATURE_MAX_TEXT = 4096, WP_SIGNATURE_MAX_PARAMS = 64 };
 
 /* A parameter, or the result. The result is never WP_TYPE_JOB: a job that is returned is a

@@ -153,6 +153,22 @@ wpy_native_failure(const wpy_function *function, uint64_t slot, int error_number
 
 /* ---- Making one ---- */
 
+/* Half of a surrogate pair is a character that UTF-8 does not have. */
+static int
+fail_on_surrogate(const wpy_home *home, PyObject *text)
+{
+    if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
+        return -1;
+    }
+    PyObject *error = wpy_take_exception();
+    Py_ssize_t position;
+    if (PyUnicodeEncodeError_GetStart(error, &position) == 0) {
+        PyErr_Format(home->signature_error, "unexpected character, at position %zd of %A", position, text);
+    }
+    Py_DECREF(error);
+    return -1;
+}
+
 static int
 parse_signature(const wpy_home *home, PyObject *text, wpy_function *function)
 {
@@ -160,7 +176,7 @@ parse_signature(const wpy_home *home, PyObject *text, wpy_function *function)
     const char *utf8 = PyUnicode_AsUTF8AndSize(text, &length);
     wp_signature_error error;
     if (utf8 == NULL) {
-        return -1;
+        return fail_on_surrogate(home, text);
     }
     if (strlen(utf8) != (size_t)length) {
         PyErr_Format(home->signature_error, "unexpected character, at position %zu of %R", strlen(utf8), text);
@@ -212,7 +228,8 @@ parse_raises(PyObject *raises, wpy_function *function, const wpy_home *home)
         }
     }
     if (function->raises == WPY_RAISES_NEVER) {
-        PyErr_Format(PyExc_ValueError, "raises must be 'nonzero', 'negative', 'null' or None, not %R", raises);
+        PyObject *shown = PyUnicode_Check(raises) ? raises : (PyObject *)Py_TYPE(raises);
+        PyErr_Format(PyExc_ValueError, "raises must be 'nonzero', 'negative', 'null' or None, not %R", shown);
         return -1;
     }
     wp_type result = function->signature->result.type;

@@ -78,8 +78,10 @@ wpy_on_full_of(PyObject *text)
             return (int)i;
         }
     }
+    /* Only of text is shown what it is: other objects may not be able to say. */
+    PyObject *shown = PyUnicode_Check(text) ? text : (PyObject *)Py_TYPE(text);
     PyErr_Format(PyExc_ValueError,
-                 "on_full must be 'block', 'raise', 'caller_runs', 'discard' or 'discard_oldest', not %R", text);
+                 "on_full must be 'block', 'raise', 'caller_runs', 'discard' or 'discard_oldest', not %R", shown);
     return -1;
 }
 

@@ -270,7 +270,7 @@ parse_pool_args(PyObject *args, PyObject *kwargs, pool_args *given)
 {
     static char *keywords[] = {"max_workers", "lanes",    "lane",         "on_full",    "fairness", "thread_name",
                                "initializer", "initargs", "idle_timeout", "stack_size", NULL};
-    return PyArg_ParseTupleAndKeywords(args, kwargs, "$IO!IUIUOOOn:Pool", keywords, &given->max_workers, &PyTuple_Type,
+    return PyArg_ParseTupleAndKeywords(args, kwargs, "$IO!IOIUOOOn:Pool", keywords, &given->max_workers, &PyTuple_Type,
                                        &given->lanes, &given->lane, &given->on_full, &given->fairness,
                                        &given->thread_name, &given->initializer, &given->initargs, &given->idle_timeout,
                                        &given->stack_size)
@@ -355,6 +355,11 @@ override_lane(const wpy_gate *gate, PyObject *lane, wpy_options *options)
         return 0;
     }
     PyObject *names = wpy_lane_names(gate->core);
+    if (!PyUnicode_Check(lane)) {
+        PyErr_Format(PyExc_ValueError, "there is no lane named by the type %.100s; this pool has %R",
+                     Py_TYPE(lane)->tp_name, names);
+        return -1;
+    }
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); i++) {
         int same = PyObject_RichCompareBool(PyTuple_GET_ITEM(names, i), lane, Py_EQ);
         if (same < 0) {
@@ -393,6 +398,9 @@ override_label(PyObject *label, wpy_options *options)
         return -1;
     }
     const char *text = PyUnicode_AsUTF8(label);
+    if (text == NULL && PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
+        PyErr_Format(PyExc_ValueError, "label must be text that UTF-8 can hold, not %A", label);
+    }
     if (text == NULL) {
         return -1;
     }
@@ -635,12 +643,21 @@ pool_resize(PyObject *self, PyObject *argument)
     if (gate == NULL) {
         return NULL;
     }
-    long long n = PyLong_AsLongLong(argument);
+    if (!PyIndex_Check(argument)) {
+        PyErr_Format(PyExc_TypeError, "max_workers must be a whole number, not %.100s", Py_TYPE(argument)->tp_name);
+        return NULL;
+    }
+    int overflow;
+    long long n = PyLong_AsLongLongAndOverflow(argument, &overflow);
     if (n == -1 && PyErr_Occurred()) {
         return NULL;
     }
-    if (n < 1 || n > INT32_MAX) {
-        PyErr_Format(PyExc_ValueError, "max_workers must be greater than 0, not %lld", n);
+    if (overflow < 0 || (overflow == 0 && n < 1)) {
+        PyErr_SetString(PyExc_ValueError, "max_workers must be greater than 0");
+        return NULL;
+    }
+    if (overflow > 0 || n > INT32_MAX) {
+        PyErr_Format(PyExc_ValueError, "max_workers must be at most %d", INT32_MAX);
         return NULL;
     }
     /* Joining those that have left may take a moment. */

@@ -14,6 +14,8 @@ seconds_as_double(PyObject *seconds, const char *name, double *value)
         if (PyErr_ExceptionMatches(PyExc_TypeError)) {
             PyErr_Format(PyExc_TypeError, "%s must be a number of seconds or None, not %.100s", name,
                          Py_TYPE(seconds)->tp_name);
+        } else if (PyErr_ExceptionMatches(PyExc_OverflowError)) {
+            PyErr_Format(PyExc_OverflowError, "%s is too large a number of seconds (None is no limit)", name);
         }
         return -1;
     }

@@ -482,6 +482,13 @@ test_length_of_text(void)
     check_limit(long_text, 4096, "too long (at most 4096 bytes)");
     repeat(long_text, "unsigned", 2 * WP_SIGNATURE_MAX_TEXT / 8, ")");
     check_limit(long_text, 4096, "too long");
+    /* Short enough as it is, and not when written out. */
+    strcpy(long_text, "int (int ");
+    memset(long_text + 9, '*', 4096 - 9 - 10);
+    strcpy(long_text + 4096 - 10, ",unsigned)");
+    check_limit(long_text, 4096, "too long (at most 4096 bytes when written out in full)");
+    strcpy(long_text + 4096 - 10, ",double)");
+    wp_signature_free(parse(long_text));
 }
 
 static void

@@ -54,6 +54,10 @@ def recognise_address(target: Any) -> Recognised | None:
     """See the package."""
     if not isinstance(target, int) or isinstance(target, bool):
         return None
+    if target == 0:
+        raise ValueError("native(): the address of a native function must not be 0")
+    if not 0 < target < 2**64:
+        raise OverflowError("native(): an address must be positive and below 2**64")
     problem = TypeError('an address needs a signature, such as native(address, "double (double)")')
-    keep_alive = keep_loaded(target) if 0 < target < 2**64 else None
+    keep_alive = keep_loaded(target)
     return Recognised(target, f"function at {target:#x}", "an address", None, problem, keep_alive=keep_alive)

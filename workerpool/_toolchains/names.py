@@ -45,6 +45,8 @@ def _load_library(name: str) -> Any:
 
     try:
         return ctypes.CDLL(name or None, use_errno=False)
+    except UnicodeEncodeError as error:
+        raise OSError(f"native(): the library {name!r} cannot be loaded: {error}") from None
     except OSError as error:
         found = ctypes.util.find_library(name)
         if found is None:
@@ -57,7 +59,7 @@ def _of_library(target: str, library: str, symbol: str) -> Recognised:
     loaded = _load_library(library)
     try:
         function = loaded[symbol]
-    except AttributeError:
+    except (AttributeError, UnicodeEncodeError):
         raise AttributeError(f"native(): the library {library!r} has no symbol {symbol!r}") from None
     problem = TypeError(f'{target!r} needs a signature, such as native({target!r}, "double (double)")')
     return Recognised(address_in(function), symbol, "a library", None, problem, keep_alive=loaded, pickle_as=target)
@@ -108,7 +110,7 @@ def recognise_name(target: str, recognise: Callable[[Any], Recognised | None]) -
     is not there, OSError for a library that cannot be loaded, and what importing a module raises.
     """
     owner, colon, name = target.rpartition(":")
-    if not colon or not name:
+    if not colon or not name or "\0" in target:
         raise ValueError(
             f'native() takes a name as "library:symbol", such as "libz.so.1:crc32", or "module:attribute", not '
             f"{target!r}"
