@@ -26,9 +26,9 @@ OWN_INSTRUCTIONS = {
     "submit-py": 1120,
     "round-trip-c": 1849,
     "await-c": 1510,
-    "stage": 408,
-    "stage-many": 214,
-    "stage-put": 343,
+    "stage": 345,
+    "stage-many": 150,
+    "stage-put": 270,
     "function-jobs": 630,
 }
 MARGIN = 1.4
@@ -55,5 +55,5 @@ def test_instructions_and_system_calls(path: str, tmp_path: Path) -> None:
         pytest.skip(f"not counted here: {counts['missing']}")
     own = min(counts["instructions"][path]["own"])
     assert 0.3 * OWN_INSTRUCTIONS[path] < own < MARGIN * OWN_INSTRUCTIONS[path]
-    if path in counts["system_calls"]:
-        assert min(counts["system_calls"][path]["total"]) < MOST_SYSTEM_CALLS
+    if path in counts["system-calls"]:
+        assert min(counts["system-calls"][path]["total"]) < MOST_SYSTEM_CALLS
