@@ -12,6 +12,8 @@ FOLDER ?=
 # Of the soak: how long it takes, and the seed of its choices.
 SECONDS ?= 600
 SEED ?=
+# In how many threads at once parallel-test runs each test.
+THREADS ?= 4
 # SANITIZE=address,undefined or thread; PORTABLE=1 only the portable wait, PORTABLE=0 only the futex; else both.
 SANITIZE ?=
 PORTABLE ?=
@@ -36,6 +38,7 @@ help:
 	@echo 'make mutations proves that the schedules and the models find what is broken on purpose'
 	@echo 'make model     the models of sleeping and waking, checked by spin'
 	@echo 'make py-test   the Python tests alone; ARGS="-k lanes -x" go to pytest'
+	@echo 'make parallel-test  the Python tests, each in THREADS=4 threads at once; PYTHON=... a free-threaded one'
 	@echo 'make asan-test the tests of what jobs keep alive, with the extension under AddressSanitizer'
 	@echo 'make soak      everything at once for ten minutes, or SECONDS=..., with SEED=... the choices of another run'
 	@echo 'make lint      formatters, linters and type checkers, for Python and for C'
@@ -257,12 +260,20 @@ schedules: $(SCHEDULES)
 
 # ---- All else -------------------------------------------------------------------------------------------------------
 
-.PHONY: test py-test asan-test demo bench cost soak
+.PHONY: test py-test parallel-test asan-test demo bench cost soak
 # The environment first, so that whatever is missing is named before the C tests have run.
 test: build $(VENV)/.made-test-toolchains c-test py-test
 
 py-test: build $(VENV)/.made-test-toolchains
 	$(VENV_PYTHON) -m pytest $(ARGS)
+
+# Each test in THREADS threads at once, most to the point on a free-threaded Python. Left out is what has the marker
+# thread_unsafe, with its reason; what takes its time in other processes; and what only measures. pytest cannot end a test
+# that hangs in another thread than its own, so after a while the run ends with the stacks of all.
+PARALLEL_LEFT_OUT := $(foreach name,benchmarks build capi_cython cost demo examples standard_suite,--ignore=tests/test_$(name).py)
+parallel-test: build $(VENV)/.made-parallel-test
+	$(VENV_PYTHON) -m pytest --parallel-threads=$(THREADS) --iterations=2 --skip-thread-unsafe=True \
+		-o faulthandler_timeout=100 $(PARALLEL_LEFT_OUT) $(ARGS)
 
 # The package once more, beside the usual one, with the extension and the tests' C functions under AddressSanitizer. The
 # interpreter is not, so the sanitizer's library goes in before it. pytest is called by its own name, because with -m
