@@ -269,7 +269,8 @@ def test_failed_thread_start_leaves_a_latch_set(run_scenario: RunScenario) -> No
         def limit(more):
             with open("/proc/self/statm") as file:
                 size = int(file.read().split()[0]) * resource.getpagesize()
-            resource.setrlimit(resource.RLIMIT_AS, (size + more if more else resource.RLIM_INFINITY, -1))
+            unlimited = resource.RLIM_INFINITY
+            resource.setrlimit(resource.RLIMIT_AS, (size + more if more else unlimited, unlimited))
 
         pool = wp.WorkerPool(2, stack_size=1 << 30)
         limit(64 << 20)
