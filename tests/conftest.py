@@ -30,6 +30,7 @@ MARKERS = {
 # with a time limit.
 THREAD_UNSAFE_FIXTURES = {
     "caplog": "collects the log of the whole process",
+    "gate": "of test_lifetime.py: one gate holds one job",
     "run_scenario": "runs in a process of its own",
 }
 
