@@ -268,12 +268,13 @@ py-test: build $(VENV)/.made-test-toolchains
 	$(VENV_PYTHON) -m pytest $(ARGS)
 
 # Each test in THREADS threads at once, most to the point on a free-threaded Python. Left out is what has the marker
-# thread_unsafe, with its reason; what takes its time in other processes; and what only measures. pytest cannot end a test
-# that hangs in another thread than its own, so after a while the run ends with the stacks of all.
+# thread_unsafe, with its reason; what takes its time in other processes; and what only measures. Each test is done four
+# times, so it has four times as long. pytest cannot end one that hangs in a thread of its own: then the run ends with the
+# stacks of all threads.
 PARALLEL_LEFT_OUT := $(foreach name,benchmarks build capi_cython cost demo examples standard_suite,--ignore=tests/test_$(name).py)
 parallel-test: build $(VENV)/.made-parallel-test
-	$(VENV_PYTHON) -m pytest --parallel-threads=$(THREADS) --iterations=2 --skip-thread-unsafe=True \
-		-o faulthandler_timeout=100 $(PARALLEL_LEFT_OUT) $(ARGS)
+	$(VENV_PYTHON) -m pytest --parallel-threads=$(THREADS) --skip-thread-unsafe=True --timeout=240 \
+		-o faulthandler_timeout=300 $(PARALLEL_LEFT_OUT) $(ARGS)
 
 # The package once more, beside the usual one, with the extension and the tests' C functions under AddressSanitizer. The
 # interpreter is not, so the sanitizer's library goes in before it. pytest is called by its own name, because with -m
