@@ -26,8 +26,8 @@ MARKERS = {
     "thread_unsafe": "cannot run in several threads of one process at a time, for the given reason",
 }
 
-# Fixtures that take a test out of the parallel run. What happens in another process is run beside itself for nothing, and
-# with a time limit.
+# Fixtures that take a test out of the parallel run. What happens in another process is run beside itself for nothing,
+# and with a time limit.
 THREAD_UNSAFE_FIXTURES = {
     "caplog": "collects the log of the whole process",
     "gate": "of test_lifetime.py: one gate holds one job",

@@ -50,7 +50,7 @@ def together(work: Callable[[int], object], threads: int = THREADS) -> None:
 
 @pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python always has a GIL")
 def test_the_extension_leaves_the_gil_off(run_scenario: RunScenario) -> None:
-    """A module that does not say `Py_MOD_GIL_NOT_USED` turns it on, with a warning, unless the environment forbids that."""
+    """A module that does not say `Py_MOD_GIL_NOT_USED` turns it on and warns, unless the environment forbids that."""
     done = run_scenario(
         """
         import sys, workerpool._core

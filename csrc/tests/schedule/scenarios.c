@@ -864,7 +864,8 @@ run_stage(uint32_t putters, uint32_t getters, void *(*third)(void *))
     end_pool(s.pool);
     check_runs(&s);
     for (uint32_t i = 0; i < MOST_JOBS && lane > 0; i++) {
-        wp_add_acq_rel(&s.reports[i], i > MOST_JOBS - 5 && wp_load_relaxed(&s.accepted[i])); /* The urgent ones are not. */
+        wp_add_acq_rel(&s.reports[i],
+                       i > MOST_JOBS - 5 && wp_load_relaxed(&s.accepted[i])); /* The urgent ones are not. */
     }
     check_reports(&s);
 }
