@@ -12,6 +12,8 @@ FOLDER ?=
 # How long the soak takes, or the fuzzing of each target; left out, ten minutes and six. The seed of the soak's choices.
 SECONDS ?=
 SEED ?=
+# In how many threads at once parallel-test runs each test.
+THREADS ?= 4
 # SANITIZE=address,undefined or thread; PORTABLE=1 only the portable wait, PORTABLE=0 only the futex; else both.
 SANITIZE ?=
 PORTABLE ?=
@@ -43,6 +45,7 @@ help:
 	@echo 'make refcount-test  each Python test again and again, and reference counts compared; PYTHON=python3-dbg'
 	@echo 'make fuzz      the fuzzers, half an hour together, or SECONDS=... for each; TARGETS="call grid" only those'
 	@echo 'make fuzz-keep puts what the fuzzers have found new into the kept corpus'
+	@echo 'make parallel-test  the Python tests, each in THREADS=4 threads at once; PYTHON=... a free-threaded one'
 	@echo 'make soak      everything at once for ten minutes, or SECONDS=..., with SEED=... the choices of another run'
 	@echo 'make lint      formatters, linters and type checkers, for Python and for C'
 	@echo 'make bench     the benchmarks, beside every peer that is there; ARGS="--only map --quick" go to them'
@@ -290,7 +293,7 @@ include csrc/tests/fuzz/fuzz.mk
 
 # ---- All else -------------------------------------------------------------------------------------------------------
 
-.PHONY: test check py-test asan-test tsan-test refcount-test sanitize demo bench cost soak
+.PHONY: test check py-test parallel-test demo bench cost soak
 # The environment first, so that whatever is missing is named before the C tests have run.
 test: build $(VENV)/.made-test-toolchains c-test py-test
 
@@ -307,53 +310,16 @@ quick-py-test:
 py-test: build $(VENV)/.made-test-toolchains
 	$(VENV_PYTHON) -m pytest $(ARGS)
 
-# The Python tests under sanitizers; tests/sanitize.py says what is built, what fails and what is left out. ARGS are tests
-# to run in the place of all; QUICK=1 runs those that touch the most C code.
-SANITIZE_TESTS := tests/sanitize.py
-IF_QUICK = $(if $(QUICK),--quick)
-asan-test: build $(VENV)/.made-test-toolchains
-	$(VENV_PYTHON) $(SANITIZE_TESTS) address $(IF_QUICK) $(ARGS)
+# Each test in THREADS threads at once, most to the point on a free-threaded Python. Left out is what has the marker
+# thread_unsafe, with its reason; what takes its time in other processes; and what only measures. Each test is done four
+# times, so it has four times as long. pytest cannot end one that hangs in a thread of its own: then the run ends with the
+# stacks of all threads.
+PARALLEL_LEFT_OUT := $(foreach name,benchmarks build capi_cython cost demo examples standard_suite,--ignore=tests/test_$(name).py)
+parallel-test: build $(VENV)/.made-parallel-test
+	$(VENV_PYTHON) -m pytest --parallel-threads=$(THREADS) --skip-thread-unsafe=True --timeout=240 \
+		-o faulthandler_timeout=300 $(PARALLEL_LEFT_OUT) $(ARGS)
 
-# Of an interpreter with a sanitizer in it pip would take many minutes, so ours installs for it, wheels only.
-TSAN_OUT := $(BUILD)/tsan
-TSAN_PACKAGES := 'pytest>=9' 'pytest-timeout>=2.3' 'hypothesis>=6.100' 'setuptools>=77' 'rich>=13' numpy
-TSAN_VERSION = $(shell "$(TSAN_PYTHON)" -c 'import sys; print("{}.{}".format(*sys.version_info))' 2>/dev/null)
-need-tsan = $(if $(TSAN_VERSION),,$(error workerpool: TSAN_PYTHON=$(TSAN_PYTHON) is no interpreter; give one built by ./configure --disable-gil --with-thread-sanitizer))
-$(TSAN_OUT)/site/.made: $(VENV)/.made-venv
-	$(need-tsan)
-	@mkdir -p $(@D)
-	$(call run,PIP packages for $(TSAN_PYTHON),$(PIP) --upgrade --target $(@D) --python-version $(TSAN_VERSION) --implementation cp --abi cp$(subst .,,$(TSAN_VERSION))t --abi none --only-binary :all: $(TSAN_PACKAGES))
-	@touch $@
-
-tsan-test: $(TSAN_OUT)/site/.made
-	$(need-tsan)
-	$(VENV_PYTHON) $(SANITIZE_TESTS) thread --python "$(TSAN_PYTHON)" --packages $(TSAN_OUT)/site $(IF_QUICK) $(ARGS)
-
-# Each test again and again, with reference counts compared; in a debug build of CPython all of them, else only objects.
-# DEBUG_PYTHON is one, with an environment of its own.
-refcount-test: build $(VENV)/.made-test-toolchains
-	$(VENV_PYTHON) -m pytest --refcounts --timeout 300 -q $(ARGS)
-
-# Everything under sanitizers, as far as there is what it needs. It says what is missing, goes on after a failure, and
-# names at the end what failed.
-sanitize:
-	@failed=; \
-	$(call step,c-test-address-undefined,$(MAKE) --no-print-directory c-test SANITIZE=address$(COMMA)undefined) \
-	$(call step,c-test-thread,$(MAKE) --no-print-directory c-test SANITIZE=thread) \
-	$(call step,asan-test,$(MAKE) --no-print-directory asan-test) \
-	if [ -n "$(DEBUG_PYTHON)" ]; then \
-		$(call step,refcount-test,$(MAKE) --no-print-directory refcount-test PYTHON="$(DEBUG_PYTHON)" VENV=.venv-debug) \
-	else \
-		echo '== refcount-test with DEBUG_PYTHON=...: skipped; on Debian and Ubuntu: apt install python3-dbg python3-venv, and DEBUG_PYTHON=python3-dbg'; \
-		$(call step,refcount-test,$(MAKE) --no-print-directory refcount-test) \
-	fi; \
-	if [ -n "$(TSAN_PYTHON)" ]; then \
-		$(call step,tsan-test,$(MAKE) --no-print-directory tsan-test TSAN_PYTHON="$(TSAN_PYTHON)") \
-	else \
-		echo '== tsan-test: skipped; give TSAN_PYTHON=..., an interpreter built by ./configure --disable-gil --with-thread-sanitizer'; \
-	fi; \
-	if [ -n "$$failed" ]; then echo "sanitize failed:$$failed"; exit 1; fi; \
-	echo 'sanitize passed'
+include tests/sanitize.mk
 
 demo: build
 	$(VENV_PYTHON) -m workerpool demo$(if $(FOLDER), "$(FOLDER)")

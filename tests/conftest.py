@@ -24,6 +24,15 @@ MARKERS = {
     "build": "needs a C compiler and setuptools",
     "slow": 'takes more than a few seconds; leave out with -m "not slow"',
     "stress": "repeats a race many times; finds rare faults rather than clear ones",
+    "thread_unsafe": "cannot run in several threads of one process at a time, for the given reason",
+}
+
+# Fixtures that take a test out of the parallel run. What happens in another process is run beside itself for nothing,
+# and with a time limit.
+THREAD_UNSAFE_FIXTURES = {
+    "caplog": "collects the log of the whole process",
+    "gate": "of test_lifetime.py: one gate holds one job",
+    "run_scenario": "runs in a process of its own",
 }
 
 # Fixtures that several test files share, and that are too many for this one.
@@ -43,6 +52,14 @@ RunScenario = Callable[..., subprocess.CompletedProcess[str]]
 def pytest_configure(config: pytest.Config) -> None:
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For pytest-run-parallel (make parallel-test), which reads the marker; without it this changes nothing."""
+    for item in items:
+        for fixture in getattr(item, "fixturenames", ()):
+            if fixture in THREAD_UNSAFE_FIXTURES:
+                item.add_marker(pytest.mark.thread_unsafe(reason=THREAD_UNSAFE_FIXTURES[fixture]))
 
 
 def scenario_environment(overrides: Mapping[str, str | None]) -> dict[str, str]:

@@ -250,6 +250,7 @@ def test_a_running_job_is_stopped(client: Any, pool: Any, how: str) -> None:
     assert token is None or token.cancelled
 
 
+@pytest.mark.thread_unsafe(reason="the job needs a worker before its token's time is over")
 def test_a_token_of_python_stops_jobs_of_c(client: Any, pool: Any) -> None:
     token = wp.CancelToken(timeout=0.05)
     state, status, _ = client.stop_one(pool, "a token that cancels itself", token)

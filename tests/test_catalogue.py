@@ -104,6 +104,7 @@ def test_second_submit_while_the_first_worker_starts() -> None:
 
 
 @needs_proc
+@pytest.mark.thread_unsafe(reason="looks at all threads of the process")
 def test_idle_workers_burn_processor_time(run_scenario: RunScenario) -> None:
     """Seen in aether #1517 (650 % for five days), libuv #5232, rayon #642, Taskflow #244, cpython #83738."""
     done = run_scenario(
@@ -126,6 +127,7 @@ def test_idle_workers_burn_processor_time(run_scenario: RunScenario) -> None:
 
 
 @needs_proc
+@pytest.mark.thread_unsafe(reason="looks at all threads of the process")
 def test_one_job_wakes_the_whole_herd(helpers: Helpers) -> None:
     """Seen in libuv #5236, rayon #390, onnxruntime #6725, crossbeam #821."""
     identity = helpers.native("id_long", "long (long)")
@@ -269,7 +271,8 @@ def test_failed_thread_start_leaves_a_latch_set(run_scenario: RunScenario) -> No
         def limit(more):
             with open("/proc/self/statm") as file:
                 size = int(file.read().split()[0]) * resource.getpagesize()
-            resource.setrlimit(resource.RLIMIT_AS, (size + more if more else resource.RLIM_INFINITY, -1))
+            unlimited = resource.RLIM_INFINITY
+            resource.setrlimit(resource.RLIMIT_AS, (size + more if more else unlimited, unlimited))
 
         pool = wp.WorkerPool(2, stack_size=1 << 30)
         limit(64 << 20)
@@ -290,6 +293,7 @@ def test_failed_thread_start_leaves_a_latch_set(run_scenario: RunScenario) -> No
 
 
 @needs_proc
+@pytest.mark.thread_unsafe(reason="looks at all threads of the process")
 def test_pools_without_work_have_threads() -> None:
     """Seen in nng #1202 and #1572, libdispatch (swift #39742): a thread for each object that might need one."""
     before = len(list(TASKS.iterdir()))
@@ -300,6 +304,7 @@ def test_pools_without_work_have_threads() -> None:
 
 
 @needs_proc
+@pytest.mark.thread_unsafe(reason="looks at all threads of the process")
 def test_threads_never_leave() -> None:
     """Seen in truenas/middleware #3275 and mitogen #216: the peak of last night is kept for ever."""
     before = len(list(TASKS.iterdir()))

@@ -27,6 +27,32 @@ def test_sys_exit_with_jobs_waiting(run_scenario: RunScenario, helpers: Helpers)
     assert (done.returncode, done.stdout, done.stderr) == (3, "." * 200, "")
 
 
+@pytest.mark.parametrize("leave", ["pass", "sys.exit()", "del pool", "pool.shutdown(wait=False)"])
+def test_exit_waits_for_what_runs(run_scenario: RunScenario, helpers: Helpers, leave: str) -> None:
+    """Jobs that have begun and are far from done, in C and in Python."""
+    done = run_scenario(
+        f"""
+        import ctypes, os, sys, threading, time, workerpool as wp
+
+        native = wp.native(sys.argv[1] + ":sleep_ns", "int64_t (int64_t)")
+        begun = threading.Event()
+
+        def job():
+            begun.set()
+            time.sleep(0.3)
+            os.write(1, b"python ")
+
+        pool = wp.WorkerPool(2)
+        pool.submit(native, 500_000_000).add_done_callback(lambda f: os.write(1, b"native"))
+        pool.submit(job)
+        assert begun.wait(10)
+        {leave}
+        """,
+        args=[helpers.path],
+    )
+    assert (done.stdout, done.stderr) == ("python native", "")
+
+
 def test_uncaught_exception_with_jobs_waiting(run_scenario: RunScenario) -> None:
     done = run_scenario(
         """

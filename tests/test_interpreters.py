@@ -194,3 +194,26 @@ def test_pool_object_of_another_interpreter_stays_there(run: RunScenario) -> Non
         """
     )
     assert done.stdout == "True"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="the executor of interpreters came with 3.14")
+def test_inside_the_executor_of_interpreters(run: RunScenario) -> None:
+    """The standard one: each of its workers is an interpreter, and makes a pool there; a pool here feeds them."""
+    done = run(
+        """
+        from concurrent.futures import InterpreterPoolExecutor
+
+        def work(path, n):
+            import sys
+            sys.path[:] = path
+            import workerpool
+            with workerpool.WorkerPool(2) as pool:
+                return sum(pool.map(int, range(n)))
+
+        with InterpreterPoolExecutor(2) as interpreters, wp.WorkerPool(2) as pool:
+            futures = list(pool.map(lambda n: interpreters.submit(work, sys.path, n).result(30), [10, 100, 1000]))
+            use(pool)
+        print(futures)
+        """
+    )
+    assert done.stdout == "[45, 4950, 499500]\n"

@@ -449,6 +449,7 @@ def test_full_queue_does_not_matter_to_the_caller(helpers: Helpers) -> None:
     assert waiting.result() == 0
 
 
+@pytest.mark.thread_unsafe(reason="keeps both workers of the pool that all share")
 def test_ranges_need_no_gil(helpers: Helpers, pool: wp.WorkerPool) -> None:
     """A thread that holds the GIL for half a second does not keep the workers from their ranges."""
     clock = helpers.native("clock_ns", "int64_t (void)")

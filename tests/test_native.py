@@ -161,6 +161,7 @@ def test_char_is_a_number(helpers: Helpers, force_libffi: bool) -> None:
 
 
 @ROUTES
+@pytest.mark.thread_unsafe(reason="reads a counter of the whole process")
 def test_void(helpers: Helpers, force_libffi: bool) -> None:
     function = through(helpers, "nothing", "void (void)", force_libffi)
     calls = helpers.library.nothing_calls

@@ -294,6 +294,30 @@ def test_callback_that_shuts_the_pool_down(run: RunScenario, job: str) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("job", ["int", "native, 1"])
+def test_callback_of_a_cancelled_job_waits_for_the_pool(run: RunScenario, job: str) -> None:
+    """It runs on the thread that cancels. Its own job has ended by then, and is not waited for."""
+    done = run(
+        f"""
+        leave = threading.Event()
+        pool = wp.WorkerPool(1)
+        first = pool.submit(leave.wait, 20)
+        drained = []
+
+        def drain(future):
+            leave.set()
+            drained.append((pool.drain(10), first.done(), future.cancelled()))
+
+        future = pool.submit({job})
+        future.add_done_callback(drain)
+        assert future.cancel()
+        pool.shutdown()
+        print(drained, pool.stats().unfinished)
+        """
+    )
+    assert done.stdout == "[(True, True, True)] 0\n"
+
+
 def test_callback_on_a_worker_that_waits_for_its_own_shutdown_is_told(run: RunScenario) -> None:
     """It cannot wait for itself: the error goes to the log, as all errors of callbacks do, and all goes on."""
     done = run(

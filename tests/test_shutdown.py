@@ -488,7 +488,14 @@ def test_ctrl_c(run: RunScenario, helpers: Helpers, wait: str) -> None:
 MORE_WAITS = {
     "submit": "narrow.submit(int)",
     "submit with a limit": "narrow.options(submit_timeout=100).submit(int)",
+    "submit by a view": "narrow.options(label='one more').submit(int)",
+    "map": "next(narrow.map(int, range(10)))",
+    "results submit": "narrow_results.submit(int)",
+    "run": "asyncio.run(awaited())",
+    "eager map": "next(eager.map(int, range(10)))",
+    "drain with a limit": "pool.drain(100)",
     "map array": "narrow.map_array(sleep, naps)",
+    "submit array": "pool.submit_array(sleep, naps[:1]).result()",
     "with": """
 with wp.WorkerPool(1) as inner:
     inner.submit(leave.wait)
@@ -505,7 +512,7 @@ def test_ctrl_c_twice_in_every_wait(run: RunScenario, helpers: Helpers) -> None:
     """Each wait is ended, begun again and ended again; then two Ctrl-C at once; and nothing was lost."""
     done = run(
         f"""
-        import array, concurrent.futures
+        import array, asyncio, concurrent.futures
         native = wp.native(sys.argv[1] + ":id_long", "long (long)")
         sleep = wp.native(sys.argv[1] + ":sleep_ns", "int64_t (int64_t)")
         naps = array.array("q", [10_000_000] * 2000)
@@ -513,9 +520,14 @@ def test_ctrl_c_twice_in_every_wait(run: RunScenario, helpers: Helpers) -> None:
         narrow = wp.WorkerPool(1, queue_size=1)
         results = pool.results()
         full = pool.results(1)
-        running = [busy(pool), busy(narrow)]
+        narrow_results = narrow.results(5)
+        eager = wp.ThreadPoolExecutor(1)
+        running = [busy(pool), busy(narrow), busy(eager)]
         full.submit(int)
         before = [pool.submit(int, 7), narrow.submit(int, 7)]
+
+        async def awaited():
+            await pool.run(int)
 
         def interrupt(times):
             time.sleep(0.05)
@@ -544,12 +556,13 @@ def test_ctrl_c_twice_in_every_wait(run: RunScenario, helpers: Helpers) -> None:
         leave.set()
         pool.shutdown()
         narrow.shutdown()
-        print([f.result(0) for f in running + before], pool.stats().unfinished, narrow.stats().unfinished)
+        eager.shutdown()
+        print([f.result(0) for f in running + before], [p.stats().unfinished for p in (pool, narrow, eager)])
         """,
         args=[helpers.path],
         timeout=50,
     )
-    assert done.stdout == "[True, True, 7, 7] 0 0\n"
+    assert done.stdout == "[True, True, True, 7, 7] [0, 0, 0]\n"
 
 
 def test_signal_handlers_run_during_waits_and_the_wait_goes_on(run: RunScenario) -> None:

@@ -106,6 +106,7 @@ def test_exported_by_cython(cython_module: ModuleType) -> None:
     assert (doubled.signature, doubled(0.5)) == ("double (double, int)", 0.5)
 
 
+@pytest.mark.thread_unsafe(reason="asks pytest for fixtures while it runs")
 def test_what_was_not_named_cannot_be_pickled(request: pytest.FixtureRequest, library: ctypes.CDLL) -> None:
     capsule = request.getfixturevalue("new_capsule")(wp.native(library.id_int).address, "int (int)")
     made = {"an address": wp.native(wp.native(library.id_int).address, "int (int)")}
@@ -118,6 +119,7 @@ def test_what_was_not_named_cannot_be_pickled(request: pytest.FixtureRequest, li
             pickle.dumps(function)
 
 
+@pytest.mark.thread_unsafe(reason="asks pytest for fixtures while it runs")
 @pytest.mark.parametrize("kind", ["cffi", "numba", "scipy"])
 def test_what_was_not_named_cannot_be_pickled_either(request: pytest.FixtureRequest, kind: str) -> None:
     def made(name: str) -> Any:

@@ -196,7 +196,7 @@ void wp_leave_idle_list(wp_pool *pool, wp_worker *worker);
 /* Starts a worker if the pool has none: before a job is accepted, which could not be taken back. WP_OK or WP_NO_THREAD. */
 enum wp_result wp_start_first_worker(wp_pool *pool);
 
-/* Under the lock: so many jobs have ended. */
+/* Under the lock: so many jobs have ended, and their outcomes are visible. */
 void wp_report_ended(wp_pool *pool, uint64_t count, wp_errands *errands);
 
 /* ---- wp_room.c: back-pressure ---- */
@@ -295,8 +295,11 @@ void wp_tally_started(wp_tally *tally, wp_job *job, uint64_t now);
 /* Under the lock: counts jobs that no worker ended. */
 void wp_count_outside(wp_pool *pool, const wp_job *job, wp_state outcome, uint64_t count);
 
-/* Under the lock: counts a plain job that ran, but not as a worker's claim. */
-void wp_count_run_outside(wp_job *job, wp_state outcome, uint64_t ran, wp_errands *errands);
+/* Under the lock: counts a plain job that ran, but not as a worker's claim. The pool hears of the end when it is told. */
+void wp_count_run_outside(wp_job *job, wp_state outcome, uint64_t ran);
+
+/* Whoever settles the job reports its end to the pool: that of one job, or of the units that a range owes. */
+void wp_owe(wp_job *job);
 
 /* Under the lock: takes a plain job that will not be claimed out of its lane; false if it was claimed already. */
 bool wp_leave_ring(wp_pool *pool, wp_job *job);

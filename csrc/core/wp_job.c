@@ -63,6 +63,19 @@ wp_job_ask_for_notice(wp_job *job)
     return true;
 }
 
+/* What follows the setting of SETTLED, before which the word was this. Where something is owed, the caller has a
+ * reference to the job: it ends jobs of others, or one that it waits for. */
+static void
+after_settling(wp_job *job, uint32_t before)
+{
+    if (before & WP_JOB_WAITED) {
+        wp_word_wake(&job->word, WP_WAKE_ALL);
+    }
+    if (before & WP_JOB_OWED) {
+        wp_job_pay(job);
+    }
+}
+
 /* Release: what the run wrote (the result) comes before the outcome that lets others read it. */
 bool
 wp_job_conclude(wp_job *job, wp_state outcome)
@@ -75,19 +88,14 @@ wp_job_conclude(wp_job *job, wp_state outcome)
     if (word & WP_JOB_NOTIFY) {
         return true;
     }
-    if (word & WP_JOB_WAITED) {
-        wp_word_wake(&job->word, WP_WAKE_ALL);
-    }
+    after_settling(job, word);
     return false;
 }
 
 void
 wp_job_settle(wp_job *job)
 {
-    uint32_t before = wp_or_acq_rel(&job->word, WP_JOB_SETTLED);
-    if (before & WP_JOB_WAITED) {
-        wp_word_wake(&job->word, WP_WAKE_ALL);
-    }
+    after_settling(job, wp_or_acq_rel(&job->word, WP_JOB_SETTLED));
 }
 
 enum wp_wait_result

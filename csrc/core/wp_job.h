@@ -13,7 +13,9 @@
  * Whoever moves a job out of PENDING owns it until its outcome is told: a worker that begins it, a waiter that takes it
  * back, a canceller, or a deadline. That is why every job ends in exactly one outcome: there is one winner.
  * An outcome becomes visible to waiters when SETTLED is set, after it was counted and, where somebody asked for a
- * notice (NOTIFY), after that notice.
+ * notice (NOTIFY), after that notice. The pool's number of unfinished jobs falls later still, so that who waits for it to
+ * be none finds every outcome visible: a worker reports after its claim, and who ends a job elsewhere sets OWED. That
+ * settling reports, and not what comes after it, lets callbacks of the end wait for the pool as well.
  *
  * HOLDERS. A job is counted: the pool holds one reference from submit until the job ended, each future or waiter holds
  * its own. The class's `destroy` runs with the last.
@@ -44,7 +46,8 @@ enum {
     WP_JOB_WAITED = 1u << 1,  /* Somebody sleeps on the word. */
     WP_JOB_NOTIFY = 1u << 2,  /* The class wants to be told of the end before it becomes visible. */
     WP_JOB_SETTLED = 1u << 3, /* The outcome is visible. */
-    WP_JOB_STATE_SHIFT = 4,
+    WP_JOB_OWED = 1u << 4,    /* The pool is to hear of the end from who settles the job. */
+    WP_JOB_STATE_SHIFT = 5,
 };
 
 /* Flags of a job, set before it is submitted or begun and constant from then on. */
@@ -181,10 +184,13 @@ bool wp_job_ask_for_notice(wp_job *job);
  * caller must call the class's notify. */
 bool wp_job_conclude(wp_job *job, wp_state outcome);
 
-/* Makes the outcome visible and wakes who waits for it. */
+/* Makes the outcome visible, wakes who waits for it, and tells the pool if that is owed. */
 void wp_job_settle(wp_job *job);
 
 /* Sleeps until the job is settled, the deadline, or a signal. */
 enum wp_wait_result wp_job_wait(wp_job *job, uint64_t deadline);
+
+/* In wp_outcome.c: a job with OWED has been settled. Takes the pool's lock. */
+void wp_job_pay(wp_job *job);
 
 #endif

@@ -67,13 +67,33 @@ wp_job_finish(wp_job *job, wp_state outcome, uint64_t now)
 }
 
 void
-wp_count_run_outside(wp_job *job, wp_state outcome, uint64_t ran, wp_errands *errands)
+wp_owe(wp_job *job)
+{
+    wp_or_acq_rel(&job->word, WP_JOB_OWED);
+}
+
+/* In a child that the telling of the end has forked there is nothing to pay. */
+void
+wp_job_pay(wp_job *job)
+{
+    wp_pool *pool = job->pool;
+    wp_errands errands = {0};
+    wp_lock_take(&pool->lock);
+    if (!wp_job_is_of_parent(job)) {
+        wp_report_ended(pool, job->flags & WP_JOB_IS_RANGE ? wp_range_of(job)->owed : 1, &errands);
+    }
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
+}
+
+void
+wp_count_run_outside(wp_job *job, wp_state outcome, uint64_t ran)
 {
     wp_pool *pool = job->pool;
     wp_histogram_add(&pool->outside->lanes[job->lane].ran, ran, 1);
     wp_count_outside(pool, job, outcome, 1);
     if (!(job->flags & WP_JOB_RUNS_HERE)) {
-        wp_report_ended(pool, 1, errands);
+        wp_owe(job);
     }
 }
 
@@ -81,14 +101,12 @@ void
 wp_job_end(wp_job *job, wp_state outcome, uint64_t began)
 {
     wp_pool *pool = job->pool;
-    wp_errands errands = {0};
     uint64_t now = wp_clock();
     outcome = now >= job->deadline ? WP_TIMED_OUT : outcome;
     if (!wp_job_is_of_parent(job)) {
         wp_lock_take(&pool->lock);
-        wp_count_run_outside(job, outcome, now - began, &errands);
+        wp_count_run_outside(job, outcome, now - began);
         wp_lock_give(&pool->lock);
-        wp_errands_run(pool, &errands);
     }
     wp_job_finish(job, outcome, now);
 }
@@ -128,7 +146,7 @@ wp_job_withdraw(wp_job *job, wp_state outcome)
     wp_offer_any_room(pool, job->lane, &errands);
     if (!(job->flags & WP_JOB_IS_HAND)) {
         wp_count_outside(pool, job, outcome, 1);
-        wp_report_ended(pool, 1, &errands);
+        wp_owe(job);
     }
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);

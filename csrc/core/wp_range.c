@@ -81,6 +81,7 @@ wp_range_init(wp_range *range, const wp_job_class *class, uint32_t units, wp_gro
     range->group = group;
     range->spans = 0;
     range->given_up = false;
+    range->owed = 0;
 }
 
 /* The last unit is done or given up. The pool's reference goes with it. Units that were given up are counted after that
@@ -90,6 +91,21 @@ range_ended(wp_range *range)
 {
     wp_job_ended(&range->job, range->given_up ? WP_CANCELLED : WP_DONE);
     wp_job_unref(&range->job);
+}
+
+/* Units that ended outside of a worker's claim are closed; whether they were the last. If so the pool hears of them from
+ * who settles the range, else from the caller: then others are still open. */
+static bool
+close_last(wp_range *range, uint32_t units)
+{
+    if (wp_sub_acq_rel(&range->open, units) != units) {
+        return false;
+    }
+    if (!wp_job_is_of_parent(&range->job)) {
+        range->owed = units;
+        wp_owe(&range->job);
+    }
+    return true;
 }
 
 void
@@ -164,9 +180,9 @@ claim_here(wp_helper *helper, uint32_t most)
 
 /* Counts the units that were done, some or none, since `begin`, and puts back what was left, which turned out long.
  * Returns whether that failed for want of memory: then they are still this thread's. In a child that a unit has forked
- * they count nowhere and are nobody's. */
+ * they count nowhere and are nobody's. `last`: whether the range has none left, so that its end is to be told. */
 static bool
-report_here(wp_helper *helper, uint64_t begin, uint32_t done)
+report_here(wp_helper *helper, uint64_t begin, uint32_t done, bool *last)
 {
     wp_job *job = helper->range;
     wp_pool *pool = job->pool;
@@ -178,11 +194,12 @@ report_here(wp_helper *helper, uint64_t begin, uint32_t done)
         wp_pace_note(group->pace, elapsed, done);
     }
     wp_lock_take(&pool->lock);
+    *last = done > 0 && close_last(wp_range_of(job), done);
     if (!wp_job_is_of_parent(job)) {
         wp_lane_tally *tally = &pool->outside->lanes[job->lane];
         wp_count(&tally->ended[WP_DONE], done);
         wp_histogram_add(&tally->ran, done > 0 ? elapsed / done : 0, done);
-        wp_report_ended(pool, done, &errands);
+        wp_report_ended(pool, *last ? 0 : done, &errands);
         if (wp_stretch_left(&helper->stretch) > 0) {
             left = !wp_helper_put_back(pool, helper);
             wp_call_help(pool, false, &errands);
@@ -206,10 +223,14 @@ help(wp_range *range, uint32_t most, wp_worker *self)
     while (goes_on) {
         uint64_t begin = wp_clock();
         uint32_t more = range->job.class->run_range(&range->job, &helper.stretch, NULL);
-        goes_on = report_here(&helper, begin, more);
+        bool last;
+        goes_on = report_here(&helper, begin, more, &last);
         done += more;
+        if (last) {
+            range_ended(range);
+        }
         if (more > 0) {
-            wp_range_done(range, more);
+            wp_group_tell(range->group); /* The caller's reference keeps the range. */
         }
     }
     if (self != NULL) {
@@ -278,7 +299,6 @@ give_up(wp_range *range, uint32_t *n)
         wp_count(&pool->outside->lanes[job->lane].ended[WP_CANCELLED], units);
         wp_lane_refresh(pool, job->lane);
         wp_offer_any_room(pool, job->lane, &errands);
-        wp_report_ended(pool, units, &errands);
     }
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
@@ -286,6 +306,25 @@ give_up(wp_range *range, uint32_t *n)
         job->class->given_up(job, spans[i].begin, spans[i].end);
     }
     return units;
+}
+
+/* Units were given up, and their class was told. Called with a reference to the range. */
+static void
+end_given_up(wp_range *range, uint32_t units)
+{
+    wp_pool *pool = range->job.pool;
+    if (close_last(range, units)) {
+        range_ended(range);
+    } else {
+        wp_errands errands = {0};
+        wp_lock_take(&pool->lock);
+        if (!wp_job_is_of_parent(&range->job)) {
+            wp_report_ended(pool, units, &errands);
+        }
+        wp_lock_give(&pool->lock);
+        wp_errands_run(pool, &errands);
+    }
+    wp_group_tell(range->group);
 }
 
 uint32_t
@@ -297,7 +336,7 @@ wp_range_cancel(wp_range *range)
         units += give_up(range, &n);
     } while (n == GIVEN_UP_AT_ONCE);
     if (units > 0) {
-        wp_range_done(range, units);
+        end_given_up(range, units);
     }
     return units;
 }

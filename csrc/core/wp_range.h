@@ -48,6 +48,7 @@ typedef struct wp_range {
     wp_group *group; /* Constant; a reference. */
     uint32_t spans;  /* Pool's lock: how many of its spans wait. */
     bool given_up;   /* Pool's lock: some units will not be done, because it was cancelled. */
+    uint32_t owed;   /* With WP_JOB_OWED, by who closed the last units: how many those were. */
 } wp_range;
 
 /* The range that a job with WP_JOB_IS_RANGE is. */

@@ -52,7 +52,6 @@ run_on_caller(wp_job *job, wp_worker *self, uint64_t now)
     wp_offer_room(pool, job->lane, &errands);
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
-    errands = (wp_errands){0};
 
     wp_state outcome = run_once(job, self, &end);
 
@@ -60,11 +59,10 @@ run_on_caller(wp_job *job, wp_worker *self, uint64_t now)
     if (!wp_job_is_of_parent(job)) { /* In a child that the job itself has forked it counts nowhere. */
         wp_tally_started(pool->outside, job, now);
         if (outcome != WP_RUNNING) {
-            wp_count_run_outside(job, outcome, end - now, &errands);
+            wp_count_run_outside(job, outcome, end - now);
         }
     }
     wp_lock_give(&pool->lock);
-    wp_errands_run(pool, &errands);
     if (outcome != WP_RUNNING) {
         wp_job_finish(job, outcome, end);
     }

@@ -239,6 +239,18 @@ module_free(void *module)
     }
 }
 
+/* What the module says of itself has been proved, by the tests named beside it.
+ *
+ * An interpreter with a GIL of its own runs beside others without any lock in common. Each has a module, types and a home
+ * of its own; what they share is in the core, which knows no interpreter. In tests/test_interpreters.py:
+ * test_make_use_and_shut_down and test_interpreter_ends_with_a_pool_in_every_state for what one interpreter does,
+ * test_many_interpreters_at_a_time for races between them, and test_a_gil_of_ones_own_is_not_waited_for, because a GIL of
+ * one's own would be worth nothing if workers took the first one's. Without this slot the first of them fails at the
+ * import, since isolated interpreters refuse what does not have it.
+ *
+ * Without a GIL every object may be used by all threads at once. tests/test_free_threading.py lets many threads do the same
+ * to one object; make parallel-test runs each test that can bear it in four threads at once; there,
+ * test_the_extension_leaves_the_gil_off shows that the import did not turn the GIL on again, which would hide all that. */
 static PyModuleDef_Slot module_slots[] = {
     {Py_mod_exec, module_exec},
 #if PY_VERSION_HEX >= 0x030c0000

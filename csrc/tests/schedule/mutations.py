@@ -88,6 +88,7 @@ MUTATIONS = [
     # ---- And more ----
     Mutation("lock-taken-without-its-sleepers", "lock", "wp_lock", "wp_lock_take_slowly", "wp_exchange_acquire(&lock->word, WP_LOCK_HELD_WITH_SLEEPERS)", "wp_exchange_acquire(&lock->word, WP_LOCK_HELD)"),
     Mutation("drained-looked-at-after-the-lock", "drain", "wp_pool", "wp_pool_drain", "wp_word_wait(&pool->drained, seen, deadline)", "wp_word_wait(&pool->drained, wp_load_relaxed(&pool->drained), deadline)"),
+    Mutation("withdrawn-job-reported-before-told", "drain-cancelled", "wp_outcome", "wp_job_withdraw", "wp_owe(job);", "wp_report_ended(pool, 1, &errands);"),
     Mutation("progress-untold", "range", "wp_range", "wp_group_tell", "wp_add_acq_rel(&group->progress, 1);", ""),
     Mutation("units-in-claims-forgotten", "range-given-up", "wp_range", "take_back", "n + wp_claims_take_units(pool, &range->job, spans + n, GIVEN_UP_AT_ONCE - n)", "n"),
     Mutation("outcome-not-exclusive", "cancel", "wp_job", "wp_job_take", "wp_state_of_word(word) != WP_PENDING", "wp_state_of_word(word) == WP_NEW"),

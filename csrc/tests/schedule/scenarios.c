@@ -622,6 +622,35 @@ cancel(void)
     wp_token_unref(s.token);
 }
 
+/* As above; but once the pool has been drained every job has ended, whoever ended it, and everybody can see that. */
+static void
+drain_cancelled(void)
+{
+    story s = {.takes = some_time(), .each = between_or(1, 1, 3), .deadline = WP_FOREVER};
+    s.pool = new_pool(1, 1, 4, WP_FOREVER);
+    s.token = wp_token_new(NULL, WP_FOREVER);
+    for (uint32_t i = 0; i < s.each; i++) {
+        wp_function_options options = WP_NO_OPTIONS;
+        options.token = s.token;
+        options.queue_timeout = one_in(4) ? 2000 : WP_FOREVER;
+        s.jobs[i] = wp_function_job(run_part, part_of(&s, i), &options);
+        MUST(wp_pool_submit(s.pool, 0, s.jobs[i], false) == WP_OK);
+    }
+    pthread_t canceller = schedule_start(canceller_main, &s);
+    pthread_t helper = schedule_start(helper_main, &s);
+    drainer_main(&s);
+    for (uint32_t i = 0; i < s.each; i++) {
+        MUST(wp_job_is_settled(s.jobs[i]));
+    }
+    pthread_join(canceller, NULL);
+    pthread_join(helper, NULL);
+    end_pool(s.pool);
+    for (uint32_t i = 0; i < s.each; i++) {
+        wp_job_unref(s.jobs[i]);
+    }
+    wp_token_unref(s.token);
+}
+
 /* ---- Results ---- */
 
 static void
@@ -1142,7 +1171,7 @@ static const wp_job_class waiting_class = {.name = "waiting",
 static void
 range_given_up(void)
 {
-    story s = {.takes = 0};
+    story s = {.takes = 0, .deadline = WP_FOREVER};
     uint32_t units = between_or(3, 2, 8);
     s.pool = new_pool(1, 1, WP_UNBOUNDED, WP_FOREVER);
     wp_group *group = wp_group_new(NULL, between_or(3, 2, 8), true);
@@ -1154,6 +1183,10 @@ range_given_up(void)
     pthread_t canceller = schedule_start(range_canceller_main, &c->range);
     if (helps) {
         wp_range_run_here(&c->range, between(1, 8));
+    }
+    if (one_in(2)) {
+        drainer_main(&s);
+        MUST(wp_job_is_settled(&c->range.job));
     }
     while (wp_job_wait(&c->range.job, WP_FOREVER) != WP_WAIT_WOKEN) {
     }
@@ -1204,6 +1237,7 @@ static const scenario scenarios[] = {
     {"drop", drop},
     {"drain", drain},
     {"cancel", cancel},
+    {"drain-cancelled", drain_cancelled},
     {"results", results},
     {"stage", stage},
     {"stage-cancel", stage_cancel},
