@@ -38,17 +38,27 @@ def _import(name: str) -> ModuleType | None:
         raise
 
 
+def _find_library(name: str) -> str | None:
+    """The file that a linker would take for the name. The search reads what compilers say, and trips over some of it:
+    over liblibffi.a, which exists nowhere, when asked for "libffi"."""
+    import ctypes.util
+
+    try:
+        return ctypes.util.find_library(name)
+    except OSError:
+        return None
+
+
 def _load_library(name: str) -> Any:
     """Loads a shared library by file name or by the name that the linker knows; "" is the process itself."""
     import ctypes
-    import ctypes.util
 
     try:
         return ctypes.CDLL(name or None, use_errno=False)
     except UnicodeEncodeError as error:
         raise OSError(f"native(): the library {name!r} cannot be loaded: {error}") from None
     except OSError as error:
-        found = ctypes.util.find_library(name)
+        found = _find_library(name)
         if found is None:
             no_module = "" if _LIKE_A_FILE.search(name) else ", nor is there a module of that name"
             raise OSError(f"native(): the library {name!r} cannot be loaded: {error}{no_module}") from None
