@@ -113,6 +113,16 @@ class History:
         ]
 
 
+def forget_fixtures(item: pytest.Item, known: dict[str, int]) -> None:
+    """A fixture of a session or a module is told of each fixture that used it, and remembers all of them to its end.
+
+    `known` says how many those were after the first run; all later ones, which have gone, are taken off.
+    """
+    for name, definitions in item._fixtureinfo.name2fixturedefs.items():  # type: ignore[attr-defined]
+        finalizers = definitions[-1]._finalizers
+        del finalizers[known.setdefault(name, len(finalizers)) :]
+
+
 class RefCounts:
     def __init__(self) -> None:
         self.left_out: Counter[str] = Counter()
@@ -140,6 +150,7 @@ class RefCounts:
     def repeat(self, item: pytest.Item) -> list[pytest.TestReport]:
         """Runs the test until it is known not to leak. Returns the reports of the last run, or of the first failed."""
         history = History()
+        known: dict[str, int] = {}
         self.repeated += 1
         threads_before = threads()
         for _ in range(MOST_RUNS):
@@ -148,6 +159,7 @@ class RefCounts:
             if any(report.outcome != "passed" for report in reports):
                 return reports
             item._report_sections.clear()
+            forget_fixtures(item, known)
             settle(threads_before)
             history.count()
             if max(history.growth()) <= 0:

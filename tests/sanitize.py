@@ -201,6 +201,7 @@ def environment(kind: str, out: Path, packages: Path | None) -> dict[str, str]:
     given["ASAN_OPTIONS"] = options(
         detect_leaks=1, exitcode=0, abort_on_error=1, symbolize=0, use_sigaltstack=0, log_path=reports
     )
+    # gcc's UndefinedBehaviorSanitizer writes to stderr whatever is said here, and then aborts, which no test overlooks.
     given["UBSAN_OPTIONS"] = options(print_stacktrace=1, abort_on_error=1, log_path=reports)
     return given
 
@@ -241,6 +242,9 @@ def main() -> int:
     build(known.kind, out, python, known.packages)
     # -P, or the package in this folder would be found first.
     command = [*python, "-P", "-m", "pytest", "-p", "no:cacheprovider", f"--timeout={TIME_LIMIT}"]
+    command += [
+        "--hypothesis-profile=ci"
+    ]  # It has no time limits for single examples, and takes the same ones each time.
     wanted = arguments if any(not a.startswith("-") for a in arguments) else []
     command += arguments + ([] if wanted else tests_to_run(known.kind, known.quick))
     status = subprocess.run(command, cwd=ROOT, env=environment(known.kind, out, known.packages), check=False).returncode

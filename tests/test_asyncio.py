@@ -15,7 +15,7 @@ import pytest
 
 import workerpool as wp
 from conftest import RunScenario
-from support import LONG
+from support import LONG, wait_until
 from workerpool import _aio
 
 Main = Callable[[], Coroutine[Any, Any, None]]
@@ -296,6 +296,29 @@ def test_loop_that_ends_before_its_jobs() -> None:
         gate.set()
         pool.drain()
         assert pool.submit(int, 3).result(LONG) == 3
+
+
+def test_loops_that_end_before_their_jobs_are_collected() -> None:
+    """Each left its loop and the descriptor of its bridge behind."""
+
+    def loops() -> int:
+        gc.collect()
+        return sum(isinstance(thing, asyncio.AbstractEventLoop) for thing in gc.get_objects())
+
+    before = loops()
+    with wp.WorkerPool(1) as pool:
+        for _ in range(5):
+            gate = threading.Event()
+
+            async def leave(gate: threading.Event = gate) -> None:
+                pool.run(gate.wait, LONG)
+                pool.run(int)
+
+            asyncio.run(leave())
+            gate.set()
+            pool.drain()
+        assert asyncio.run(pool_of_one(pool)) == 3
+    wait_until(lambda: loops() <= before)
 
 
 def test_loop_that_is_closed_with_jobs_pending_and_kept() -> None:

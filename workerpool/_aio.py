@@ -11,7 +11,10 @@ from . import _core
 
 __all__ = ["find_bridge", "get_running_loop"]
 
-_bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _core.Bridge] = weakref.WeakKeyDictionary()
+# Weak on both sides: a bridge that was held here would hold its loop, by the futures of jobs that end after the loop
+# was closed. The loop holds its bridge, as a reader.
+_bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[_core.Bridge]]
+_bridges = weakref.WeakKeyDictionary()
 
 
 class RunFuture(asyncio.Future[Any]):
@@ -30,9 +33,10 @@ class RunFuture(asyncio.Future[Any]):
 
 def find_bridge(loop: asyncio.AbstractEventLoop) -> _core.Bridge:
     """Return the bridge of a loop, made at the first call. On the loop's thread."""
-    bridge = _bridges.get(loop)
+    reference = _bridges.get(loop)
+    bridge = reference() if reference is not None else None
     if bridge is None:
         bridge = _core.Bridge(loop, RunFuture)
         loop.add_reader(bridge.fileno(), bridge.deliver)
-        _bridges[loop] = bridge
+        _bridges[loop] = weakref.ref(bridge)
     return bridge

@@ -11,8 +11,9 @@
  * A queue that is full must not hold up the loop: calls that may wait for room wait in a line of the bridge's own, in
  * order, and are submitted as results come in, and after a millisecond.
  *
- * LIFETIME. Threads hold the bridge's `core`, which is counted and owns the descriptor; the Python object goes with its
- * loop. What is delivered after that is dropped.
+ * LIFETIME. Threads hold the bridge's `core`, which is counted and owns the descriptor. The Python object is held by the loop
+ * alone, as what it calls when the descriptor can be read, and goes when the loop is closed. It must not be held for longer:
+ * calls that nobody takes from its stack refer to futures, and those to the loop. What is delivered after that is dropped.
  *
  * All but wpy_bridge_deliver runs on the loop's thread, attached.
  */
@@ -51,6 +52,7 @@ typedef struct bridge_object {
     call_object *first;    /* Waiting for room, in order; each with a reference. */
     call_object *last;
     bool will_try_again; /* A timer is set. */
+    PyObject *weakrefs;
 } bridge_object;
 
 struct call_object {
@@ -472,6 +474,7 @@ bridge_dealloc(bridge_object *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
+    PyObject_ClearWeakRefs((PyObject *)self);
     while (self->first != NULL) {
         call_object *call = self->first;
         self->first = call->next;
@@ -521,11 +524,17 @@ static PyMethodDef bridge_methods[] = {
     {0},
 };
 
+static PyMemberDef bridge_members[] = {
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(bridge_object, weakrefs), Py_READONLY, NULL},
+    {0},
+};
+
 static PyType_Slot bridge_slots[] = {
     {Py_tp_new, bridge_new},
     {Py_tp_dealloc, bridge_dealloc},
     {Py_tp_traverse, bridge_traverse},
     {Py_tp_methods, bridge_methods},
+    {Py_tp_members, bridge_members},
     {Py_tp_doc, "Brings results to one asyncio event loop."},
     {0, NULL},
 };
@@ -556,18 +565,24 @@ static PyObject *
 last_bridge(wpy_home *home)
 {
     wp_lock_take(&home->lock);
-    PyObject *bridge = Py_XNewRef(home->last_bridge);
+    PyObject *reference = Py_XNewRef(home->last_bridge);
     wp_lock_give(&home->lock);
+    PyObject *bridge = reference != NULL ? wpy_weakref_get(reference) : NULL;
+    Py_XDECREF(reference);
     return bridge;
 }
 
 static void
 set_last_bridge(wpy_home *home, PyObject *bridge)
 {
-    Py_INCREF(bridge);
+    PyObject *reference = PyWeakref_NewRef(bridge, NULL);
+    if (reference == NULL) {
+        PyErr_Clear(); /* It is found without, too. */
+        return;
+    }
     wp_lock_take(&home->lock);
     PyObject *before = home->last_bridge;
-    home->last_bridge = bridge;
+    home->last_bridge = reference;
     wp_lock_give(&home->lock);
     Py_XDECREF(before);
 }

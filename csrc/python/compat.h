@@ -51,6 +51,17 @@ wpy_thread_state_new(PyInterpreterState *interpreter)
 #endif
 }
 
+/* Whether the interpreter has begun to end: threads that attach to it from then on do not come back. */
+static inline bool
+wpy_is_finalizing(void)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    return Py_IsFinalizing() != 0;
+#else
+    return _Py_IsFinalizing() != 0;
+#endif
+}
+
 /* What a weak reference refers to, a new reference; NULL if it is gone. */
 static inline PyObject *
 wpy_weakref_get(PyObject *reference)

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 /* ---- Thread states ----
  *
@@ -38,9 +39,22 @@ wpy_release_thread_states(void)
     }
 }
 
+/* CPython stops a thread that attaches to an interpreter that ends, but one that makes its first thread state would touch
+ * memory that is being freed. So it is stopped here, for good, in the same way: the process is about to end. It happens
+ * only to pools that no hook could end, because the package was first imported by an exit handler. Milliseconds lie between
+ * what is asked here and the first memory that goes, against microseconds in which a state is made. */
+static void
+stop_if_interpreter_ends(void)
+{
+    while (wpy_is_finalizing()) {
+        pause();
+    }
+}
+
 static PyThreadState *
 new_thread_state(const wpy_home *home)
 {
+    stop_if_interpreter_ends();
     wpy_hold_thread_states();
     PyThreadState *state = wpy_thread_state_new(home->interpreter);
     wpy_release_thread_states();

@@ -78,7 +78,7 @@ typedef struct wpy_home {
     PyObject *loop_keyword;     /* A tuple of it. */
     PyObject *get_running_loop; /* From the package, once a loop has used a pool; likewise the next. */
     PyObject *find_bridge;
-    PyObject *last_bridge; /* Home's lock: the one used last. */
+    PyObject *last_bridge; /* Home's lock: a weak reference to the one used last. */
 
     PyObject *breather; /* A Python function that does nothing; see wpy_enter_python. */
     PyObject *logger;   /* Where exceptions in callbacks are reported, as concurrent.futures does. */
