@@ -32,6 +32,7 @@ MARKERS = {
 THREAD_UNSAFE_FIXTURES = {
     "caplog": "collects the log of the whole process",
     "gate": "of test_lifetime.py: one gate holds one job",
+    "own_library": "of test_lifetime.py: looks at what the process has loaded",
     "run_scenario": "runs in a process of its own",
 }
 

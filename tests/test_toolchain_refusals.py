@@ -210,6 +210,7 @@ def test_user_data_without_a_place(low_level_callable: Any, library: ctypes.CDLL
 # ---- A signature that contradicts the target ----
 
 
+@pytest.mark.thread_unsafe(reason="asks pytest for fixtures while it runs")
 @pytest.mark.parametrize("wrong", ["double (float)", "float (double)", "double (double, double)", "double (void)"])
 @pytest.mark.parametrize("kind", ["ctypes", "cffi_abi", "cffi_api", "numba", "cython", "scipy", "capsule"])
 def test_signature_that_is_not_the_targets(request: pytest.FixtureRequest, kind: str, wrong: str) -> None:

@@ -175,6 +175,7 @@ def test_twelve_mixed_arguments(toolchain: Toolchain, two_workers: wp.WorkerPool
     check()
 
 
+@pytest.mark.thread_unsafe(reason="asks pytest for fixtures while it runs")
 @pytest.mark.parametrize("name", ["of_ctypes", "of_cffi_abi", "of_cffi_api", "of_numba", "of_cython"])
 def test_buffers(request: pytest.FixtureRequest, two_workers: wp.WorkerPool, name: str) -> None:
     toolchain: Toolchain = request.getfixturevalue(name)
@@ -195,6 +196,7 @@ def test_buffers(request: pytest.FixtureRequest, two_workers: wp.WorkerPool, nam
     check()
 
 
+@pytest.mark.thread_unsafe(reason="asks pytest for fixtures while it runs")
 @settings(max_examples=100, deadline=None)
 @given(x=st.floats(), pair=st.tuples(st.floats(), st.floats()))
 @pytest.mark.parametrize("wrapped", ["ctypes", "cffi", "numba", "cython", "capsule"])
