@@ -643,9 +643,9 @@ def test_process_that_was_stopped(run: Run) -> None:
                 futures[1].result(0.5)
             except TimeoutError:
                 waited = time.monotonic() - begin
+            stopper.wait()
             leave.set()
             assert pool.drain(20)
-            stopper.wait()
         print(waited >= 0.5, [outcomes.count(name) for name in ("JobTimeout", "JobExpired", "NoneType")], len(outcomes))
         check_sums(pool)
         """

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -138,4 +137,3 @@ def test_what_is_left_out_is_there() -> None:
         for test in tests:
             file, _, name = test.partition("::")
             assert f"def {name}" in (ROOT / file).read_text(), test
-    assert shutil.which("make") is None or "sanitize:" in (ROOT / "Makefile").read_text()
