@@ -50,8 +50,8 @@ _MANY_STEPS = 40_000
 def bessel_step_ns() -> float:
     """Measure how long one step of `jn` takes on this machine, in nanoseconds.
 
-    The least of a few times of many steps, beside which what a call costs is nothing. Not a difference of two: where the
-    shorter one was interrupted that would be any small number, and the calls that are made of it would never end.
+    The least of a few times of many steps, beside which what a call costs is nothing. Not a difference of two: where
+    the shorter one was interrupted that would be any small number, and the calls that are made of it would never end.
     """
     plain = bessel().plain
     return min(_time_of(plain, _MANY_STEPS) for _ in range(9)) / _MANY_STEPS
