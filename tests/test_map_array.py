@@ -611,6 +611,7 @@ def test_nothing_begins_after_an_error(helpers: Helpers) -> None:
         pool.map_array(log, range(2000), words, grain=1)
         assert words[0] == 2000
         assert pool.stats().lanes["normal"].failed == 1
+        assert pool.drain(10)  # The pool hears of the end a moment after the caller.
         assert pool.stats().unfinished == 0
 
 
@@ -746,6 +747,7 @@ def test_ctrl_c(run_scenario: RunScenario, helpers_path: str) -> None:
             time.sleep(0.05)
             assert (out[:claimed] == 1_000_000).all() and (out[claimed:] == 0).all()
             assert pool.map_array(sleep, np.zeros(100, "i8")).sum() == 0
+            assert pool.drain(10)  # The pool hears of the end a moment after the caller.
             assert pool.stats().unfinished == 0
             assert pool.stats().lanes["normal"].cancelled == 1
         """
