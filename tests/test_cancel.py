@@ -343,14 +343,20 @@ def test_cancelled_token_takes_no_jobs() -> None:
 
 def test_cancel_everything_at_the_first_error() -> None:
     token = wp.CancelToken()
+    begun = threading.Semaphore(0)
     cancelled = threading.Event()
 
     def job(i: int) -> int:
-        if i == 10:
+        if i < 10:
+            begun.release()
+        elif i == 10:
+            for _ in range(10):  # The other worker may still be at one of these.
+                assert begun.acquire(timeout=LONG)
             token.cancel()
             cancelled.set()
             raise ValueError(i)
-        assert i < 10 or cancelled.wait(LONG)
+        else:
+            assert cancelled.wait(LONG)
         return i
 
     with wp.WorkerPool(2, queue_size=None) as pool:
