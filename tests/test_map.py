@@ -363,6 +363,21 @@ def test_limits_of_a_view_hold_for_each_call(helpers: Helpers) -> None:
         assert list(pool.options(queue_timeout=LONG, run_timeout=LONG).map(int, range(300))) == list(range(300))
 
 
+def test_items_of_calls_that_expired_are_let_go_of() -> None:
+    class Item:
+        pass
+
+    items = [Item() for _ in range(3)]
+    alive = [weakref.ref(item) for item in items]
+    with wp.WorkerPool(2) as pool:
+        with occupied(pool, 2):
+            waiting = pool.options(queue_timeout=0.02).map(type, items)
+            with pytest.raises(wp.JobExpired):
+                next(waiting)
+        del waiting, items
+    wait_until(lambda: gc.collect() >= 0 and not any(item() for item in alive))
+
+
 # ---- Giving up ----
 
 
@@ -657,6 +672,7 @@ def test_consumer_may_be_another_thread_than_the_maker(identity: Any) -> None:
         assert seen == list(range(1, 2000))
 
 
+@pytest.mark.keeps("the context of the main thread keeps each variable that was set in it")
 def test_context_variables(identity: Any) -> None:
     variable = contextvars.ContextVar("variable", default="unset")
 

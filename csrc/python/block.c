@@ -200,11 +200,13 @@ release_native(wpy_block *block)
     wpy_function_unref(block->function);
 }
 
+/* Of a block that was done, and of which every unit was taken, nothing is left. One that was cancelled or has expired was
+ * not called, and still has its arguments, though its exception was taken. */
 static void
 release_python(wpy_block *block)
 {
-    bool all_taken = block->yielded == block->units;
-    for (uint32_t unit = 0; unit < block->units && !all_taken; unit++) {
+    bool is_empty = block->yielded == block->units && wp_job_state(wpy_block_job(block)) == WP_DONE;
+    for (uint32_t unit = 0; unit < block->units && !is_empty; unit++) {
         drop_arguments(block, unit);
         Py_CLEAR(block->values[unit]);
     }
