@@ -10,7 +10,8 @@
  * at which each job ends. A job is accepted only with a place for its result, so a worker never waits there.
  *
  * GUARANTEES. Any number of threads may put and get. Every accepted job is reported exactly once, in the order in which
- * jobs end. Each function may be called from any thread, with no lock held.
+ * jobs end. Each function may be called from any thread, with no lock held. The caller has a reference until the call has
+ * returned, or knows of one that stays: all results can have been read before the last put has returned.
  */
 #ifndef WP_STAGE_H
 #define WP_STAGE_H

@@ -147,7 +147,9 @@ typedef struct wp_capi {
     /* ---- Stages: a bounded channel of jobs, one function, a bounded channel of results ---- */
 
     /* At most `capacity` jobs, 1 to 2**28, are put and not got; 0: nobody gets results. A job of a stage is a few bytes:
-     * its wp_job can be asked whether it should stop, but keeps no notes. WP_OK, WP_NO_MEMORY, WP_INVALID. */
+     * its wp_job can be asked whether it should stop, but keeps no notes. Whoever calls one of these functions has a
+     * reference until it has returned, or knows of one that stays: all results can have been got before the last
+     * stage_put has returned. WP_OK, WP_NO_MEMORY, WP_INVALID. */
     int (*stage_new)(wp_pool *pool, uint32_t lane, wp_function *function, uint32_t capacity, wp_stage **stage);
     void (*stage_ref)(wp_stage *stage);
     void (*stage_unref)(wp_stage *stage); /* With the last it is closed; what waits is done, and its results dropped. */
