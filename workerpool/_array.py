@@ -5,15 +5,14 @@ NumPy is never imported here: an array or a ufunc cannot exist before somebody e
 
 from __future__ import annotations
 
-import operator
 import sys
 from typing import Any, SupportsIndex
 
+from ._checks import whole_number
 from ._core import NativeFunction
 
 # The types of NumPy that are plain numbers and have a buffer, by their letters.
 _NUMBERS = frozenset("?bhilqpBHILQPefdgFDG")
-_LARGEST_GRAIN = 2**63
 
 # What the extension is given: the function or None, the ufunc or None, the arguments, the outputs, the grain.
 _Request = tuple[NativeFunction | None, Any, tuple[Any, ...], tuple[Any, ...], int]
@@ -22,14 +21,7 @@ _Request = tuple[NativeFunction | None, Any, tuple[Any, ...], tuple[Any, ...], i
 def _grain(grain: SupportsIndex | None) -> int:
     if grain is None:
         return 0
-    try:
-        number = operator.index(grain)
-    except TypeError:
-        raise TypeError(f"grain must be a whole number or None, not {type(grain).__name__}") from None
-    if number < 1:
-        shown = str(number) if number > -(10**100) else f"a negative one of {number.bit_length()} bits"
-        raise ValueError(f"grain must be at least 1, not {shown}")
-    return min(number, _LARGEST_GRAIN)
+    return whole_number(grain, "grain", 1, kind="a whole number or None")
 
 
 def _ufunc_of(fn: Any) -> Any:

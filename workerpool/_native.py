@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ._checks import utf8_text
 from ._core import NativeFunction, SignatureError
 from ._toolchains import KINDS, Recognised, recognise
 from ._toolchains.recognised import parameters_of, takes_python_objects
@@ -18,19 +19,6 @@ def _kinds(found: Recognised) -> tuple[str, ...] | None:
         return NativeFunction(found.address, found.signature or "", found.name)._kinds
     except SignatureError:
         return None
-
-
-def _check_text(value: object, name: str) -> None:
-    if value is not None and not isinstance(value, str):
-        raise TypeError(f"{name} must be a str or None, not {type(value).__name__}")
-
-
-def _check_name(name: str | None) -> None:
-    _check_text(name, "name")
-    try:
-        str.encode(name or "")
-    except UnicodeEncodeError:
-        raise ValueError(f"name must be text that UTF-8 can hold, not {name!a}") from None
 
 
 def _check_agreement(function: NativeFunction, given: str, found: Recognised) -> None:
@@ -91,8 +79,10 @@ def native(
     Python objects, numba's @njit; ValueError for a text that is no name; OSError and AttributeError for a library,
     symbol or attribute that is not there.
     """
-    _check_text(signature, "signature")
-    _check_name(name)
+    if signature is not None and not isinstance(signature, str):
+        raise TypeError(f"signature must be a str or None, not {type(signature).__name__}")
+    if name is not None:
+        utf8_text(name, "name", "a str or None")
     found = recognise(target)
     if found is None:
         hint = "; submit a Python callable to the pool as it is" if callable(target) else ""

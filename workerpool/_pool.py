@@ -16,6 +16,7 @@ from types import EllipsisType
 from typing import Any, SupportsIndex, TypeVar
 
 from . import _array, _core
+from ._checks import utf8_text, whole_number
 from ._core import CancelToken, NativeFunction, Results
 
 T = TypeVar("T")
@@ -26,7 +27,6 @@ DEFAULT_LANE = "normal"
 # A pool whose queue has no bound still needs one for the lazy map.
 DEFAULT_BUFFERSIZE = 1024
 # Numbers that are larger mean no more than these, and the extension takes no larger ones.
-LARGEST_CAPACITY = 2**63
 LARGEST_COUNT = 2**31 - 1
 LARGEST_SIZE = sys.maxsize
 UNLIMITED_BUFFERSIZE = 2**63
@@ -89,29 +89,6 @@ class PoolStats:
 # ---- Checking arguments ----
 
 
-def _whole_number(value: SupportsIndex, name: str, least: int, most: int = LARGEST_CAPACITY) -> int:
-    """A number of at least `least`; instead of one beyond `most`, which makes no difference, that."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be a whole number, not {type(value).__name__}") from None
-    if number < least:
-        # Python does not like to write numbers of thousands of digits.
-        shown = str(number) if number > -(10**100) else f"a negative one of {number.bit_length()} bits"
-        raise ValueError(f"{name} must be at least {least}, not {shown}")
-    return min(number, most)
-
-
-def _text(value: str, name: str) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-    try:
-        str.encode(value)
-    except UnicodeEncodeError:
-        raise ValueError(f"{name} must be text that UTF-8 can hold, not {value!a}") from None
-    return value
-
-
 def _iterable(value: Iterable[T], name: str) -> Iterable[T]:
     try:
         return iter(value)
@@ -132,22 +109,22 @@ def _max_workers(value: SupportsIndex | None, default: int) -> int:
 
 
 def _capacity(value: SupportsIndex | None, name: str) -> int | None:
-    return None if value is None else _whole_number(value, name, 0)
+    return None if value is None else whole_number(value, name, 0)
 
 
 def _lane_settings(lane: str | Lane, queue_size: int | None) -> tuple[str, int | None, int]:
     if isinstance(lane, str):
-        return _text(lane, "the name of a lane in lanes"), queue_size, 0
+        return utf8_text(lane, "the name of a lane in lanes"), queue_size, 0
     if not isinstance(lane, Lane):
         raise TypeError(f"lanes must be names or workerpool.Lane objects, not {type(lane).__name__}")
-    _text(lane.name, "the name of a lane in lanes")
+    utf8_text(lane.name, "the name of a lane in lanes")
     capacity = (
         queue_size
         if isinstance(lane.capacity, EllipsisType)
         else _capacity(lane.capacity, f"capacity of lane {lane.name!r} in lanes")
     )
     place = f"max_running of lane {lane.name!r} in lanes"
-    most = 0 if lane.max_running is None else _whole_number(lane.max_running, place, 1, LARGEST_COUNT)
+    most = 0 if lane.max_running is None else whole_number(lane.max_running, place, 1, LARGEST_COUNT)
     return lane.name, capacity, most
 
 
@@ -207,7 +184,7 @@ class _Submitter(concurrent.futures.Executor):
         """
         if not iterables:
             raise TypeError("map() must have at least one iterable")
-        chunk = 0 if chunksize is None else _whole_number(chunksize, "chunksize", 1)
+        chunk = 0 if chunksize is None else whole_number(chunksize, "chunksize", 1)
         bound = self._buffersize(buffersize)
         return _core.Map(self, fn, iterables, timeout, chunk, bound, buffersize is None, in_order)
 
@@ -266,7 +243,7 @@ class _Submitter(concurrent.futures.Executor):
 
     def _buffersize(self, buffersize: int | None) -> int:
         if buffersize is not None:
-            return _whole_number(buffersize, "buffersize", 1)
+            return whole_number(buffersize, "buffersize", 1)
         return self._default_buffersize
 
     _default_buffersize: int = DEFAULT_BUFFERSIZE
@@ -277,7 +254,7 @@ class _Submitter(concurrent.futures.Executor):
         maxsize: jobs under way plus results not read, at most; None for any number. A submit beyond it waits for a
             reader.
         """
-        return Results(self, 0 if maxsize is None else _whole_number(maxsize, "maxsize", 1))
+        return Results(self, 0 if maxsize is None else whole_number(maxsize, "maxsize", 1))
 
     def lane(self, name: str) -> View:
         """Return a view of this pool that submits to the lane of that name."""
@@ -376,10 +353,10 @@ class WorkerPool(_core.Pool, _Submitter):
         inner_threads: int | None = None,
     ) -> None:
         _check_initializer(initializer)
-        inner = None if inner_threads is None else _whole_number(inner_threads, "inner_threads", 1, LARGEST_COUNT)
+        inner = None if inner_threads is None else whole_number(inner_threads, "inner_threads", 1, LARGEST_COUNT)
         bound = _capacity(queue_size, "queue_size")
         settings = _lanes(lanes, bound)
-        prefix = _text(thread_name_prefix, "thread_name_prefix")
+        prefix = utf8_text(thread_name_prefix, "thread_name_prefix")
         workers = _max_workers(max_workers, _core.processors())
         self._thread_name_prefix = prefix or f"WorkerPool-{WorkerPool._counter()}"
         super().__init__(
@@ -387,12 +364,12 @@ class WorkerPool(_core.Pool, _Submitter):
             lanes=settings,
             lane=_default_lane([name for name, _, _ in settings]),
             on_full=on_full,
-            fairness=_whole_number(fairness, "fairness", 0, LARGEST_COUNT),
+            fairness=whole_number(fairness, "fairness", 0, LARGEST_COUNT),
             thread_name=self._thread_name_prefix,
             initializer=initializer,
             initargs=tuple(_iterable(initargs, "initargs")),
             idle_timeout=idle_timeout,
-            stack_size=0 if stack_size is None else _whole_number(stack_size, "stack_size", 16384, LARGEST_SIZE),
+            stack_size=0 if stack_size is None else whole_number(stack_size, "stack_size", 16384, LARGEST_SIZE),
         )
         if inner is not None:
             _core._limit_inner_threads(self, inner)
@@ -454,7 +431,7 @@ class ThreadPoolExecutor(WorkerPool, concurrent.futures.ThreadPoolExecutor):  # 
         super().__init__(
             _max_workers(max_workers, _standard_max_workers()),
             queue_size=None,
-            thread_name_prefix=_text(thread_name_prefix, "thread_name_prefix")
+            thread_name_prefix=utf8_text(thread_name_prefix, "thread_name_prefix")
             or f"ThreadPoolExecutor-{ThreadPoolExecutor._number()}",
             initializer=initializer,
             initargs=initargs,

@@ -48,12 +48,6 @@ left(wp_crew *crew)
 }
 
 static uint64_t
-smaller(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-static uint64_t
 larger(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;
@@ -74,7 +68,7 @@ size_of_part(wp_crew *crew, uint64_t rest)
     if (!crew->grain_is_fixed && grain > share) {
         grain = rounded(larger(share, grain / SMALLEST_PART));
     }
-    return smaller(grain, rest);
+    return wp_smaller(grain, rest);
 }
 
 static bool
@@ -102,7 +96,7 @@ measure(wp_crew *crew, uint64_t count, uint64_t elapsed)
         wp_store_relaxed(&crew->pace, pace);
     }
     if (!crew->grain_is_fixed && count >= wp_load_relaxed(&crew->grain)) {
-        wp_store_relaxed(&crew->grain, rounded(smaller(PART_NS * 1000 / pace, count * GROWTH)));
+        wp_store_relaxed(&crew->grain, rounded(wp_smaller(PART_NS * 1000 / pace, count * GROWTH)));
     }
 }
 
@@ -407,7 +401,7 @@ wp_crew_help(wp_crew *crew)
 uint64_t
 wp_crew_claimed(wp_crew *crew)
 {
-    return smaller(wp_load_acquire(&crew->next), crew->n);
+    return wp_smaller(wp_load_acquire(&crew->next), crew->n);
 }
 
 /* ---- The beginning ---- */

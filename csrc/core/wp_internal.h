@@ -298,6 +298,9 @@ void wp_count_outside(wp_pool *pool, const wp_job *job, wp_state outcome, uint64
 /* Under the lock: counts a plain job that ran, but not as a worker's claim. The pool hears of the end when it is told. */
 void wp_count_run_outside(wp_job *job, wp_state outcome, uint64_t ran);
 
+/* Tells the pool that so many jobs, of this job's kind and age, have ended outside of a worker's claim. Takes the lock. */
+void wp_job_report(wp_job *job, uint64_t count);
+
 /* Whoever settles the job reports its end to the pool: that of one job, or of the units that a range owes. */
 void wp_owe(wp_job *job);
 

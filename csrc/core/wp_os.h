@@ -21,6 +21,12 @@
 
 uint64_t wp_clock(void);
 
+static inline uint64_t
+wp_smaller(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* The time that is `ns` after another; WP_FOREVER if there is no such time, and so after WP_FOREVER ns. */
 static inline uint64_t
 wp_later(uint64_t time, uint64_t ns)

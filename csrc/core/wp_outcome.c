@@ -72,18 +72,24 @@ wp_owe(wp_job *job)
     wp_or_acq_rel(&job->word, WP_JOB_OWED);
 }
 
-/* In a child that the telling of the end has forked there is nothing to pay. */
+/* In a child that the telling of the end has forked there is nothing to report. */
 void
-wp_job_pay(wp_job *job)
+wp_job_report(wp_job *job, uint64_t count)
 {
     wp_pool *pool = job->pool;
     wp_errands errands = {0};
     wp_lock_take(&pool->lock);
     if (!wp_job_is_of_parent(job)) {
-        wp_report_ended(pool, job->flags & WP_JOB_IS_RANGE ? wp_range_of(job)->owed : 1, &errands);
+        wp_report_ended(pool, count, &errands);
     }
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
+}
+
+void
+wp_job_pay(wp_job *job)
+{
+    wp_job_report(job, job->flags & WP_JOB_IS_RANGE ? wp_range_of(job)->owed : 1);
 }
 
 void

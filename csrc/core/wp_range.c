@@ -312,17 +312,10 @@ give_up(wp_range *range, uint32_t *n)
 static void
 end_given_up(wp_range *range, uint32_t units)
 {
-    wp_pool *pool = range->job.pool;
     if (close_last(range, units)) {
         range_ended(range);
     } else {
-        wp_errands errands = {0};
-        wp_lock_take(&pool->lock);
-        if (!wp_job_is_of_parent(&range->job)) {
-            wp_report_ended(pool, units, &errands);
-        }
-        wp_lock_give(&pool->lock);
-        wp_errands_run(pool, &errands);
+        wp_job_report(&range->job, units);
     }
     wp_group_tell(range->group);
 }

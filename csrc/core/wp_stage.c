@@ -407,12 +407,6 @@ seal(chunk *c)
 
 /* ---- Putting ---- */
 
-static uint64_t
-smaller(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* What came of an attempt to put. */
 enum attempt { PUT, NO_ROOM, NO_PLACE, NO_WORKER, NO_CHUNK, REFUSED };
 
@@ -511,7 +505,7 @@ attempt(wp_pool *pool, wp_stage *stage, load *l)
     if (stage->current == NULL) {
         return NO_CHUNK;
     }
-    uint32_t fit = (uint32_t)smaller(smaller(wanted, CHUNK - stage->current->filled), smaller(room, places));
+    uint32_t fit = (uint32_t)wp_smaller(wp_smaller(wanted, CHUNK - stage->current->filled), wp_smaller(room, places));
     if (!append(pool, stage, l->arguments + l->done, fit)) {
         l->why = WP_NO_MEMORY;
         return REFUSED;

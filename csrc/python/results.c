@@ -224,7 +224,6 @@ results_traverse(results_object *self, visitproc visit, void *arg)
     return 0;
 }
 
-/* The jobs go on without it: they were accepted. Their results go with the last of them. */
 /* A job that was read and not shown, or NULL. */
 static wp_job *
 take_unshown(results_object *self)
@@ -245,6 +244,7 @@ keep_unshown(results_object *self, wp_job *job)
     wp_lock_give(&self->lock);
 }
 
+/* The jobs go on without it: they were accepted. Their results go with the last of them. */
 static void
 results_dealloc(results_object *self)
 {

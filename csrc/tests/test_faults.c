@@ -26,6 +26,9 @@ main(void)
 
 #else
 
+#define BLOCK_BITS 14 /* The mutex below guards them. */
+#include "blocks.h"
+
 #include "wp_call.h"
 #include "wp_handle.h"
 #include "wp_inner.h"
@@ -79,60 +82,33 @@ fails(int kind)
 
 /* ---- What is held ---- */
 
-enum { MOST_BLOCKS = 1 << 14 };
-
 static pthread_mutex_t blocks_mutex = PTHREAD_MUTEX_INITIALIZER;
-static void *blocks[MOST_BLOCKS]; /* Mutex: a hash table without removal marks. */
-static int n_blocks;              /* Mutex. */
 static atomic_int n_threads;
-
-static size_t
-block_at(const void *address)
-{
-    size_t at = (size_t)(((uintptr_t)address * UINT64_C(0x9E3779B97F4A7C15)) >> 50);
-    while (blocks[at] != NULL && blocks[at] != address) {
-        at = (at + 1) % MOST_BLOCKS;
-    }
-    return at;
-}
 
 static void *
 note_block(void *address)
 {
     if (address != NULL && !is_spared) {
         pthread_mutex_lock(&blocks_mutex);
-        if (CHECK(n_blocks < MOST_BLOCKS / 2)) {
-            blocks[block_at(address)] = address;
-            n_blocks++;
-        }
+        CHECK(block_add(address));
         pthread_mutex_unlock(&blocks_mutex);
     }
     return address;
 }
 
-/* What follows a block that is taken out is put in again, because it may have stood further on for its sake. */
 static void
 forget_block(const void *address)
 {
     pthread_mutex_lock(&blocks_mutex);
-    size_t at = block_at(address);
-    if (address != NULL && blocks[at] == address) {
-        blocks[at] = NULL;
-        n_blocks--;
-        for (at = (at + 1) % MOST_BLOCKS; blocks[at] != NULL; at = (at + 1) % MOST_BLOCKS) {
-            void *moved = blocks[at];
-            blocks[at] = NULL;
-            blocks[block_at(moved)] = moved;
-        }
-    }
+    block_remove(address);
     pthread_mutex_unlock(&blocks_mutex);
 }
 
-static int
+static long
 blocks_held(void)
 {
     pthread_mutex_lock(&blocks_mutex);
-    const int held = n_blocks;
+    const long held = n_blocks;
     pthread_mutex_unlock(&blocks_mutex);
     return held;
 }

@@ -8,6 +8,7 @@
 #include "../native/wp_grid.h"
 
 #include "check.h"
+#include "grid_order.h"
 
 enum { ROUNDS = 4000, MOST_ELEMENTS = 4096, MOST_DIMS = 5, MOST_OPERANDS = 4, MEMORY = 8192 };
 
@@ -145,22 +146,6 @@ test_walk(void)
 /* ------------------------------------------------------------------------------------------------
  * Sorting and merging.
  */
-
-/* The number in the original order of an element that has `number` in the sorted one. */
-static uint64_t
-original_number(const wp_grid *sorted, const size_t *order, const wp_grid *original, uint64_t number)
-{
-    size_t index[MOST_DIMS] = {0};
-    uint64_t result = 0;
-    for (size_t d = sorted->n_dims; d-- > 0;) {
-        index[order[d]] = (size_t)(number % sorted->shape[d]);
-        number /= sorted->shape[d];
-    }
-    for (size_t d = 0; d < original->n_dims; d++) {
-        result = result * original->shape[d] + index[d];
-    }
-    return result;
-}
 
 static void
 test_sort(void)

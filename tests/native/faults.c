@@ -29,6 +29,9 @@
 #include <sys/time.h>
 #include <time.h>
 
+#define BLOCK_BITS 16
+#include "../../csrc/tests/blocks.h"
+
 /* ---- What fails ---- */
 
 enum { CALLS = 1, PYTHON = 2, WITHIN = 4 };
@@ -88,11 +91,7 @@ faults_disarm(void)
 
 /* ---- What the extension holds ---- */
 
-enum { MOST_BLOCKS = 1 << 16 };
-
-static atomic_flag blocks_lock = ATOMIC_FLAG_INIT;
-static void *blocks[MOST_BLOCKS]; /* Lock: a hash table of what the extension has taken and nobody has freed. */
-static long n_blocks;             /* Lock. */
+static atomic_flag blocks_lock = ATOMIC_FLAG_INIT; /* Guards what the extension has taken and nobody has freed. */
 
 static void
 take_lock(void)
@@ -102,45 +101,22 @@ take_lock(void)
     }
 }
 
-static size_t
-block_at(const void *address)
-{
-    size_t at = (size_t)(((uintptr_t)address * UINT64_C(0x9E3779B97F4A7C15)) >> 48);
-    while (blocks[at] != NULL && blocks[at] != address) {
-        at = (at + 1) % MOST_BLOCKS;
-    }
-    return at;
-}
-
 static void *
 note_block(void *memory, const void *caller)
 {
     if (memory != NULL && is_watched(caller)) {
         take_lock();
-        if (n_blocks < MOST_BLOCKS / 2) {
-            blocks[block_at(memory)] = memory;
-            n_blocks++;
-        }
+        block_add(memory);
         atomic_flag_clear(&blocks_lock);
     }
     return memory;
 }
 
-/* What follows a block that is taken out is put in again, because it may have stood further on for its sake. */
 static void
 forget_block(const void *memory)
 {
     take_lock();
-    size_t at = block_at(memory);
-    if (blocks[at] == memory && memory != NULL) {
-        blocks[at] = NULL;
-        n_blocks--;
-        for (at = (at + 1) % MOST_BLOCKS; blocks[at] != NULL; at = (at + 1) % MOST_BLOCKS) {
-            void *moved = blocks[at];
-            blocks[at] = NULL;
-            blocks[block_at(moved)] = moved;
-        }
-    }
+    block_remove(memory);
     atomic_flag_clear(&blocks_lock);
 }
 

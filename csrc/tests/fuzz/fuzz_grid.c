@@ -16,6 +16,7 @@
 #include "wp_grid.h"
 #include "wp_loop.h"
 
+#include "../grid_order.h"
 #include "fuzz.h"
 
 enum { MAX_DIMS = 5, MAX_OPERANDS = 3, MAX_LENGTH = 6, MAX_ELEMENTS = 400, MAX_BLOCK = 20000 };
@@ -264,22 +265,6 @@ check_overlap(const sample *s)
 }
 
 /* ---- Walking ---- */
-
-/* The original number of an element of a sorted grid. */
-static uint64_t
-original_number(const wp_grid *sorted, const size_t *order, const wp_grid *original, uint64_t number)
-{
-    size_t index[MAX_DIMS] = {0};
-    uint64_t result = 0;
-    for (size_t d = sorted->n_dims; d-- > 0;) {
-        index[order[d]] = (size_t)(number % sorted->shape[d]);
-        number /= sorted->shape[d];
-    }
-    for (size_t d = 0; d < original->n_dims; d++) {
-        result = result * original->shape[d] + index[d];
-    }
-    return result;
-}
 
 typedef struct trace {
     const wp_grid *original;
