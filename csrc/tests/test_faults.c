@@ -389,7 +389,7 @@ submit_batch(batch *b, unsigned lane)
         b->jobs[i] = is_accepted(result) ? job : NULL;
         if (b->jobs[i] == NULL && job != NULL) {
             CHECK_INT(wp_job_state(job), WP_NEW);
-            CHECK_INT(wp_load_acquire(&job->references), 1);
+            UNTIL(wp_load_acquire(&job->references) == 1); /* Others may look at it, to see whether it is lost. */
             wp_job_unref(job);
         }
     }
