@@ -3,7 +3,8 @@
  * Jobs are put and results are got one by one, or up to BATCH at a time.
  *
  * An array holds each job's input and output, as it would in a program that has a million numbers to work on. The
- * consumer checks every result.
+ * consumer checks every result. What the producer reads for each job is on its own stack: beside the consumer's variables
+ * it would cost as much as the stage does.
  */
 #include "shapes.h"
 
@@ -24,8 +25,8 @@ typedef struct state {
 } state;
 
 typedef struct producer {
-    state *s;
     wp_stage *stage;
+    item *items;
     uint64_t jobs;
 } producer;
 
@@ -45,7 +46,7 @@ put_batch(const producer *p, uint64_t first)
     uint32_t n = 0;
     uint32_t done;
     for (; n < BATCH && first + n < p->jobs; n++) {
-        item *one = &p->s->items[first + n];
+        item *one = &p->items[first + n];
         one->value = -(double)(first + n);
         batch[n] = one;
     }
@@ -57,11 +58,11 @@ put_batch(const producer *p, uint64_t first)
 static void *
 produce_batches(void *argument)
 {
-    const producer *p = argument;
-    for (uint64_t i = 0; i < p->jobs; i += BATCH) {
-        put_batch(p, i);
+    const producer p = *(const producer *)argument;
+    for (uint64_t i = 0; i < p.jobs; i += BATCH) {
+        put_batch(&p, i);
     }
-    wp_stage_close(p->stage);
+    wp_stage_close(p.stage);
     return NULL;
 }
 
@@ -82,15 +83,15 @@ consume_batches(wp_stage *stage)
 static void *
 produce(void *argument)
 {
-    const producer *p = argument;
-    for (uint64_t i = 0; i < p->jobs; i++) {
-        item *one = &p->s->items[i];
+    const producer p = *(const producer *)argument;
+    for (uint64_t i = 0; i < p.jobs; i++) {
+        item *one = &p.items[i];
         one->value = -(double)i;
-        if (wp_stage_put(p->stage, one, WP_FOREVER) != WP_OK) {
+        if (wp_stage_put(p.stage, one, WP_FOREVER) != WP_OK) {
             fail("wp_stage_put");
         }
     }
-    wp_stage_close(p->stage);
+    wp_stage_close(p.stage);
     return NULL;
 }
 
@@ -109,7 +110,7 @@ static void
 work(void *context, uint64_t jobs)
 {
     state *s = context;
-    producer p = {s, wp_stage_new(s->pool, 0, absolute, s->places), jobs};
+    producer p = {wp_stage_new(s->pool, 0, absolute, s->places), s->items, jobs};
     pthread_t thread;
     if (p.stage == NULL || wp_thread_start(&thread, s->in_batches ? produce_batches : produce, &p, 0) != 0) {
         fail("starting the producer");

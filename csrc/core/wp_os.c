@@ -139,6 +139,16 @@ wp_yield(void)
 }
 
 int
+wp_processor(void)
+{
+#ifdef __linux__
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
+
+int
 wp_thread_start(pthread_t *thread, void *(*main)(void *), void *argument, size_t stack_size)
 {
     pthread_attr_t attributes;

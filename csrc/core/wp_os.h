@@ -44,6 +44,9 @@ unsigned wp_processors(void);
 /* The same by the affinity mask alone, which is cheap to ask for. */
 unsigned wp_processors_by_affinity(void);
 
+/* The processor that the calling thread is on, or was a moment ago; -1 where the system does not say so cheaply. */
+int wp_processor(void);
+
 /* Names the calling thread, as debuggers and top show it; the system may cut it (Linux: 15 bytes). */
 void wp_thread_set_name(const char *name);
 

@@ -28,15 +28,20 @@
 /* A waiting time is measured for one job in so many, because the clock takes longer than putting a job. */
 #define STAMP_EVERY 64u
 /* Jobs in one claim at most. Nothing is copied for a claim, so more than plain jobs. */
-#define MOST_CLAIMED 64u
+#define MOST_CLAIMED CHUNK
 #define CLAIM_NS 20000u
 #define SPREAD_NS 2000u
 /* Jobs that take less than this (ns) are not worth a wake-up each. */
 #define SHORT_NS 1000u
+#define NO_PROCESSOR (-2)
+#define POWERS_OF_FOUR 0x55555555u
 /* How long (ns) a reader may be kept asleep while results are few. */
 #define NAP_NS 200000u
-/* Looks at what is a matter of nanoseconds before sleeping: after a pause each, and the last ones after a yield. */
-#define MOMENTS 23
+/* Looks at what is a matter of a microsecond before sleeping: the first ones after 1, 2, 4 pauses and so on, which lets
+ * what is waited for gather and keeps off the other's cache line; the last ones after a yield. A test may want fewer. */
+#ifndef WP_STAGE_SPINS
+#define WP_STAGE_SPINS 7
+#endif
 #define YIELDS 3
 /* A reader leaves off helping with so many results unread. */
 #define MOST_ATTENDED 256u
@@ -85,6 +90,7 @@ struct wp_stage {
     uint32_t workers_asleep;               /* Workers of the pool that sleep here, for a result or a place. */
     _Atomic(uint64_t) accepted;            /* Read without the lock as well. */
     uint64_t head_seen;                    /* `head` as it was last looked at. */
+    uint32_t at_once;                      /* So far the current chunk is filled without looking at places and times. */
     chunk *oldest;                         /* Of those that have not ended. */
     chunk **end;                           /* Where the next goes. */
     uint64_t n_chunks;                     /* How many there ever were. */
@@ -92,9 +98,13 @@ struct wp_stage {
 
     alignas(WP_CACHE_LINE) _Atomic(uint64_t) tail; /* Results that have got their position. */
     alignas(WP_CACHE_LINE) _Atomic(uint64_t) head; /* Results that were read. */
-    wp_word attending;                             /* Readers that run jobs of the stage rather than sleep. */
-    alignas(WP_CACHE_LINE) wp_word asleep;         /* Of readers: see SLEEPERS. */
-    wp_word blocked;                               /* Of submitters that wait for a place. */
+
+    /* Changed seldom, and looked at for each job: apart from what changes for each. */
+    alignas(WP_CACHE_LINE) wp_word asleep; /* Of readers: see SLEEPERS. */
+    wp_word blocked;                       /* Of submitters that wait for a place. */
+    wp_word attending;                     /* Readers that run jobs of the stage rather than sleep. */
+    _Atomic(int) reader_on;                /* The processor that one of those was seen on; NO_PROCESSOR at first. */
+    _Atomic(int) submitter_on;             /* That of a submitter, in the same way. */
 };
 
 static wp_stage *
@@ -117,6 +127,14 @@ static uint64_t
 turn_of(uint64_t position, bool given_up)
 {
     return (position + 1) << 1 | given_up;
+}
+
+/* Whether jobs are known to be so short that what a thread waits for is about to come. */
+static bool
+is_short(const wp_stage *stage)
+{
+    uint32_t mean = wp_pace_mean(stage->group->pace);
+    return mean != WP_PACE_UNKNOWN && mean < SHORT_NS;
 }
 
 /* The caller is about to sleep on the word; returns what it must still hold then. */
@@ -280,7 +298,8 @@ run_chunk(wp_job *job, wp_stretch *units, wp_worker *self)
         if (reports && deliver(stage, argument, status, false)) {
             call_meanwhile(stage, &since, &unmeasured);
         }
-        bool is_time_to_look = (done & (done - 1)) == 0; /* After 1, 2, 4, 8 and so on. */
+        bool is_time_to_look =
+            (done & (done - 1)) == 0 && done & POWERS_OF_FOUR; /* A look takes as long as a few jobs. */
         if (wp_worker_is_wanted(self) || (is_time_to_look && wp_has_helped_enough(self, start))) {
             break;
         }
@@ -434,13 +453,31 @@ note_accepted(wp_pool *pool, wp_stage *stage, uint32_t n)
     wp_store_relaxed(&stage->accepted, wp_load_relaxed(&stage->accepted) + n);
 }
 
-/* A worker is called for what was put into the current chunk, unless readers do the jobs and a patrol looks in. */
-static void
-call_worker(wp_pool *pool, wp_stage *stage, wp_errands *errands)
+/* Whether readers do the jobs: one does at this moment, or did, and does not sleep: then it is about to be back. */
+static bool
+readers_attend(wp_stage *stage)
 {
-    if (wp_load_relaxed(&stage->attending) == 0 || pool->patrols == 0) {
-        wp_call_help_in_time(pool, &stage->current->range.job, 0, errands);
-    }
+    return wp_load_relaxed(&stage->attending) > 0 || (wp_load_relaxed(&stage->reader_on) != NO_PROCESSOR &&
+                                                      is_short(stage) && !(wp_load_relaxed(&stage->asleep) & SLEEPERS));
+}
+
+/* Whether a worker should be called for what is put: not if readers do the jobs, and a patrol looks in, should they stay
+ * away. Lock held. */
+static bool
+needs_worker(const wp_pool *pool, wp_stage *stage)
+{
+    return pool->patrols == 0 || !readers_attend(stage);
+}
+
+/* How far the current chunk can be filled one by one: until a job's time is noted, the last argument comes, or all places
+ * that are known of are taken. */
+static uint32_t
+last_at_once(wp_stage *stage)
+{
+    uint32_t filled = stage->current->filled;
+    uint64_t next_stamp = (filled + STAMP_EVERY - 1) / STAMP_EVERY * STAMP_EVERY;
+    uint64_t end = wp_smaller(next_stamp, CHUNK - 1);
+    return (uint32_t)wp_smaller(end, filled + wp_smaller(places_left(stage, 1), CHUNK));
 }
 
 /* Adds so many arguments, for which there is space, to the current chunk and to what waits, lock held. False without memory.
@@ -465,6 +502,7 @@ append(wp_pool *pool, wp_stage *stage, void *const *arguments, uint32_t n)
         c->arguments[c->filled] = arguments[i];
     }
     note_accepted(pool, stage, n);
+    stage->at_once = last_at_once(stage);
     return true;
 }
 
@@ -527,6 +565,7 @@ add_chunk(wp_pool *pool, wp_stage *stage)
     bool used = stage->current == NULL && !wp_load_relaxed(&stage->closed);
     if (used) {
         stage->current = c;
+        stage->at_once = 0;
         link_chunk(stage, c);
     }
     wp_lock_give(&pool->lock);
@@ -548,7 +587,9 @@ put_some(wp_stage *stage, load *l)
     bool calls = result == PUT && stage->workers_asleep > 0;
     if (result == PUT) {
         wp_lane_refresh(pool, stage->lane);
-        call_worker(pool, stage, &errands);
+        if (needs_worker(pool, stage)) {
+            wp_call_help_in_time(pool, &stage->current->range.job, 0, &errands);
+        }
         if (stage->current->filled == CHUNK) {
             full = stage->current;
             stage->current = NULL;
@@ -567,19 +608,30 @@ put_some(wp_stage *stage, load *l)
     return result;
 }
 
-/* Whether one more argument needs only to be added to what waits last, lock held. It is so most of the time, and then much
- * of what an attempt looks at cannot be otherwise: where a span of the current chunk waits, the stage is open, the lane is
- * ready, and no worker sleeps here that was not called. */
-static bool
-fits_at_once(wp_pool *pool, const wp_stage *stage)
+/* The span that one more argument needs only to be added to, if it is so: what waits last is of the current chunk, the stage
+ * and the pool are open, and there are places. It is so most of the time, and then much of what an attempt looks at cannot
+ * be otherwise: the lane is ready, and no worker sleeps here that was not called. Else NULL. Lock held. */
+static wp_span *
+span_to_extend(wp_pool *pool, const wp_stage *stage)
 {
     const chunk *c = stage->current;
-    wp_lane *lane = &pool->lanes[stage->lane];
-    const wp_span *last = wp_ring_last(&lane->ring);
-    return c != NULL && last != NULL && last->job == &c->range.job && last->end == c->filled &&
-           c->filled % STAMP_EVERY != 0 && c->filled < CHUNK - 1 && lane->waiting < lane->capacity &&
-           (stage->places == NULL || wp_load_relaxed(&stage->accepted) - stage->head_seen < stage->capacity) &&
-           pool->n_workers > 0 && wp_load_relaxed(&pool->phase) == WP_OPEN && !is_of_parent(stage);
+    const wp_lane *lane = &pool->lanes[stage->lane];
+    if (c == NULL || c->filled >= stage->at_once || lane->waiting >= lane->capacity || pool->n_workers == 0 ||
+        wp_load_relaxed(&pool->phase) != WP_OPEN || is_of_parent(stage)) {
+        return NULL;
+    }
+    wp_span *last = wp_ring_last(&lane->ring);
+    return last != NULL && last->job == &c->range.job && last->end == c->filled ? last : NULL;
+}
+
+/* Calls a worker, lock held, and gives the lock back. */
+static void
+call_worker_and_leave(wp_pool *pool, wp_stage *stage)
+{
+    wp_errands errands = {0};
+    wp_call_help_in_time(pool, &stage->current->range.job, 0, &errands);
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
 }
 
 /* Puts one argument if that is so. */
@@ -587,19 +639,22 @@ static bool
 put_at_once(wp_stage *stage, void *argument)
 {
     wp_pool *pool = stage->pool;
-    wp_errands errands = {0};
     wp_lock_take(&pool->lock);
-    bool fits = fits_at_once(pool, stage);
-    if (fits) {
-        chunk *c = stage->current;
-        c->arguments[c->filled++] = argument;
-        wp_ring_last(&pool->lanes[stage->lane].ring)->end++;
-        note_accepted(pool, stage, 1);
-        call_worker(pool, stage, &errands);
+    wp_span *span = span_to_extend(pool, stage);
+    if (span == NULL) {
+        wp_lock_give(&pool->lock);
+        return false;
     }
-    wp_lock_give(&pool->lock);
-    wp_errands_run(pool, &errands);
-    return fits;
+    chunk *c = stage->current;
+    c->arguments[c->filled++] = argument;
+    span->end++;
+    note_accepted(pool, stage, 1);
+    if (needs_worker(pool, stage)) {
+        call_worker_and_leave(pool, stage);
+    } else {
+        wp_lock_give(&pool->lock);
+    }
+    return true;
 }
 
 /* ---- Helping ---- */
@@ -665,38 +720,53 @@ get_up(wp_stage *stage)
 
 /* ---- Waiting ---- */
 
-/* Whether jobs are known to be so short that what a thread waits for is about to come. */
-static bool
-is_short(const wp_stage *stage)
+/* Notes where a thread is that others wait for. Written only when it changes, for those who read it. */
+static void
+note_place(_Atomic(int) *seen_on)
 {
-    uint32_t mean = wp_pace_mean(stage->group->pace);
-    return mean != WP_PACE_UNKNOWN && mean < SHORT_NS;
+    int processor = wp_processor();
+    if (wp_load_relaxed(seen_on) != processor) {
+        wp_store_relaxed(seen_on, processor);
+    }
+}
+
+static bool
+is_here(int processor)
+{
+    return processor >= 0 && processor == wp_processor();
 }
 
 /* Lets a moment pass before the next look at what is about to come; false when there were enough of them. First without
- * leaving the processor, for who works on another; then for whoever waits for this one. To sleep and be woken costs more
- * than all of them. */
+ * leaving the processor, for who works on another; then for whoever waits for this one. Who is waited for may have been
+ * `seen_on` this very processor (or NULL): then nothing but a yield lets it get on. To sleep and be woken costs more than
+ * all of them. */
 static bool
-pass_moment(int *moment)
+pass_moment(int *moment, _Atomic(int) *seen_on)
 {
-    if (*moment >= MOMENTS) {
+    if (*moment == 0 && seen_on != NULL && is_here(wp_load_relaxed(seen_on))) {
+        *moment = WP_STAGE_SPINS;
+    }
+    if (*moment >= WP_STAGE_SPINS + YIELDS) {
         return false;
     }
-    if ((*moment)++ < MOMENTS - YIELDS) {
-        wp_pause();
-    } else {
+    if (*moment >= WP_STAGE_SPINS) {
         wp_yield();
     }
+    for (int i = 0; *moment < WP_STAGE_SPINS && i < 1 << *moment; i++) {
+        wp_pause();
+    }
+    (*moment)++;
     return true;
 }
 
-/* Looks for a while whether a count moves on. */
+/* Looks for a while whether readers get on. */
 static bool
-moves_soon(const wp_stage *stage, _Atomic(uint64_t) *count, uint64_t seen)
+places_come_soon(wp_stage *stage)
 {
+    uint64_t seen = wp_load_relaxed(&stage->head);
     int moment = 0;
-    while (wp_load_relaxed(count) == seen) {
-        if (!is_short(stage) || !pass_moment(&moment)) {
+    while (wp_load_relaxed(&stage->head) == seen) {
+        if (!is_short(stage) || !pass_moment(&moment, &stage->reader_on)) {
             return false;
         }
     }
@@ -722,7 +792,7 @@ sleep_on(wp_stage *stage, wp_word *sleepers, uint32_t seen, uint64_t deadline)
 static enum wp_result
 sleep_for_place(wp_stage *stage, bool lightly, uint64_t deadline)
 {
-    if (moves_soon(stage, &stage->head, wp_load_relaxed(&stage->head))) {
+    if (places_come_soon(stage)) {
         return WP_OK;
     }
     uint32_t seen = say_asleep(&stage->blocked, lightly);
@@ -782,6 +852,7 @@ wp_stage_put_many(wp_stage *stage, void *const *arguments, uint32_t n, uint64_t 
               .over = wp_worker_in(stage->pool) != NULL,
               .is_hasty = deadline == 0,
               .lightly = !is_short(stage)};
+    note_place(&stage->submitter_on);
     while (l.done < n && l.why == WP_OK) {
         enum attempt result = put_some(stage, &l);
         if (result != PUT && result != REFUSED) {
@@ -819,11 +890,11 @@ sleep_for_result(wp_stage *stage, bool lightly, uint64_t deadline)
 
 /* Whether jobs wait in the lane, or come within a while. */
 static bool
-jobs_come_soon(const wp_stage *stage)
+jobs_come_soon(wp_stage *stage)
 {
     int moment = 0;
     while (!wp_lane_is_ready(stage->pool, stage->lane)) {
-        if (!pass_moment(&moment)) {
+        if (!pass_moment(&moment, &stage->submitter_on)) {
             return false;
         }
     }
@@ -869,6 +940,7 @@ attend(wp_stage *stage)
 {
     uint32_t done = SMALL_HELP;
     uint32_t helped = 0;
+    note_place(&stage->reader_on);
     wp_add_acq_rel(&stage->attending, 1);
     while (done > 0 && helped < MOST_ATTENDED && unread(stage) <= many(stage) && jobs_come_soon(stage)) {
         for (int i = 0; i < GATHERING && done < SMALL_HELP; i++) {
@@ -886,7 +958,7 @@ static bool
 spend_time(wp_stage *stage, int *moment)
 {
     if (unread(stage) > 0) { /* A result has its place and is not written yet, or another reader is faster. */
-        if (!pass_moment(moment)) {
+        if (!pass_moment(moment, NULL)) {
             wp_yield();
         }
         return true;
@@ -968,6 +1040,8 @@ wp_stage_new(wp_pool *pool, unsigned lane, wp_function *function, uint32_t capac
         goto no_group;
     }
     stage->group->class_measures = true;
+    wp_store_relaxed(&stage->reader_on, NO_PROCESSOR);
+    wp_store_relaxed(&stage->submitter_on, NO_PROCESSOR);
     stage->end = &stage->oldest;
     if (capacity > 0) {
         for (stage->size = 1; stage->size < capacity; stage->size *= 2) {

@@ -774,23 +774,29 @@ putter_main(void *argument)
     return NULL;
 }
 
+/* Gets a result; false if there will be none. */
+static bool
+get_and_note(story *s)
+{
+    wp_stage_result result;
+    enum wp_result got;
+    while ((got = wp_stage_get(s->stage, WP_FOREVER, &result)) == WP_INTERRUPTED) {
+    }
+    if (got == WP_OK) {
+        const part *p = result.argument;
+        MUST(result.status == (result.given_up ? 0 : 7));
+        wp_add_acq_rel(&s->reports[p->number], 1);
+        wp_add_acq_rel(&s->runs[p->number], result.given_up); /* So that each counts as run once. */
+    }
+    return got != WP_FINISHED;
+}
+
 static void *
 getter_main(void *argument)
 {
-    story *s = argument;
-    for (;;) {
-        wp_stage_result result;
-        enum wp_result got = wp_stage_get(s->stage, WP_FOREVER, &result);
-        if (got == WP_FINISHED) {
-            return NULL;
-        }
-        if (got == WP_OK) {
-            const part *p = result.argument;
-            MUST(result.status == (result.given_up ? 0 : 7));
-            wp_add_acq_rel(&s->reports[p->number], 1);
-            wp_add_acq_rel(&s->runs[p->number], result.given_up); /* So that each counts as run once. */
-        }
+    while (get_and_note(argument)) {
     }
+    return NULL;
 }
 
 static void *
@@ -845,8 +851,8 @@ run_stage(uint32_t putters, uint32_t getters, void *(*third)(void *))
     uint32_t n = 0;
     unsigned lane = third == hurry_main;
     wp_store_relaxed(&s.submitters, putters);
-    s.pool = new_pool(between_or(1, 1, 2), 1 + lane, between(1, 4), WP_FOREVER);
-    s.stage = wp_stage_new(s.pool, lane, run_item, between(1, 4));
+    s.pool = new_pool(between_or(1 + lane, 1, 2), 1 + lane, between(1, 4) + 4 * lane, WP_FOREVER);
+    s.stage = wp_stage_new(s.pool, lane, run_item, between(1, 4) + 4 * lane); /* Or a put at once hardly comes. */
     for (uint32_t i = 0; i < putters; i++) {
         threads[n++] = schedule_start(putter_main, &s);
     }
@@ -913,6 +919,32 @@ stage_unread(void)
     check_reports(&s);
 }
 
+/* Short jobs, which the reader runs itself; then it stays away, and what is put must be run all the same. */
+static void
+stage_left_alone(void)
+{
+    story s = {.takes = between(0, 2) * 50, .each = between(1, 3), .deadline = WP_FOREVER};
+    uint32_t rounds = between(1, 3);
+    wp_store_relaxed(&s.submitters, rounds + 2);
+    s.pool = new_pool(between_or(1, 1, 2), 1, between(1, 4), WP_FOREVER);
+    s.stage = wp_stage_new(s.pool, 0, run_item, 3);
+    for (uint32_t i = 0; i < rounds; i++) {
+        putter_main(&s);
+        for (uint32_t k = 0; k < s.each; k++) {
+            get_and_note(&s);
+        }
+    }
+    putter_main(&s);
+    while (wp_pool_drain(s.pool, WP_FOREVER) == WP_INTERRUPTED) {
+    }
+    submitter_ends(&s);
+    getter_main(&s);
+    wp_stage_unref(s.stage);
+    end_pool(s.pool);
+    check_runs(&s);
+    check_reports(&s);
+}
+
 static void
 stage_and_pool(void)
 {
@@ -922,7 +954,7 @@ stage_and_pool(void)
 static void
 stage_hurried(void)
 {
-    run_stage(between(1, 2), between(1, 2), hurry_main);
+    run_stage(between_or(1, 1, 2), between_or(1, 1, 2), hurry_main);
 }
 
 /* Puts into the next stage, from a worker of the pool. */
@@ -1245,6 +1277,7 @@ static const scenario scenarios[] = {
     {"stage-unread", stage_unread},
     {"stage-and-pool", stage_and_pool},
     {"stage-hurried", stage_hurried},
+    {"stage-left-alone", stage_left_alone},
     {"stage-workers", stage_workers},
     {"stage-read-by-worker", stage_read_by_worker},
     {"patrol", patrol},

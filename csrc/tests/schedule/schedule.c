@@ -511,6 +511,13 @@ wp_processors_by_affinity(void)
     return 64;
 }
 
+/* So that a thread finds others on its own processor and not. */
+int
+wp_processor(void)
+{
+    return (int)schedule_random(2);
+}
+
 void
 wp_yield(void)
 {
