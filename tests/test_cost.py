@@ -26,9 +26,9 @@ OWN_INSTRUCTIONS = {
     "submit-py": 1120,
     "round-trip-c": 1849,
     "await-c": 1510,
-    "stage": 345,
-    "stage-many": 150,
-    "stage-put": 270,
+    "stage": 305,
+    "stage-many": 138,
+    "stage-put": 225,
     "function-jobs": 630,
 }
 MARGIN = 1.4

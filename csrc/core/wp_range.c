@@ -151,21 +151,23 @@ leave_helpers(wp_helper *helper)
     }
 }
 
-/* Claims what is left of one of the range's spans, up to `most` units; false if none waits. */
+/* Claims what is left of one of the spans of the range that is found, up to `most` units, with a reference to it; false if
+ * none waits. */
 static bool
-claim_here(wp_helper *helper, uint32_t most)
+claim_here(wp_helper *helper, wp_pool *pool, wp_find_range *find, void *context, uint32_t most)
 {
-    wp_job *job = helper->range;
-    wp_pool *pool = job->pool;
     wp_errands errands = {0};
     wp_lock_take(&pool->lock);
-    bool found = wp_range_of(job)->spans > 0 && !wp_job_is_of_parent(job);
+    wp_range *range = find(context);
+    bool found = range != NULL && range->spans > 0 && !wp_job_is_of_parent(&range->job);
     if (found) {
+        wp_job *job = helper->range = &range->job;
         wp_lane *lane = &pool->lanes[job->lane];
+        wp_job_ref(job);
         if (wp_ring_front(&lane->ring)->job == job) {
             pool->served |= 1u << job->lane;
         }
-        job->ticket = find_span(wp_range_of(job), lane);
+        job->ticket = find_span(range, lane);
         wp_span part = wp_claim_units(lane, job->ticket, most);
         wp_stretch_set(&helper->stretch, part.begin, part.end);
         join_helpers(pool, helper);
@@ -213,47 +215,63 @@ report_here(wp_helper *helper, uint64_t begin, uint32_t done, bool *last)
     return left;
 }
 
+/* Runs what was claimed; returns how many units. */
 static uint32_t
-help(wp_range *range, uint32_t most, wp_worker *self)
+run_claimed(wp_helper *helper)
 {
-    wp_helper helper = {.range = &range->job};
+    wp_job *job = helper->range;
     uint32_t done = 0;
-    bool goes_on = claim_here(&helper, most);
-    wp_job *outer = self != NULL ? wp_worker_set_current(self, &range->job) : NULL;
+    bool goes_on = true;
     while (goes_on) {
         uint64_t begin = wp_clock();
-        uint32_t more = range->job.class->run_range(&range->job, &helper.stretch, NULL);
+        uint32_t more = job->class->run_range(job, &helper->stretch, NULL);
         bool last;
-        goes_on = report_here(&helper, begin, more, &last);
+        goes_on = report_here(helper, begin, more, &last);
         done += more;
         if (last) {
-            range_ended(range);
+            range_ended(wp_range_of(job));
         }
         if (more > 0) {
-            wp_group_tell(range->group); /* The caller's reference keeps the range. */
+            wp_group_tell(wp_range_of(job)->group); /* The helper's reference keeps the range. */
         }
-    }
-    if (self != NULL) {
-        wp_worker_set_current(self, outer);
     }
     return done;
 }
 
 uint32_t
-wp_range_run_here(wp_range *range, uint32_t most)
+wp_range_run_found_here(wp_pool *pool, unsigned lane, wp_find_range *find, void *context, uint32_t most)
 {
-    wp_pool *pool = range->job.pool;
-    unsigned lane = range->job.lane;
     wp_worker *self = wp_worker_in(pool);
+    wp_helper helper = {.range = NULL};
+    uint32_t done = 0;
     bool is_guest = false;
     if (!wp_may_run_here(pool, lane, self, &is_guest)) {
         return 0;
     }
-    uint32_t done = help(range, most, self);
+    if (claim_here(&helper, pool, find, context, most)) {
+        wp_job *outer = self != NULL ? wp_worker_set_current(self, helper.range) : NULL;
+        done = run_claimed(&helper);
+        if (self != NULL) {
+            wp_worker_set_current(self, outer);
+        }
+        wp_job_unref(helper.range);
+    }
     if (is_guest) {
         wp_leave_as_guest(pool, lane, self);
     }
     return done;
+}
+
+static wp_range *
+itself(void *range)
+{
+    return range;
+}
+
+uint32_t
+wp_range_run_here(wp_range *range, uint32_t most)
+{
+    return wp_range_run_found_here(range->job.pool, range->job.lane, itself, range, most);
 }
 
 /* ---- Giving up ---- */

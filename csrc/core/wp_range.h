@@ -65,6 +65,10 @@ void wp_range_init(wp_range *range, const wp_job_class *class, uint32_t units, w
  * is no worker, or one too many. */
 uint32_t wp_range_run_here(wp_range *range, uint32_t most);
 
+/* The same for the range of the lane that `find` finds, if any. It is called under the pool's lock. */
+typedef wp_range *wp_find_range(void *context);
+uint32_t wp_range_run_found_here(wp_pool *pool, unsigned lane, wp_find_range *find, void *context, uint32_t most);
+
 /* For a class's run_range on a thread that is no worker: whether to return, because it has run since `begin` (wp_clock) for
  * longer than short units do. Then the rest goes back to the lane, and a worker is called for it. */
 static inline bool

@@ -16,10 +16,18 @@
  * Waking a reader for each result would cost a hundred times what a short job does, so a reader that sleeps is called
  * when there are many, or by the last job that was accepted; a submitter when half of the places are free. A job that
  * turns out long must not keep results back that came before it: a sleep like that is a nap, and whoever wakes from it in
- * vain is called for any result or place next time. */
+ * vain is called for any result or place next time. Before it sleeps, whoever has short jobs to wait for looks for a while
+ * (wp_patience.h).
+ *
+ * CALLING WORKERS. A reader of short jobs runs them itself. While it does, or is about to be back because it does not
+ * sleep, no worker is called, provided that one is on patrol (wp_internal.h) and would find jobs that are left alone.
+ *
+ * APART. What changes with each put, with each result and with each get, and what all of them look at and seldom changes,
+ * has a cache line of its own. */
 #include "wp_stage.h"
 
 #include "wp_internal.h"
+#include "wp_patience.h"
 
 #include <stdlib.h>
 
@@ -33,21 +41,14 @@
 #define SPREAD_NS 2000u
 /* Jobs that take less than this (ns) are not worth a wake-up each. */
 #define SHORT_NS 1000u
-#define NO_PROCESSOR (-2)
 #define POWERS_OF_FOUR 0x55555555u
 /* How long (ns) a reader may be kept asleep while results are few. */
 #define NAP_NS 200000u
-/* Looks at what is a matter of a microsecond before sleeping: the first ones after 1, 2, 4 pauses and so on, which lets
- * what is waited for gather and keeps off the other's cache line; the last ones after a yield. A test may want fewer. */
-#ifndef WP_STAGE_SPINS
-#define WP_STAGE_SPINS 7
-#endif
-#define YIELDS 3
 /* A reader leaves off helping with so many results unread. */
 #define MOST_ATTENDED 256u
 /* After it could do no more than so many jobs it lets others gather, for so many pauses. */
-#define SMALL_HELP 32u
-#define GATHERING 20
+#define SMALL_HELP 64u
+#define GATHERING 40
 
 typedef struct chunk {
     wp_range range;
@@ -103,8 +104,8 @@ struct wp_stage {
     alignas(WP_CACHE_LINE) wp_word asleep; /* Of readers: see SLEEPERS. */
     wp_word blocked;                       /* Of submitters that wait for a place. */
     wp_word attending;                     /* Readers that run jobs of the stage rather than sleep. */
-    _Atomic(int) reader_on;                /* The processor that one of those was seen on; NO_PROCESSOR at first. */
-    _Atomic(int) submitter_on;             /* That of a submitter, in the same way. */
+    wp_partner readers;                    /* For submitters that wait for them. */
+    wp_partner submitters;                 /* For readers that wait for them. */
 };
 
 static wp_stage *
@@ -457,8 +458,8 @@ note_accepted(wp_pool *pool, wp_stage *stage, uint32_t n)
 static bool
 readers_attend(wp_stage *stage)
 {
-    return wp_load_relaxed(&stage->attending) > 0 || (wp_load_relaxed(&stage->reader_on) != NO_PROCESSOR &&
-                                                      is_short(stage) && !(wp_load_relaxed(&stage->asleep) & SLEEPERS));
+    return wp_load_relaxed(&stage->attending) > 0 ||
+           (wp_partner_was_here(&stage->readers) && is_short(stage) && !(wp_load_relaxed(&stage->asleep) & SLEEPERS));
 }
 
 /* Whether a worker should be called for what is put: not if readers do the jobs, and a patrol looks in, should they stay
@@ -612,10 +613,13 @@ put_some(wp_stage *stage, load *l)
  * and the pool are open, and there are places. It is so most of the time, and then much of what an attempt looks at cannot
  * be otherwise: the lane is ready, and no worker sleeps here that was not called. Else NULL. Lock held. */
 static wp_span *
-span_to_extend(wp_pool *pool, const wp_stage *stage)
+span_to_extend(wp_pool *pool, wp_stage *stage)
 {
     const chunk *c = stage->current;
     const wp_lane *lane = &pool->lanes[stage->lane];
+    if (c != NULL && c->filled == stage->at_once) {
+        stage->at_once = last_at_once(stage); /* There may be places now. */
+    }
     if (c == NULL || c->filled >= stage->at_once || lane->waiting >= lane->capacity || pool->n_workers == 0 ||
         wp_load_relaxed(&pool->phase) != WP_OPEN || is_of_parent(stage)) {
         return NULL;
@@ -670,22 +674,19 @@ waiting_chunk(const wp_stage *stage)
     return c;
 }
 
+static wp_range *
+waiting_range(void *stage)
+{
+    chunk *c = waiting_chunk(stage);
+    return c != NULL ? &c->range : NULL;
+}
+
 /* Runs a few jobs of the stage, if any wait and the lane allows it; returns how many. */
 static uint32_t
 help(wp_stage *stage)
 {
-    wp_lock_take(&stage->pool->lock);
-    chunk *c = waiting_chunk(stage);
-    if (c != NULL) {
-        wp_job_ref(&c->range.job);
-    }
-    wp_lock_give(&stage->pool->lock);
-    if (c == NULL) {
-        return 0;
-    }
-    uint32_t done = wp_range_run_here(&c->range, wp_pace_claim(stage->group->pace, CLAIM_NS, MOST_CLAIMED));
-    wp_job_unref(&c->range.job);
-    return done;
+    uint32_t most = wp_pace_claim(stage->group->pace, CLAIM_NS, MOST_CLAIMED);
+    return wp_range_run_found_here(stage->pool, stage->lane, waiting_range, stage, most);
 }
 
 /* The calling thread if it is a worker of the pool that must not sleep while jobs of the stage wait, because there may be
@@ -720,56 +721,19 @@ get_up(wp_stage *stage)
 
 /* ---- Waiting ---- */
 
-/* Notes where a thread is that others wait for. Written only when it changes, for those who read it. */
-static void
-note_place(_Atomic(int) *seen_on)
-{
-    int processor = wp_processor();
-    if (wp_load_relaxed(seen_on) != processor) {
-        wp_store_relaxed(seen_on, processor);
-    }
-}
-
+/* Looks for a while whether readers get on: with reading (`head`), or with running jobs (`tail`). */
 static bool
-is_here(int processor)
+moves_soon(wp_stage *stage, _Atomic(uint64_t) *count)
 {
-    return processor >= 0 && processor == wp_processor();
-}
-
-/* Lets a moment pass before the next look at what is about to come; false when there were enough of them. First without
- * leaving the processor, for who works on another; then for whoever waits for this one. Who is waited for may have been
- * `seen_on` this very processor (or NULL): then nothing but a yield lets it get on. To sleep and be woken costs more than
- * all of them. */
-static bool
-pass_moment(int *moment, _Atomic(int) *seen_on)
-{
-    if (*moment == 0 && seen_on != NULL && is_here(wp_load_relaxed(seen_on))) {
-        *moment = WP_STAGE_SPINS;
-    }
-    if (*moment >= WP_STAGE_SPINS + YIELDS) {
-        return false;
-    }
-    if (*moment >= WP_STAGE_SPINS) {
-        wp_yield();
-    }
-    for (int i = 0; *moment < WP_STAGE_SPINS && i < 1 << *moment; i++) {
-        wp_pause();
-    }
-    (*moment)++;
-    return true;
-}
-
-/* Looks for a while whether readers get on. */
-static bool
-places_come_soon(wp_stage *stage)
-{
-    uint64_t seen = wp_load_relaxed(&stage->head);
+    uint64_t seen = wp_load_relaxed(count);
     int moment = 0;
-    while (wp_load_relaxed(&stage->head) == seen) {
-        if (!is_short(stage) || !pass_moment(&moment, &stage->reader_on)) {
+    while (wp_load_relaxed(count) == seen) {
+        if (!is_short(stage) || !wp_partner_pass_moment(&stage->readers, &moment)) {
+            wp_partner_note_wait(&stage->readers, false);
             return false;
         }
     }
+    wp_partner_note_wait(&stage->readers, true);
     return true;
 }
 
@@ -792,7 +756,7 @@ sleep_on(wp_stage *stage, wp_word *sleepers, uint32_t seen, uint64_t deadline)
 static enum wp_result
 sleep_for_place(wp_stage *stage, bool lightly, uint64_t deadline)
 {
-    if (places_come_soon(stage)) {
+    if (moves_soon(stage, &stage->head)) {
         return WP_OK;
     }
     uint32_t seen = say_asleep(&stage->blocked, lightly);
@@ -822,6 +786,17 @@ nap_or_sleep(wp_stage *stage, sleep_function *sleep, bool *lightly, uint64_t dea
     return slept;
 }
 
+/* Where results are counted, room that comes soon is seen by them. */
+static enum wp_result
+wait_for_room(wp_stage *stage, uint64_t deadline)
+{
+    bool is_late = deadline != WP_FOREVER && wp_clock() >= deadline;
+    if (stage->places != NULL && !is_late && moves_soon(stage, &stage->tail)) {
+        return WP_OK;
+    }
+    return wp_pool_wait_room(stage->pool, stage->lane, NULL, deadline);
+}
+
 /* Waits for what kept an attempt from succeeding, or does it. A worker that waits for a place runs jobs of the stage: there
  * may be nobody else to run those that have the places. */
 static enum wp_result
@@ -835,7 +810,7 @@ make_room(wp_stage *stage, enum attempt result, load *l, uint64_t deadline)
         l->has_worker = true;
         return wp_start_first_worker(pool);
     case NO_ROOM:
-        return l->is_hasty ? WP_FULL : wp_pool_wait_room(pool, stage->lane, NULL, deadline);
+        return l->is_hasty ? WP_FULL : wait_for_room(stage, deadline);
     default:
         if (l->is_hasty || (worker_here(stage) != NULL && help(stage) > 0)) {
             return l->is_hasty ? WP_FULL : WP_OK;
@@ -852,7 +827,7 @@ wp_stage_put_many(wp_stage *stage, void *const *arguments, uint32_t n, uint64_t 
               .over = wp_worker_in(stage->pool) != NULL,
               .is_hasty = deadline == 0,
               .lightly = !is_short(stage)};
-    note_place(&stage->submitter_on);
+    wp_partner_note_here(&stage->submitters);
     while (l.done < n && l.why == WP_OK) {
         enum attempt result = put_some(stage, &l);
         if (result != PUT && result != REFUSED) {
@@ -888,23 +863,28 @@ sleep_for_result(wp_stage *stage, bool lightly, uint64_t deadline)
     return sleep_on(stage, &stage->asleep, seen, deadline);
 }
 
-/* Whether jobs wait in the lane, or come within a while. */
+static uint64_t
+unread(wp_stage *stage)
+{
+    return wp_load_relaxed(&stage->tail) - wp_load_relaxed(&stage->head);
+}
+
+/* Whether jobs wait in the lane, or come within a while: a shorter one if there are results for the caller. */
 static bool
 jobs_come_soon(wp_stage *stage)
 {
     int moment = 0;
     while (!wp_lane_is_ready(stage->pool, stage->lane)) {
-        if (!pass_moment(&moment, &stage->submitter_on)) {
+        if (moment >= WP_PATIENCE_SPINS - 1 && unread(stage) > 0) {
+            return false;
+        }
+        if (!wp_partner_pass_moment(&stage->submitters, &moment)) {
+            wp_partner_note_wait(&stage->submitters, false);
             return false;
         }
     }
+    wp_partner_note_wait(&stage->submitters, true);
     return true;
-}
-
-static uint64_t
-unread(wp_stage *stage)
-{
-    return wp_load_relaxed(&stage->tail) - wp_load_relaxed(&stage->head);
 }
 
 /* Whether the calling thread may run jobs of the stage: who is no worker keeps out of lanes that limit how many run. */
@@ -940,7 +920,7 @@ attend(wp_stage *stage)
 {
     uint32_t done = SMALL_HELP;
     uint32_t helped = 0;
-    note_place(&stage->reader_on);
+    wp_partner_note_here(&stage->readers);
     wp_add_acq_rel(&stage->attending, 1);
     while (done > 0 && helped < MOST_ATTENDED && unread(stage) <= many(stage) && jobs_come_soon(stage)) {
         for (int i = 0; i < GATHERING && done < SMALL_HELP; i++) {
@@ -958,7 +938,9 @@ static bool
 spend_time(wp_stage *stage, int *moment)
 {
     if (unread(stage) > 0) { /* A result has its place and is not written yet, or another reader is faster. */
-        if (!pass_moment(moment, NULL)) {
+        if (*moment < WP_PATIENCE_SPINS) {
+            wp_spin((*moment)++);
+        } else {
             wp_yield();
         }
         return true;
@@ -1040,8 +1022,8 @@ wp_stage_new(wp_pool *pool, unsigned lane, wp_function *function, uint32_t capac
         goto no_group;
     }
     stage->group->class_measures = true;
-    wp_store_relaxed(&stage->reader_on, NO_PROCESSOR);
-    wp_store_relaxed(&stage->submitter_on, NO_PROCESSOR);
+    wp_partner_init(&stage->readers);
+    wp_partner_init(&stage->submitters);
     stage->end = &stage->oldest;
     if (capacity > 0) {
         for (stage->size = 1; stage->size < capacity; stage->size *= 2) {

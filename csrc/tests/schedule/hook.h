@@ -20,7 +20,8 @@ int schedule_join(pthread_t thread, void **result);
 
 /* Measured waits are cut short, because here a pause is a turn of somebody else. */
 #define WP_LOCK_SPINS 1
-#define WP_STAGE_SPINS 1
+#define WP_PATIENCE_SPINS 2
+#define WP_PATIENCE_MORE 0
 #define WP_STREAM 4u
 
 #endif
