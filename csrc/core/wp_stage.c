@@ -476,7 +476,7 @@ static uint32_t
 last_at_once(wp_stage *stage)
 {
     uint32_t filled = stage->current->filled;
-    uint64_t next_stamp = (filled + STAMP_EVERY - 1) / STAMP_EVERY * STAMP_EVERY;
+    uint32_t next_stamp = (filled + STAMP_EVERY - 1) / STAMP_EVERY * STAMP_EVERY;
     uint64_t end = wp_smaller(next_stamp, CHUNK - 1);
     return (uint32_t)wp_smaller(end, filled + wp_smaller(places_left(stage, 1), CHUNK));
 }
