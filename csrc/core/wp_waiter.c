@@ -1,6 +1,12 @@
 /* Jobs that are run by a thread that is not there for it: the one that waits for the job, or the submitter itself. */
 #include "wp_internal.h"
 
+/* Jobs of less than this (ns) are short for who waits for one. */
+#define SHORT_NS 10000u
+/* A nap (ns), which may become twice as long where timers have slack, and the work (ns) beside which it is worth it. */
+#define NAP_NS 50000u
+#define LONG_LINE_NS 100000u
+
 wp_job *
 wp_pool_find_waiting(wp_pool *pool, unsigned lane, const wp_results *results, uint64_t depth)
 {
@@ -133,6 +139,44 @@ wp_job_run_here(wp_job *job)
     }
     return begun;
 }
+
+/* ---- Waiting in a line of short jobs ---- */
+
+/* Whether much work waits in the job's lane, or was claimed from it and not begun, and is of short plain jobs. */
+static bool
+is_in_long_line(wp_job *job)
+{
+    wp_pool *pool = job->pool;
+    if (pool == NULL || wp_job_is_of_parent(job)) {
+        return false;
+    }
+    wp_lane *lane = &pool->lanes[job->lane];
+    uint32_t mean = wp_pace_mean(&lane->pace);
+    if (mean == WP_PACE_UNKNOWN || mean >= SHORT_NS) {
+        return false;
+    }
+    wp_lock_take(&pool->lock);
+    uint64_t jobs = lane->waiting + wp_claims_hidden(pool, job->lane);
+    wp_lock_give(&pool->lock);
+    return jobs * mean >= LONG_LINE_NS;
+}
+
+enum wp_wait_result
+wp_job_wait_in_line(wp_job *job, uint64_t deadline)
+{
+    uint32_t word = wp_load_acquire(&job->word);
+    uint64_t nap_end = wp_clock() + NAP_NS;
+    while (!(word & WP_JOB_SETTLED) && nap_end < deadline && is_in_long_line(job)) {
+        if (wp_word_wait(&job->word, word, nap_end) == WP_WAIT_INTERRUPTED) {
+            return WP_WAIT_INTERRUPTED;
+        }
+        word = wp_load_acquire(&job->word);
+        nap_end = wp_clock() + NAP_NS;
+    }
+    return wp_job_wait(job, deadline);
+}
+
+/* ---- Running jobs that were not submitted ---- */
 
 /* Hangs a running job that was not submitted on its token. One without a run_timeout has not been given the token's limit
  * by its beginning. */

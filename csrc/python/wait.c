@@ -94,7 +94,7 @@ wpy_wait(wpy_slice *sleep, void *context, uint64_t deadline)
 static enum wp_result
 sleep_for_job(void *context, uint64_t deadline)
 {
-    switch (wp_job_wait(context, deadline)) {
+    switch (wp_job_wait_in_line(context, deadline)) {
     case WP_WAIT_WOKEN:
         return WP_OK;
     case WP_WAIT_TIMED_OUT:

@@ -176,7 +176,15 @@ BURST_THREADS = 8
 
 
 def burst(bench: Bench) -> None:
-    """As native jobs, and with the ctypes function submitted as the Python callable that it is."""
+    """As native jobs, and as Python callables: the same function through ctypes, and one that does nothing.
+
+    The protocol is that of spinningjenny's benchmarks, whose shortest call is the one that does nothing. A ctypes function
+    gives up the GIL in each call.
+    """
+    ours, theirs = f"{OURS}, Python (0 µs)", f"{TPE}, Python (0 µs)"
+    bench.add(ours, _burst(WorkerPool, nothing, (), bench.jobs), expect=[None] * bench.jobs)
+    bench.add(theirs, _burst(ThreadPoolExecutor, nothing, (), bench.jobs), expect=[None] * bench.jobs)
+    bench.at_least(5, of=ours, over=theirs)
     works: list[tuple[int, Function, tuple[Any, ...]]] = [
         (0, double_function("fabs"), (-2.5,)),
         (10, bessel(), bessel_arguments(10 * US)),
