@@ -178,8 +178,8 @@ BURST_THREADS = 8
 def burst(bench: Bench) -> None:
     """As native jobs, and as Python callables: the same function through ctypes, and one that does nothing.
 
-    The protocol is that of spinningjenny's benchmarks, whose shortest call is the one that does nothing. A ctypes function
-    gives up the GIL in each call.
+    The protocol is that of spinningjenny's benchmarks, whose shortest call is the one that does nothing. A ctypes
+    function gives up the GIL in each call.
     """
     ours, theirs = f"{OURS}, Python (0 µs)", f"{TPE}, Python (0 µs)"
     bench.add(ours, _burst(WorkerPool, nothing, (), bench.jobs), expect=[None] * bench.jobs)
