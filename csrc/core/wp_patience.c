@@ -50,8 +50,10 @@ wp_partner_pass_moment(wp_partner *partner, int *moment)
 }
 
 void
-wp_partner_note_wait(wp_partner *partner, bool came)
+wp_partner_note_wait(wp_partner *partner, int moments, bool came)
 {
     int more = wp_load_relaxed(&partner->more);
-    store_if_new(&partner->more, came ? WP_PATIENCE_MORE : more - (more > 0));
+    if (moments > 0) {
+        store_if_new(&partner->more, came ? WP_PATIENCE_MORE : more - (more > 0));
+    }
 }

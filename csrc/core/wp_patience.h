@@ -48,8 +48,8 @@ wp_partner_was_here(wp_partner *partner)
 /* Lets a moment pass before the next look; false when there were enough of them. *moment is 0 at first. */
 bool wp_partner_pass_moment(wp_partner *partner, int *moment);
 
-/* After some moments: what was waited for came, or was given up. */
-void wp_partner_note_wait(wp_partner *partner, bool came);
+/* After so many moments, which may be none: what was waited for came, or was given up. */
+void wp_partner_note_wait(wp_partner *partner, int moments, bool came);
 
 /* The pauses after one look. */
 static inline void

@@ -729,11 +729,11 @@ moves_soon(wp_stage *stage, _Atomic(uint64_t) *count)
     int moment = 0;
     while (wp_load_relaxed(count) == seen) {
         if (!is_short(stage) || !wp_partner_pass_moment(&stage->readers, &moment)) {
-            wp_partner_note_wait(&stage->readers, false);
+            wp_partner_note_wait(&stage->readers, moment, false);
             return false;
         }
     }
-    wp_partner_note_wait(&stage->readers, true);
+    wp_partner_note_wait(&stage->readers, moment, true);
     return true;
 }
 
@@ -879,11 +879,11 @@ jobs_come_soon(wp_stage *stage)
             return false;
         }
         if (!wp_partner_pass_moment(&stage->submitters, &moment)) {
-            wp_partner_note_wait(&stage->submitters, false);
+            wp_partner_note_wait(&stage->submitters, moment, false);
             return false;
         }
     }
-    wp_partner_note_wait(&stage->submitters, true);
+    wp_partner_note_wait(&stage->submitters, moment, true);
     return true;
 }
 

@@ -30,11 +30,13 @@ test_patience_grows_and_shrinks(void)
     wp_partner_init(&partner);
     CHECK_INT(looks(&partner), LEAST);
     for (int round = 0; round < 2; round++) {
-        wp_partner_note_wait(&partner, true);
+        wp_partner_note_wait(&partner, 1, true);
         for (int more = WP_PATIENCE_MORE; more >= 0; more--) {
             CHECK_INT(looks(&partner), LEAST + more);
-            wp_partner_note_wait(&partner, false);
+            wp_partner_note_wait(&partner, 1, false);
         }
+        CHECK_INT(looks(&partner), LEAST);
+        wp_partner_note_wait(&partner, 0, true); /* It was there at once, which says nothing. */
         CHECK_INT(looks(&partner), LEAST);
     }
 }
@@ -66,7 +68,7 @@ test_on_this_processor(void)
     CHECK_INT(sched_setaffinity(0, sizeof one, &one), 0);
     wp_partner_init(&partner);
     wp_partner_note_here(&partner);
-    wp_partner_note_wait(&partner, true);
+    wp_partner_note_wait(&partner, 1, true);
     CHECK_INT(wp_load_relaxed(&partner.seen_on), here);
     CHECK_INT(looks(&partner), WP_PATIENCE_YIELDS);
     wp_store_relaxed(&partner.seen_on, here + 1);
