@@ -640,6 +640,7 @@ drain_cancel_and_close(void)
     wp_job *first = wp_function_job(stand_at_gate, &g, NULL);
     const bool is_in = is_made(first) && is_accepted(wp_pool_submit(b.pool, 0, first, false));
     if (is_in) {
+        UNTIL(wp_job_state(first) != WP_PENDING); /* Or it is the oldest, and the others get the worker. */
         submit_batch(&b, 0);
         CHECK_INT(drain(b.pool, wp_clock() + MS / 10), WP_LATE);
         wp_pool_discard_oldest(b.pool, 0);
