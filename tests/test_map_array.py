@@ -816,25 +816,36 @@ def test_loop_goes_on_without_its_future(helpers: Helpers) -> None:
     assert (counts == 1).all()
 
 
+def grows(data: Any) -> bool:
+    try:
+        data.append(1)
+    except BufferError:
+        return False
+    return True
+
+
 def test_buffers_are_free_again(helpers: Helpers, run: Callable[..., Any]) -> None:
-    """A bytearray cannot change its size while somebody holds its buffer."""
+    """A bytearray cannot change its size while somebody holds its buffer.
+
+    Without a GIL a worker may be letting go of it at the very moment at which the caller has its result.
+    """
     fn = helpers.native("id_uchar", "unsigned char (unsigned char)")
     count = helpers.native("count_range", "int (size_t, size_t, void *)")
     data, out = bytearray(1000), bytearray(1000)
     run(fn, data, out=out)
-    data.append(1)
-    out.append(1)
+    wait_until(lambda: grows(data))
+    wait_until(lambda: grows(out))
     run(count, data)
-    data.append(1)
+    wait_until(lambda: grows(data))
     failing = helpers.native("not_negative", "int (int)", raises="nonzero")
     numbers = array.array("i", [1])
     with pytest.raises(wp.NativeError):
         run(failing, numbers)
-    numbers.append(1)
+    wait_until(lambda: grows(numbers))
     with pytest.raises(TypeError):
         run(fn, data, out=numbers)
-    data.append(1)
-    numbers.append(1)
+    wait_until(lambda: grows(data))
+    wait_until(lambda: grows(numbers))
 
 
 def test_memory_comes_back(run_scenario: RunScenario, helpers_path: str) -> None:
