@@ -454,7 +454,9 @@ test_naps_beside_sleep(void)
     gate g = {0};
     item items[2] = {{.g = NULL}, {.g = &g}};
     wp_stage_result result;
-    wp_pool *pool = pool_for(1, 1, 10);
+    wp_pool_config config = config_for(1, 1, 10);
+    config.lanes[0].max_running = 1; /* Readers do not run the jobs: the second would hold them up. */
+    wp_pool *pool = wp_pool_new(&config);
     wp_stage *stage = wp_stage_new(pool, 0, run_item, 100);
     sleeper s = {.stage = stage};
     s.thread = start_thread(get_main, &s);
