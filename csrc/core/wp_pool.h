@@ -105,8 +105,8 @@ bool wp_job_cancel(wp_job *job);
 /* Cancels a job that has not begun, or asks a running one to stop; false if it has ended. */
 bool wp_job_stop(wp_job *job);
 
-/* As wp_job_wait, for who has a reference to the pool, if the job has one. In a long line of short jobs, to be woken for one costs more than
- * many of them: there it naps, for 50 us at a time, which is how late it may learn of the end. */
+/* As wp_job_wait, for who has a reference to the pool, if the job has one. In a long line of short jobs, to be woken for
+ * one costs more than many of them: there it naps, for 50 us at a time, which is how late it may learn of the end. */
 enum wp_wait_result wp_job_wait_in_line(wp_job *job, uint64_t deadline);
 
 /* Takes a waiting plain job back and runs it on the calling thread; false if it has begun, or if its lane limits how

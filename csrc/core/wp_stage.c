@@ -721,6 +721,12 @@ get_up(wp_stage *stage)
 
 /* ---- Waiting ---- */
 
+static bool
+is_late(uint64_t deadline)
+{
+    return deadline != WP_FOREVER && wp_clock() >= deadline;
+}
+
 /* Looks for a while whether readers get on: with reading (`head`), or with running jobs (`tail`). */
 static bool
 moves_soon(wp_stage *stage, _Atomic(uint64_t) *count)
@@ -790,8 +796,7 @@ nap_or_sleep(wp_stage *stage, sleep_function *sleep, bool *lightly, uint64_t dea
 static enum wp_result
 wait_for_room(wp_stage *stage, uint64_t deadline)
 {
-    bool is_late = deadline != WP_FOREVER && wp_clock() >= deadline;
-    if (stage->places != NULL && !is_late && moves_soon(stage, &stage->tail)) {
+    if (stage->places != NULL && !is_late(deadline) && moves_soon(stage, &stage->tail)) {
         return WP_OK;
     }
     return wp_pool_wait_room(stage->pool, stage->lane, NULL, deadline);
@@ -961,7 +966,7 @@ look_for_end(wp_stage *stage, uint64_t deadline)
     if (is_of_parent(stage)) {
         return WP_BROKEN;
     }
-    return deadline != WP_FOREVER && wp_clock() >= deadline ? WP_LATE : WP_OK;
+    return is_late(deadline) ? WP_LATE : WP_OK;
 }
 
 static enum wp_result
