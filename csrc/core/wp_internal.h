@@ -185,6 +185,9 @@ wp_lane_refresh(wp_pool *pool, unsigned lane)
     }
 }
 
+/* The pace of jobs, or of units, like this one. */
+wp_pace *wp_pace_of(wp_lane *lane, wp_job *job);
+
 /* Under the lock: one more worker is called or started, if there is work for one in a lane or (`more`) in a claim. */
 void wp_call_help(wp_pool *pool, bool more, wp_errands *errands);
 

@@ -36,9 +36,10 @@ wp_room_by_workers(const wp_pool *pool, const wp_lane *lane)
  * take: so a producer that was held up by short jobs comes back to room for many. Not latched: as long as somebody
  * sleeps, each claim below the mark wakes again. */
 static bool
-is_enough(const wp_lane *lane, uint64_t room)
+is_enough(wp_lane *lane, uint64_t room)
 {
-    uint32_t mean = wp_load_relaxed(&lane->pace.mean_ns);
+    const wp_span *first = wp_ring_front(&lane->ring);
+    uint32_t mean = wp_pace_mean(first != NULL ? wp_pace_of(lane, first->job) : &lane->pace);
     return lane->waiting <= lane->capacity / 2 || mean == WP_PACE_UNKNOWN || room >= WORTH_WAKING_NS / mean;
 }
 

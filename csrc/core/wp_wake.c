@@ -98,10 +98,10 @@ wp_start_first_worker(wp_pool *pool)
     return WP_OK;
 }
 
-static wp_pace *
-pace_of(wp_pool *pool, wp_job *job)
+wp_pace *
+wp_pace_of(wp_lane *lane, wp_job *job)
 {
-    return job->flags & WP_JOB_IS_RANGE ? wp_range_of(job)->group->pace : &pool->lanes[job->lane].pace;
+    return job->flags & WP_JOB_IS_RANGE ? wp_range_of(job)->group->pace : &lane->pace;
 }
 
 /* Whether what waits in a lane, and what was claimed from it, can be left to a patrol: there is one, it is little work, and
@@ -109,8 +109,8 @@ pace_of(wp_pool *pool, wp_job *job)
 static bool
 can_wait(wp_pool *pool, wp_job *job, uint32_t claimed)
 {
-    const wp_lane *lane = &pool->lanes[job->lane];
-    uint32_t mean = wp_pace_mean(pace_of(pool, job));
+    wp_lane *lane = &pool->lanes[job->lane];
+    uint32_t mean = wp_pace_mean(wp_pace_of(lane, job));
     if (pool->patrols == 0 || mean == WP_PACE_UNKNOWN) {
         return false;
     }

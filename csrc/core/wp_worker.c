@@ -22,7 +22,7 @@
 /* So does one that was called so often (counted twice) and found that the job had been taken back. */
 #define TOO_OFTEN_IN_VAIN 8u
 /* Then a claim of fewer jobs than this, which left none, is not worth its cost: the next one is given a moment to grow. */
-#define SMALL_CLAIM 16u
+#define SMALL_CLAIM 64u
 #define MOMENT 40 /* Pauses: about a microsecond on x86-64. */
 /* And its first sleep is a patrol: it comes to look after so long (ns), see wp_internal.h. */
 #define PATROL_NS 50000u
@@ -425,10 +425,10 @@ others_keep_up(wp_pool *pool, uint64_t seen)
     return pool->claims != seen && all_served && !is_anything_stuck(pool);
 }
 
-/* Looks in after `interval` ns, and again as long as others keep taking what comes, less and less often. Lock held before
- * and after; returns as sleep_for. */
+/* Looks in after `interval` ns, and again as long as others keep taking what comes, less and less often; returns as
+ * sleep_for. `*superfluous`: they do, and there are other patrols for each processor. Lock held before and after. */
 static bool
-patrol(wp_pool *pool, wp_worker *self, uint64_t interval)
+patrol(wp_pool *pool, wp_worker *self, uint64_t interval, bool *superfluous)
 {
     uint64_t seen;
     bool over;
@@ -437,10 +437,34 @@ patrol(wp_pool *pool, wp_worker *self, uint64_t interval)
         seen = pool->claims;
         over = sleep_for(pool, self, interval);
         interval = interval < LONGEST_PATROL_NS ? interval * 2 : interval;
-    } while (over && self->is_idle && others_keep_up(pool, seen));
+        *superfluous = over && self->is_idle && others_keep_up(pool, seen);
+    } while (*superfluous && pool->patrols <= pool->processors);
     pool->patrols--;
-    self->takes_over = over;
+    self->takes_over = over && !*superfluous;
     return over;
+}
+
+/* On the idle list until it is called, or takes itself off it to look after work. Returns false if nobody called for
+ * idle_timeout. Lock held before and after. */
+static bool
+stay_idle(wp_pool *pool, wp_worker *self, uint64_t interval)
+{
+    bool sleeps = interval >= pool->config.idle_timeout;
+    bool over = !sleeps && patrol(pool, self, interval, &sleeps);
+    if (sleeps) {
+        over = sleep_for(pool, self, pool->config.idle_timeout);
+    }
+    if (self->is_idle) {
+        wp_leave_idle_list(pool, self);
+        /* Work that another was called for: better do it than leave. */
+        return !sleeps || wp_load_relaxed(&pool->ready) != 0;
+    }
+    if (over) {
+        await_signal(pool, self);
+    }
+    pool->waking = false;
+    self->was_called = true;
+    return true;
 }
 
 /* Sleeps until called. Takes and returns with the lock held; false if nobody called for idle_timeout and
@@ -451,7 +475,6 @@ sleep_until_called(wp_pool *pool, wp_worker *self, wp_errands *errands)
     bool stands_back = wp_load_relaxed(&pool->ready) != 0;
     bool serves_stream = self->streak >= WP_STREAM || self->calls_in_vain >= TOO_OFTEN_IN_VAIN;
     uint64_t interval = stands_back ? STANDING_BACK_NS : serves_stream ? PATROL_NS : WP_FOREVER;
-    bool patrols = interval < pool->config.idle_timeout;
     self->streak = 0;
     join_idle_list(pool, self);
     offer_self(pool, errands);
@@ -459,18 +482,7 @@ sleep_until_called(wp_pool *pool, wp_worker *self, wp_errands *errands)
     wp_errands_run(pool, errands);
     *errands = (wp_errands){0};
     wp_lock_take(&pool->lock);
-    bool over = patrols ? patrol(pool, self, interval) : sleep_for(pool, self, pool->config.idle_timeout);
-    if (self->is_idle) {
-        wp_leave_idle_list(pool, self);
-        /* Work that another was called for: better do it than leave. */
-        return patrols || wp_load_relaxed(&pool->ready) != 0;
-    }
-    if (over) {
-        await_signal(pool, self);
-    }
-    pool->waking = false;
-    self->was_called = true;
-    return true;
+    return stay_idle(pool, self, interval);
 }
 
 /* Gives the host a moment before this worker sleeps; true if work came meanwhile. Lock held before and after. */
