@@ -444,7 +444,7 @@ places_left(wp_stage *stage, uint64_t wanted)
     return stage->capacity - (accepted - stage->head_seen);
 }
 
-static void
+static inline void
 note_accepted(wp_pool *pool, wp_stage *stage, uint32_t n)
 {
     wp_lane *lane = &pool->lanes[stage->lane];
@@ -899,7 +899,7 @@ may_attend(const wp_stage *stage)
     return stage->pool->lanes[stage->lane].max_running == UINT32_MAX || worker_here(stage) != NULL;
 }
 
-/* For jobs that are left in the lane. */
+/* For jobs that are left in the lane. A reader that has results to read is soon back for them. */
 static void
 leave_to_others(wp_stage *stage)
 {
@@ -908,7 +908,7 @@ leave_to_others(wp_stage *stage)
     wp_lock_take(&pool->lock);
     const wp_span *first = wp_ring_front(&pool->lanes[stage->lane].ring);
     bool calls = first != NULL && stage->workers_asleep > 0;
-    if (first != NULL) {
+    if (first != NULL && needs_worker(pool, stage)) {
         wp_call_help_in_time(pool, first->job, 0, &errands);
     }
     wp_lock_give(&pool->lock);
@@ -1002,10 +1002,23 @@ wp_stage_get_many(wp_stage *stage, uint64_t deadline, wp_stage_result *results, 
     return WP_OK;
 }
 
+/* Takes the next result if it is there and no other reader comes first. */
+static bool
+take_at_once(wp_stage *stage, wp_stage_result *result)
+{
+    uint64_t head = wp_load_relaxed(&stage->head);
+    return stage->places != NULL && read_place(stage, head, result) &&
+           wp_cas_weak_acq_rel(&stage->head, &head, head + 1);
+}
+
 enum wp_result
 wp_stage_get(wp_stage *stage, uint64_t deadline, wp_stage_result *result)
 {
     uint32_t n;
+    if (take_at_once(stage, result)) {
+        offer_places(stage);
+        return WP_OK;
+    }
     return wp_stage_get_many(stage, deadline, result, 1, &n);
 }
 

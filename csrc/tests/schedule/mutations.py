@@ -46,7 +46,7 @@ class Mutation(NamedTuple):
 # fmt: off
 MUTATIONS = [
     # ---- Workers ----
-    Mutation("waking-not-cleared", "submit", "wp_worker", "sleep_until_called", "pool->waking = false;", ""),
+    Mutation("waking-not-cleared", "submit", "wp_worker", "stay_idle", "pool->waking = false;", ""),
     Mutation("waking-not-cleared-by-a-new-worker", "submit", "wp_worker", "arrive", "pool->waking = false;", ""),
     Mutation("called-and-left-on-the-idle-list", "submit", "wp_wake", "wp_call_help", "wp_leave_idle_list(pool, pool->idle);", ""),
     Mutation("idle-count-not-changed-by-the-caller", "submit", "wp_wake", "wp_leave_idle_list", "pool->n_idle--;", ""),
