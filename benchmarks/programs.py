@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,29 +56,43 @@ class Programs:
         workers: int | None = None,
         bound: int = 0,
         environment: Mapping[str, str] | None = None,
+        pinned: bool = False,
     ) -> None:
-        """Add a program as a contender, or say why it is left out."""
+        """Add a program as a contender, `pinned` to one processor or not, or say why it is left out."""
         path = self.path(program)
         if path is None:
             bench.leave_out(name, self.why_not(program))
             return
         numbers = (bench.jobs if jobs is None else jobs, bench.workers if workers is None else workers, bound)
         command = [str(path), shape, *map(str, numbers)]
-        bench.add_measured(name, _runner(command, environment), warm=False)  # They warm themselves up.
+        bench.add_measured(name, _runner(command, environment, pinned), warm=False)  # They warm themselves up.
 
 
-def _runner(command: list[str], environment: Mapping[str, str] | None) -> Callable[[], Figures]:
-    import os
+@contextmanager
+def _one_processor(pinned: bool) -> Iterator[None]:
+    """Meanwhile this thread, and so what it starts, keeps to one processor, if the system knows how."""
+    if not pinned or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
 
+
+def _runner(command: list[str], environment: Mapping[str, str] | None, pinned: bool) -> Callable[[], Figures]:
     def run() -> Figures:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=TIME_LIMIT,
-            check=False,
-            env={**os.environ, **(environment or {})},
-        )
+        with _one_processor(pinned):
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                timeout=TIME_LIMIT,
+                check=False,
+                env={**os.environ, **(environment or {})},
+            )
         if done.returncode != 0:
             raise ProgramFailed(f"{' '.join(command)} ended with status {done.returncode}: {done.stderr.strip()}")
         figures: Figures = json.loads(done.stdout)

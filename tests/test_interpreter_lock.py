@@ -63,6 +63,29 @@ def test_submitted_jobs_start_run_and_finish(run_scenario: RunScenario, helpers:
     )
 
 
+def test_native_jobs_do_not_wait_behind_a_callable(run_scenario: RunScenario, helpers: Helpers) -> None:
+    """Short callables are left to one worker, which cannot run them now; what needs no GIL is not left to it."""
+    run(
+        run_scenario,
+        helpers,
+        """
+    with wp.WorkerPool(4) as pool:
+        for warm in (False, True):
+            for future in [pool.submit(int) for _ in range(2000 if warm else 0)]:
+                future.result()
+            times = [(ctypes.c_int64 * 2)() for _ in range(8)]
+            before = pool.submit(int)
+            for t in times:
+                pool.submit(stamped, t, 10_000_000)
+            begin, end = hold_gil()
+            for t in times:
+                check_within(t, begin, end)
+            before.result()
+    print("held")
+    """,
+    )
+
+
 def test_no_worker_ever_ran_before(run_scenario: RunScenario, helpers: Helpers) -> None:
     """Threads are started by the submit, so even the first job needs nobody's GIL."""
     run(

@@ -49,7 +49,9 @@ main(int argc, char **argv)
     } else if (strcmp(a.shape, "tail-1") == 0) {
         run_tail(&a, true);
     } else if (strcmp(a.shape, "spaced") == 0) {
-        run_spaced(&a);
+        run_spaced(&a, false);
+    } else if (strcmp(a.shape, "spaced-worker") == 0) {
+        run_spaced(&a, true);
     } else {
         unknown_shape(a.shape);
     }

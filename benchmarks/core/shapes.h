@@ -25,7 +25,8 @@ void run_empty(const arguments *a);
  * percentile of how long the short ones waited. `one_at_a_time`: a worker never takes more than one job. */
 void run_tail(const arguments *a, bool one_at_a_time);
 
-/* A request every `bound` ns after the one before has ended: from submission to end, and the processor time of it. */
-void run_spaced(const arguments *a);
+/* A request every `bound` ns after the one before has ended: from submission to end, and the processor time of it. Whoever
+ * waits for it runs it, as who waits for a handle or a future does if no worker has begun it, or leaves it to a worker. */
+void run_spaced(const arguments *a, bool by_worker);
 
 #endif

@@ -11,9 +11,11 @@
 /* A claim of plain jobs takes at most this part of what may wait in its lane, since what was claimed has left the line
  * that bounds it. How many units of a range are under way is for its owner to bound. */
 #define CLAIMS_IN_CAPACITY 16
-/* Units longer than this (ns) are worth a second thread, even if they need something that there is one of: they may let
+/* Jobs and units longer than this (ns) are worth a second thread, even if they need something that there is one of: they may let
  * go of it. */
 #define LEFT_TO_ONE_NS 2000u
+/* What jobs are taken to last (ns) after one of them has held up its worker: so long that each is claimed alone. */
+#define STUCK_NS 1000000u
 
 /* The lane whose turn it is: the most urgent that has work, unless one has been passed over for as long as fairness
  * allows; that may be the most urgent itself, while others have their turns. `most` is lowered to what may be claimed
@@ -135,15 +137,39 @@ claim_jobs(wp_pool *pool, wp_worker *worker, wp_lane *lane, uint32_t most)
     return n;
 }
 
-/* Whether a second thread would only be in the way. */
+/* Whether it may turn out that a second thread is only in the way: the job needs what there is one of, it is not known to
+ * be long, and nothing of another kind, which could be done meanwhile, waits with it. That jobs have to wait for what there
+ * is one of makes them seem long, so it is what they usually take that counts. */
 static bool
-is_for_one(wp_job *job)
+may_be_for_one(wp_lane *lane, wp_job *job)
 {
-    if (!job->class->one_at_a_time || !(job->flags & WP_JOB_IS_RANGE)) {
-        return false;
+    bool is_mixed = !(job->flags & WP_JOB_IS_RANGE) && lane->submitted < lane->mixed_until;
+    return job->class->one_at_a_time && wp_pace_usual(wp_pace_of(lane, job)) < LEFT_TO_ONE_NS && lane->capacity > 0 &&
+           !is_mixed;
+}
+
+/* The first plain job is short until a patrol finds that it is not; there is no patrol so early for units of a range. */
+static bool
+is_for_one(wp_lane *lane, wp_job *job)
+{
+    bool is_known = wp_pace_usual(wp_pace_of(lane, job)) != WP_PACE_UNKNOWN;
+    return may_be_for_one(lane, job) && (is_known || !(job->flags & WP_JOB_IS_RANGE));
+}
+
+bool
+wp_is_left_to_one(wp_lane *lane, wp_job *job)
+{
+    return lane->entering > 0 ? may_be_for_one(lane, job) : lane->running > 0 && is_for_one(lane, job);
+}
+
+/* The one to whom plain jobs of the lane were left is stuck: they are not so short, and others may join. */
+static void
+end_leaving_to_one(wp_pool *pool, unsigned lane)
+{
+    wp_pace_raise(&pool->lanes[lane].pace, STUCK_NS);
+    for (wp_worker *worker = pool->workers; worker != NULL; worker = worker->next_worker) {
+        worker->claims_alone &= worker->lane != lane || worker->claims_range;
     }
-    uint32_t mean = wp_pace_mean(wp_range_of(job)->group->pace);
-    return mean != WP_PACE_UNKNOWN && mean < LEFT_TO_ONE_NS;
 }
 
 /* The worker's claim is what stands in `claimed`. Of a range it holds a reference, because others may take all of its
@@ -151,25 +177,24 @@ is_for_one(wp_job *job)
 static void
 begin_claim(wp_pool *pool, wp_worker *worker, unsigned lane, bool of_range, uint32_t begin, uint32_t end)
 {
+    wp_job *first = worker->claimed[0].job;
     if (of_range) {
-        wp_job_ref(worker->claimed[0].job);
+        wp_job_ref(first);
+    } else if (worker->takes_over && wp_is_left_to_one(&pool->lanes[lane], first)) {
+        end_leaving_to_one(pool, lane);
     }
     wp_stretch_set(&worker->stretch, begin, end);
     worker->lane = lane;
     worker->has_claim = true;
     worker->claims_range = of_range;
-    worker->claims_alone = of_range && is_for_one(worker->claimed[0].job);
+    worker->claims_alone = is_for_one(&pool->lanes[lane], first);
+    worker->is_entering = first->class->one_at_a_time;
+    pool->lanes[lane].entering += worker->is_entering;
     worker->took_all = pool->lanes[lane].waiting == 0;
     worker->takes_over = false;
     pool->claims++;
     pool->lanes[lane].running++;
     wp_lane_refresh(pool, lane);
-}
-
-bool
-wp_is_left_to_one(const wp_lane *lane, wp_job *job)
-{
-    return lane->running > 0 && is_for_one(job);
 }
 
 bool
@@ -230,10 +255,10 @@ take_over_from_helper(wp_pool *pool, wp_worker *self, wp_helper *helper)
 {
     uint32_t left = wp_stretch_left(&helper->stretch);
     wp_job *range = helper->range;
-    const wp_lane *lane = &pool->lanes[range->lane];
+    wp_lane *lane = &pool->lanes[range->lane];
     uint32_t begin;
     uint32_t end;
-    if (left == 0 || lane->running >= lane->max_running || (!self->takes_over && is_for_one(range)) ||
+    if (left == 0 || lane->running >= lane->max_running || (!self->takes_over && is_for_one(lane, range)) ||
         !wp_stretch_take_end(&helper->stretch, (left + 1) / 2, &begin, &end)) {
         return false;
     }

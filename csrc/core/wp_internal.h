@@ -22,7 +22,11 @@
  * PATROLS. A stream of jobs that take nanoseconds must not wake a worker each time the line has run empty: that costs as
  * much as hundreds of them. So a worker that has served a stream sleeps for a short time only, at first. While one does,
  * nobody is called for a few such jobs: the patrol will find them, if no other thread does. A worker also patrols rather
- * than get in the way of another, where one thread at a time can get on (wp_job_class.one_at_a_time).
+ * than get in the way of another, where one thread at a time can get on with short jobs (wp_job_class.one_at_a_time). If
+ * it finds that one stuck, the jobs are not so short, and more are called.
+ *
+ * ENTERING. While a worker waits for what such jobs need, or has not run the first of them, another would only wait as
+ * well: it is called afterwards, if then there is work for it. So a burst of short jobs starts two threads and not all.
  */
 #ifndef WP_INTERNAL_H
 #define WP_INTERNAL_H
@@ -49,12 +53,14 @@ typedef struct wp_lane {
     uint64_t capacity;    /* Constant. */
     uint32_t max_running; /* Constant; UINT32_MAX for any number. */
     uint32_t running;     /* Workers whose claim is from this lane. */
+    uint32_t entering;    /* Those of them that wait for what jobs that run one at a time need, or are about to. */
     uint64_t waiting;     /* Jobs in the ring, each unit of a range for itself. */
     uint64_t submitted;
     uint64_t rejected;
-    uint64_t passed;  /* Jobs begun in other lanes since this one, while jobs waited here. */
-    uint32_t blocked; /* Threads that sleep for room. */
-    wp_word room;     /* Atomic: changes when those threads should look again. */
+    uint64_t mixed_until; /* So long as fewer were submitted, there may be jobs that need not run one at a time. */
+    uint64_t passed;      /* Jobs begun in other lanes since this one, while jobs waited here. */
+    uint32_t blocked;     /* Threads that sleep for room. */
+    wp_word room;         /* Atomic: changes when those threads should look again. */
 
     /* Apart from what every submit writes: workers look at it after each job. */
     alignas(WP_CACHE_LINE) wp_pace pace; /* Atomic: of its plain jobs. */
@@ -78,6 +84,7 @@ struct wp_worker {
     bool took_all;                    /* Worker only: its claim left no jobs in the lane. */
     uint32_t calls_in_vain;           /* Worker only: how often of late, see note_call. */
     bool was_called;                  /* Worker only: it has not claimed anything since. */
+    bool is_entering;                 /* Pool's lock: its claim's lane counts it among those that enter. */
     bool takes_over;                  /* Worker only: on patrol it found that nothing was claimed. */
     wp_stretch stretch;               /* What it claimed and has not begun: numbers of `claimed`, or units of the
                                               range that is claimed[0]. */
@@ -245,7 +252,7 @@ void wp_limits_clear(wp_pool *pool, wp_job *job);
 bool wp_claim(wp_pool *pool, wp_worker *worker);
 
 /* Under the lock: whether the job is to be left to the worker that runs jobs of this lane already. */
-bool wp_is_left_to_one(const wp_lane *lane, wp_job *job);
+bool wp_is_left_to_one(wp_lane *lane, wp_job *job);
 
 /* Under the lock: claims half of what another worker, or a helper, has claimed and not begun; false if there is no such
  * thing. */

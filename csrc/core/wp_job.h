@@ -99,8 +99,8 @@ typedef struct wp_job_class {
     uint32_t claim_ns;
     uint32_t spread_ns;
 
-    /* For ranges: only one thread at a time gets on with short units, because they need something that there is one of
-     * (the host's lock). Others do not take part, as long as that one gets on. */
+    /* Only one thread at a time gets on with short jobs or units, because they need something that there is one of (the
+     * host's lock), for which `enter` waits. Others do not take part, as long as that one gets on. */
     bool one_at_a_time;
 } wp_job_class;
 

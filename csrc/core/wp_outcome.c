@@ -4,11 +4,14 @@
 bool
 wp_job_begin(wp_job *job, uint32_t worker, uint64_t now)
 {
+    wp_extra *extra = job->extra;
+    if (extra != NULL && now > job->queued_at && now - job->queued_at >= extra->queue_timeout) {
+        wp_job_expire(job); /* The keeper is late: the process was stopped, or there is much to do. */
+    }
     if (!wp_job_take(job, WP_RUNNING)) {
         return false;
     }
     job->worker = worker;
-    wp_extra *extra = job->extra;
     if (extra != NULL) {
         extra->waited = job->queued_at != 0 && now > job->queued_at ? now - job->queued_at : 0;
         extra->ran = now; /* The beginning, until wp_job_finish makes it the duration. */

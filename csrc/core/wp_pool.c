@@ -462,8 +462,10 @@ wp_pool_after_fork(wp_pool *pool)
         wp_lane *lane = &pool->lanes[i];
         wp_ring_init(&lane->ring);
         lane->running = 0;
+        lane->entering = 0;
         lane->waiting = 0;
         lane->submitted = 0;
+        lane->mixed_until = 0;
         lane->rejected = 0;
         lane->passed = 0;
         lane->blocked = 0;

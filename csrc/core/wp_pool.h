@@ -18,7 +18,9 @@ typedef struct wp_lane_config {
 
 /* What a host adds to the life of the threads. Each may be NULL; called with no lock held. */
 typedef struct wp_hooks {
-    /* On a new worker, before its first job. Nonzero: it could not be initialised, and the pool breaks. */
+    /* First of all on a new worker. Must be quick: nobody else is called meanwhile. */
+    void (*worker_begin)(void *context, wp_worker *worker);
+    /* On a new worker, before its first job. May take long. Nonzero: it could not be initialised, and the pool breaks. */
     int (*worker_start)(void *context, wp_worker *worker);
     /* On the worker, after its last. */
     void (*worker_stop)(void *context, wp_worker *worker);

@@ -7,6 +7,10 @@
 #define FIRST_OCTAVE 4
 #define STEPS 4 /* Buckets to a doubling. */
 
+/* Samples of the usual time (ns) are taken to be this at most, and the first so many of them are of another kind. */
+#define MOST_COUNTED_NS 64000u
+#define FIRST_NOTES 8u
+
 void
 wp_tally_clear(wp_tally *tally, unsigned lanes)
 {
@@ -85,11 +89,29 @@ wp_histogram_percentile(const wp_histogram *histogram, double fraction)
     return 0;
 }
 
+/* One sample out of the way says little, however large it is; some do. The first jobs of a kind have more to do than those
+ * that follow, so at first the least counts. */
+static void
+note_usual(wp_pace *pace, uint32_t sample)
+{
+    uint32_t notes = wp_load_relaxed(&pace->notes);
+    uint32_t before = wp_pace_usual(pace);
+    uint32_t now = sample < MOST_COUNTED_NS ? sample : MOST_COUNTED_NS;
+    if (notes < FIRST_NOTES) {
+        wp_store_relaxed(&pace->notes, notes + 1);
+        now = notes > 0 && before < now ? before : now;
+    } else {
+        now = now > before ? before + (now - before + 31) / 32 : before - (before - now + 31) / 32;
+    }
+    wp_store_relaxed(&pace->usual_ns, now);
+}
+
 void
 wp_pace_note(wp_pace *pace, uint64_t elapsed, uint64_t jobs)
 {
     uint64_t sample = elapsed / (jobs > 0 ? jobs : 1);
     uint32_t now = sample == 0 ? 1 : sample > UINT32_MAX ? UINT32_MAX : (uint32_t)sample;
+    note_usual(pace, now);
     uint32_t before = wp_pace_mean(pace);
     if (now < before) {
         now = before - (before - now + 7) / 8;
@@ -97,6 +119,16 @@ wp_pace_note(wp_pace *pace, uint64_t elapsed, uint64_t jobs)
         now = before < 8 ? 64 : before * 8;
     }
     wp_store_relaxed(&pace->mean_ns, now);
+}
+
+void
+wp_pace_raise(wp_pace *pace, uint32_t ns)
+{
+    if (wp_pace_mean(pace) < ns) {
+        wp_store_relaxed(&pace->mean_ns, ns);
+        wp_store_relaxed(&pace->usual_ns, MOST_COUNTED_NS);
+        wp_store_relaxed(&pace->notes, FIRST_NOTES);
+    }
 }
 
 uint32_t

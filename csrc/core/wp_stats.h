@@ -58,7 +58,9 @@ void wp_histogram_merge(wp_histogram *into, const wp_histogram *from);
 uint64_t wp_histogram_percentile(const wp_histogram *histogram, double fraction);
 
 struct wp_pace {
-    wp_word mean_ns; /* Estimated time of one job; 0 while unknown. Any thread may read and update it. */
+    wp_word mean_ns;  /* Estimated time of one job; 0 while unknown. Any thread may read and update it. */
+    wp_word usual_ns; /* The same, for what most jobs take: it moves slowly, up as down. */
+    wp_word notes;    /* How many it rests on, up to FIRST_NOTES. */
 };
 
 #define WP_PACE_UNKNOWN 0u
@@ -69,8 +71,17 @@ wp_pace_mean(wp_pace *pace)
     return wp_load_relaxed(&pace->mean_ns);
 }
 
+static inline uint32_t
+wp_pace_usual(wp_pace *pace)
+{
+    return wp_load_relaxed(&pace->usual_ns);
+}
+
 /* Notes that `jobs` jobs took `elapsed` ns together. Updates may be lost to one another: it is an estimate. */
 void wp_pace_note(wp_pace *pace, uint64_t elapsed, uint64_t jobs);
+
+/* A job has not ended for some time: they are taken to last so long (ns) at least. */
+void wp_pace_raise(wp_pace *pace, uint32_t ns);
 
 /* How many jobs of this pace to claim for `target_ns` of work: 1 while the pace is unknown. */
 uint32_t wp_pace_claim(wp_pace *pace, uint32_t target_ns, uint32_t most);

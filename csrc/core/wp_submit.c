@@ -5,6 +5,8 @@
  * much as queueing them. */
 #define ALWAYS_MEASURED_NS 1000u
 #define SAMPLED_ONE_IN 16u
+/* A lane counts as mixed until so many jobs have come after the last that need not run one at a time. */
+#define REMEMBERED_MIXED 1024u
 
 static uint32_t
 units_of(const wp_job *job)
@@ -16,7 +18,7 @@ static bool
 is_measured(const wp_lane *lane, const wp_job *job)
 {
     uint32_t mean = wp_load_relaxed(&lane->pace.mean_ns);
-    return mean == WP_PACE_UNKNOWN || mean >= ALWAYS_MEASURED_NS || (job->flags & WP_JOB_TIMED) ||
+    return mean == WP_PACE_UNKNOWN || mean >= ALWAYS_MEASURED_NS || (job->flags & WP_JOB_TIMED) || job->extra != NULL ||
            lane->submitted % SAMPLED_ONE_IN == 0;
 }
 
@@ -43,6 +45,9 @@ enqueue(wp_pool *pool, unsigned lane, wp_job *job, bool over)
         wp_range_of(job)->spans = 1;
     }
     wp_or_acq_rel(&job->word, (uint32_t)WP_PENDING << WP_JOB_STATE_SHIFT);
+    if (!job->class->one_at_a_time) {
+        l->mixed_until = l->submitted + REMEMBERED_MIXED;
+    }
     l->waiting += units;
     l->submitted += units;
     pool->unfinished += units;

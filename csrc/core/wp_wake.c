@@ -104,21 +104,23 @@ wp_pace_of(wp_lane *lane, wp_job *job)
     return job->flags & WP_JOB_IS_RANGE ? wp_range_of(job)->group->pace : &lane->pace;
 }
 
-/* Whether what waits in a lane, and what was claimed from it, can be left to a patrol: there is one, it is little work, and
- * no submitter is about to be held up by it. */
+/* Whether what waits in a lane, and what was claimed from it, can be left to a worker that is about to look after it, or to
+ * a patrol: there is one, it is little work, and no submitter is about to be held up by it. */
 static bool
 can_wait(wp_pool *pool, wp_job *job, uint32_t claimed)
 {
     wp_lane *lane = &pool->lanes[job->lane];
     uint32_t mean = wp_pace_mean(wp_pace_of(lane, job));
+    if (wp_is_left_to_one(lane, job) && (pool->patrols > 0 || lane->entering > 0)) {
+        return true; /* Of those that enter the last one calls another, if there is no patrol. */
+    }
     if (pool->patrols == 0 || mean == WP_PACE_UNKNOWN) {
         return false;
     }
     if (mean < SHORT_NS && pool->n_workers - pool->n_idle >= pool->processors) {
         return true; /* Every processor has a worker that serves a stream. */
     }
-    return wp_is_left_to_one(lane, job) ||
-           (lane->waiting < lane->capacity / 2 && (lane->waiting + claimed) * mean < LITTLE_WORK_NS);
+    return lane->waiting < lane->capacity / 2 && (lane->waiting + claimed) * mean < LITTLE_WORK_NS;
 }
 
 /* Whether there is anybody left to call. */

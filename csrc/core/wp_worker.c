@@ -27,8 +27,10 @@
 /* And its first sleep is a patrol: it comes to look after so long (ns), see wp_internal.h. */
 #define PATROL_NS 50000u
 #define LONGEST_PATROL_NS 400000u
-/* So does one that leaves work to another, which may make claims of half a millisecond. */
+/* So does one that leaves work to another: units of a range, of which there may be half a millisecond in a claim, or plain
+ * jobs, of which there are few. */
 #define STANDING_BACK_NS 2000000u
+#define STANDING_BACK_BRIEFLY_NS 100000u
 
 /* The worker that this thread is. Thread-local, so it is no shared state. */
 static _Thread_local wp_worker *self_worker;
@@ -142,6 +144,33 @@ read_clock(work *w)
     w->now = wp_clock();
 }
 
+/* The worker has what its class's jobs enter for, or does not need it any more, lock held. */
+static void
+stop_entering(wp_worker *self)
+{
+    self->pool->lanes[self->lane].entering -= self->is_entering;
+    self->is_entering = false;
+}
+
+/* The worker has entered the job's class: nobody was called meanwhile, neither for what it claimed beyond this job nor for
+ * what others did. */
+static void
+note_entered(wp_worker *self, wp_job *job)
+{
+    wp_pool *pool = self->pool;
+    wp_errands errands = {0};
+    if (!self->is_entering) {
+        return;
+    }
+    wp_lock_take(&pool->lock);
+    stop_entering(self);
+    uint32_t left = wp_stretch_left(&self->stretch) + 1;
+    left += left == 1 && wp_claims_hide_any(pool, self);
+    wp_call_help_in_time(pool, job, left, &errands);
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
+}
+
 static void
 change_class(work *w, const wp_job_class *class)
 {
@@ -202,6 +231,7 @@ run_plain(work *w, wp_job *job)
 {
     wp_worker *self = w->self;
     change_class(w, job->class);
+    note_entered(self, job);
     if (!wp_job_begin(job, self->index, w->now)) {
         return; /* Cancelled, or taken back by who waits for it; they have counted it. */
     }
@@ -249,6 +279,7 @@ run_range(work *w)
     wp_worker *self = w->self;
     wp_job *job = self->claimed[0].job;
     change_class(w, job->class);
+    note_entered(self, job);
     wp_tally_started(self->tally, job, w->now);
     while (wp_stretch_left(&self->stretch) > 0) {
         wp_worker_set_current(self, job);
@@ -312,6 +343,7 @@ run_claim(wp_worker *self)
 static void
 report(wp_pool *pool, wp_worker *self, wp_errands *errands)
 {
+    stop_entering(self);
     if (self->has_claim) {
         self->has_claim = false;
         pool->lanes[self->lane].running--;
@@ -332,12 +364,34 @@ is_surplus(const wp_pool *pool)
     return pool->n_workers > pool->max_workers;
 }
 
+/* How long to leave work to others before looking whether they do it (ns), lock held; WP_FOREVER if there is none. For who
+ * found nothing to claim: what waits, or was claimed and not begun, is left to another. */
+static uint64_t
+time_to_stand_back(wp_pool *pool)
+{
+    uint32_t ready = wp_load_relaxed(&pool->ready);
+    if (ready != 0) {
+        const wp_span *first = wp_ring_front(&pool->lanes[__builtin_ctz(ready)].ring);
+        return first->job->flags & WP_JOB_IS_RANGE ? STANDING_BACK_NS : STANDING_BACK_BRIEFLY_NS;
+    }
+    wp_worker *worker = pool->workers;
+    while (worker != NULL && !(worker->claims_alone && wp_stretch_left(&worker->stretch) > 0)) {
+        worker = worker->next_worker;
+    }
+    return worker == NULL ? WP_FOREVER : worker->claims_range ? STANDING_BACK_NS : STANDING_BACK_BRIEFLY_NS;
+}
+
+static bool
+is_closing(const wp_pool *pool)
+{
+    return wp_load_relaxed(&pool->phase) != WP_OPEN;
+}
+
 /* For a worker that found nothing to do. */
 static bool
-should_leave(const wp_pool *pool)
+should_leave(wp_pool *pool)
 {
-    bool closing = wp_load_relaxed(&pool->phase) != WP_OPEN;
-    return is_surplus(pool) || (closing && wp_load_relaxed(&pool->ready) == 0);
+    return is_surplus(pool) || (is_closing(pool) && time_to_stand_back(pool) == WP_FOREVER);
 }
 
 static void
@@ -402,12 +456,19 @@ is_stuck(wp_stretch *stretch, uint64_t *bounds_seen)
     return stuck;
 }
 
+/* Whether the worker waits to enter for jobs for which another would only wait as well. */
+static bool
+waits_for_all(const wp_worker *worker)
+{
+    return worker->is_entering && worker->claims_alone;
+}
+
 static bool
 is_anything_stuck(const wp_pool *pool)
 {
     bool stuck = false;
     for (wp_worker *worker = pool->workers; worker != NULL; worker = worker->next_worker) {
-        stuck |= is_stuck(&worker->stretch, &worker->bounds_seen);
+        stuck |= is_stuck(&worker->stretch, &worker->bounds_seen) && !waits_for_all(worker);
     }
     for (wp_helper *helper = pool->helpers; helper != NULL; helper = helper->next) {
         stuck |= is_stuck(&helper->stretch, &helper->bounds_seen);
@@ -415,14 +476,43 @@ is_anything_stuck(const wp_pool *pool)
     return stuck;
 }
 
+static bool
+is_waited_for(wp_lane *lane)
+{
+    return lane->entering > 0 && wp_is_left_to_one(lane, wp_ring_front(&lane->ring)->job);
+}
+
+/* Whether each lane that has work was served since the last look, or has jobs for which a worker waits to enter. Else
+ * somebody waits whom nobody looks after. */
+static bool
+are_all_served(wp_pool *pool)
+{
+    uint32_t left = wp_load_relaxed(&pool->ready) & ~pool->served;
+    pool->served = 0;
+    while (left != 0 && is_waited_for(&pool->lanes[__builtin_ctz(left)])) {
+        left &= left - 1;
+    }
+    return left == 0;
+}
+
+static bool
+does_any_wait_for_all(const wp_pool *pool)
+{
+    const wp_worker *worker = pool->workers;
+    while (worker != NULL && !waits_for_all(worker)) {
+        worker = worker->next_worker;
+    }
+    return worker != NULL;
+}
+
 /* Whether others keep taking what comes, so that one more is not needed. `seen`: how many claims there were at the last
- * look. A lane that has work and was not served since then has somebody waiting whom nobody else looks after. */
+ * look. */
 static bool
 others_keep_up(wp_pool *pool, uint64_t seen)
 {
-    bool all_served = (wp_load_relaxed(&pool->ready) & ~pool->served) == 0;
-    pool->served = 0;
-    return pool->claims != seen && all_served && !is_anything_stuck(pool);
+    bool all_served = are_all_served(pool);
+    bool moves = !is_anything_stuck(pool) && (pool->claims != seen || does_any_wait_for_all(pool));
+    return moves && all_served;
 }
 
 /* Looks in after `interval` ns, and again as long as others keep taking what comes, less and less often; returns as
@@ -430,13 +520,14 @@ others_keep_up(wp_pool *pool, uint64_t seen)
 static bool
 patrol(wp_pool *pool, wp_worker *self, uint64_t interval, bool *superfluous)
 {
+    bool stands_back = interval >= STANDING_BACK_BRIEFLY_NS;
     uint64_t seen;
     bool over;
     pool->patrols++;
     do {
         seen = pool->claims;
         over = sleep_for(pool, self, interval);
-        interval = interval < LONGEST_PATROL_NS ? interval * 2 : interval;
+        interval = interval < LONGEST_PATROL_NS && !stands_back ? interval * 2 : interval;
         *superfluous = over && self->is_idle && others_keep_up(pool, seen);
     } while (*superfluous && pool->patrols <= pool->processors);
     pool->patrols--;
@@ -444,12 +535,22 @@ patrol(wp_pool *pool, wp_worker *self, uint64_t interval, bool *superfluous)
     return over;
 }
 
+/* For how long to sleep at first (ns) before looking in, or WP_FOREVER. Lock held. */
+static uint64_t
+time_to_patrol(wp_pool *pool, const wp_worker *self)
+{
+    uint64_t standing_back = time_to_stand_back(pool);
+    bool serves_stream = self->streak >= WP_STREAM || self->calls_in_vain >= TOO_OFTEN_IN_VAIN;
+    uint64_t interval = serves_stream && PATROL_NS < pool->config.idle_timeout ? PATROL_NS : WP_FOREVER;
+    return standing_back != WP_FOREVER ? standing_back : interval;
+}
+
 /* On the idle list until it is called, or takes itself off it to look after work. Returns false if nobody called for
  * idle_timeout. Lock held before and after. */
 static bool
 stay_idle(wp_pool *pool, wp_worker *self, uint64_t interval)
 {
-    bool sleeps = interval >= pool->config.idle_timeout;
+    bool sleeps = interval == WP_FOREVER;
     bool over = !sleeps && patrol(pool, self, interval, &sleeps);
     if (sleeps) {
         over = sleep_for(pool, self, pool->config.idle_timeout);
@@ -467,14 +568,15 @@ stay_idle(wp_pool *pool, wp_worker *self, uint64_t interval)
     return true;
 }
 
-/* Sleeps until called. Takes and returns with the lock held; false if nobody called for idle_timeout and
- * there is nothing to do. */
+/* Sleeps until called. Takes and returns with the lock held; false if nobody called for idle_timeout, or the pool is closing,
+ * and there is nothing to do. */
 static bool
 sleep_until_called(wp_pool *pool, wp_worker *self, wp_errands *errands)
 {
-    bool stands_back = wp_load_relaxed(&pool->ready) != 0;
-    bool serves_stream = self->streak >= WP_STREAM || self->calls_in_vain >= TOO_OFTEN_IN_VAIN;
-    uint64_t interval = stands_back ? STANDING_BACK_NS : serves_stream ? PATROL_NS : WP_FOREVER;
+    uint64_t interval = time_to_patrol(pool, self);
+    if (interval == WP_FOREVER && is_closing(pool)) {
+        return false; /* Nothing is left to others any more: that can change without the lock. */
+    }
     self->streak = 0;
     join_idle_list(pool, self);
     offer_self(pool, errands);
@@ -543,12 +645,12 @@ note_call(wp_worker *self, bool found_work)
 }
 
 /* For what is left in the lane and, beyond the first job, in the claim. A worker that was called may have been meant for
- * what another has claimed, and one that took over some of that may have left the rest. */
+ * what another has claimed; one that took over some of that, or came from a patrol to do so, may have left the rest. */
 static void
-call_help_after_claim(wp_pool *pool, wp_worker *self, bool took_over, wp_errands *errands)
+call_help_after_claim(wp_pool *pool, wp_worker *self, bool takes_over, wp_errands *errands)
 {
     uint32_t left = wp_stretch_left(&self->stretch);
-    if (left == 1 && (took_over || self->was_called) && wp_claims_hide_any(pool, self)) {
+    if (left == 1 && (takes_over || self->was_called) && wp_claims_hide_any(pool, self)) {
         left = 2;
     }
     self->was_called = false;
@@ -583,12 +685,13 @@ work_until_leaving(wp_pool *pool, wp_worker *self)
         if (is_surplus(pool)) {
             break;
         }
+        bool takes_over = self->takes_over;
         bool claimed = wp_claim(pool, self);
         bool took_over = !claimed && wp_claim_from_others(pool, self);
         note_call(self, claimed || took_over);
         if (claimed || took_over) {
             wp_offer_room(pool, self->lane, &errands);
-            call_help_after_claim(pool, self, took_over, &errands);
+            call_help_after_claim(pool, self, takes_over || took_over, &errands);
             wp_lock_give(&pool->lock);
             wp_errands_run(pool, &errands);
             errands = (wp_errands){0};
@@ -627,6 +730,9 @@ worker_main(void *argument)
     self_worker = self;
     self->thread = pthread_self();
     name_thread(self);
+    if (pool->hooks.worker_begin != NULL) {
+        pool->hooks.worker_begin(pool->hooks.context, self);
+    }
     if (!initialise(pool, self)) {
         wp_pool_break(pool);
     }

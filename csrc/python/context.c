@@ -154,16 +154,21 @@ initialize(const wpy_context *context)
     return -1;
 }
 
-static int
-on_worker_start(void *pointer, wp_worker *worker)
+static void
+on_worker_begin(void *pointer, wp_worker *worker)
 {
-    wpy_context *context = pointer;
+    const wpy_context *context = pointer;
+    (void)worker;
     if (context->inner_threads != 0) {
         wp_inner_begin(context->inner_threads);
     }
-    if (context->initializer == NULL) {
-        return 0;
-    }
+}
+
+/* Where there is an initializer. */
+static int
+on_worker_start(void *pointer, wp_worker *worker)
+{
+    const wpy_context *context = pointer;
     if (!wpy_attach(context->home, worker)) {
         return -1;
     }
@@ -381,7 +386,8 @@ wpy_context_new(wpy_home *home, const wp_pool_config *config, PyObject *lane_nam
     }
     wp_pool_config complete = *config;
     complete.hooks = (wp_hooks){
-        .worker_start = on_worker_start,
+        .worker_begin = on_worker_begin,
+        .worker_start = initializer != NULL ? on_worker_start : NULL,
         .worker_stop = on_worker_stop,
         .worker_idle = on_worker_idle,
         .attend = on_attend,

@@ -229,6 +229,9 @@ static const wpy_task_class python_class = {
             /* Longer than for native jobs: a claim is also one acquisition of the GIL. */
             .claim_ns = 200000,
             .spread_ns = WPY_SPREAD_PYTHON_NS,
+#ifndef Py_GIL_DISABLED
+            .one_at_a_time = true,
+#endif
         },
     .result = stored_outcome,
     .exception = stored_outcome,

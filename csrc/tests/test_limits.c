@@ -107,6 +107,29 @@ run_past(wp_job *job, void *argument)
 }
 
 /* Once a job has begun its waiting time is no concern any more. */
+/* The keeper may come late, as after the process was stopped: no job begins whose time to wait is over. */
+static void
+test_expires_without_the_keeper(void)
+{
+    wp_pool *pool = pool_for(1, 1, 10);
+    gate g = {0};
+    wp_word runs = 0;
+    wp_job *first = occupy(pool, &g);
+    wp_job *late = submitted(pool, job_with(LONG, WP_FOREVER, NULL, count_up, &runs));
+    wp_job *taken_back = submitted(pool, job_with(LONG, WP_FOREVER, NULL, count_up, &runs));
+    wp_job *in_time = submitted(pool, job_with(LONG, WP_FOREVER, NULL, count_up, &runs));
+    late->queued_at = wp_clock() - LONG; /* The worker reads it after it has taken the lock. */
+    taken_back->queued_at = late->queued_at;
+    CHECK(!wp_job_run_here(taken_back));
+    CHECK_INT(finish(taken_back), WP_EXPIRED);
+    event_set(&g.open);
+    CHECK_INT(finish(late), WP_EXPIRED);
+    CHECK_INT(finish(in_time), WP_DONE);
+    CHECK_INT(finish(first), WP_DONE);
+    CHECK_INT(wp_load_acquire(&runs), 1);
+    end_pool(pool);
+}
+
 static void
 test_queue_timeout_does_not_stop_a_run(void)
 {
@@ -413,6 +436,7 @@ main(void)
     RUN(test_expires);
     RUN(test_expires_at_once);
     RUN(test_expires_while_it_is_submitted);
+    RUN(test_expires_without_the_keeper);
     RUN(test_queue_timeout_does_not_stop_a_run);
     RUN(test_times_out);
     RUN(test_run_timeout_counts_from_begin);

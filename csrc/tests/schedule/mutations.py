@@ -52,9 +52,16 @@ MUTATIONS = [
     Mutation("idle-count-not-changed-by-the-caller", "submit", "wp_wake", "wp_leave_idle_list", "pool->n_idle--;", ""),
     Mutation("signal-set-and-nobody-woken", "submit", "wp_wake", "wp_errands_run_slowly", "wp_word_wake(&errands->call->signal, 1);", ""),
     Mutation("woken-and-signal-not-set", "submit", "wp_wake", "wp_errands_run_slowly", "wp_store_release(&errands->call->signal, 1);", ""),
-    Mutation("chain-broken", "hidden", "wp_worker", "work_until_leaving", "call_help_after_claim(pool, self, took_over, &errands);", ""),
+    Mutation("chain-broken", "hidden", "wp_worker", "work_until_leaving", "call_help_after_claim(pool, self, takes_over || took_over, &errands);", ""),
     Mutation("nothing-taken-over", "hidden", "wp_worker", "work_until_leaving", "!claimed && wp_claim_from_others(pool, self)", "false"),
     Mutation("close-calls-no-idle-worker", "submit", "wp_pool", "call_everybody", "wp_word_wake(&idle->signal, 1);", ""),
+    # ---- Jobs that run one at a time ----
+    Mutation("entered-and-nobody-called", "one-at-a-time", "wp_worker", "note_entered", "wp_call_help_in_time(pool, job, left, &errands);", ""),
+    Mutation("entered-and-others-claims-forgotten", "one-at-a-time", "wp_worker", "note_entered", "left += left == 1 && wp_claims_hide_any(pool, self);", ""),
+    Mutation("claim-alone-without-a-patrol", "one-at-a-time", "wp_worker", "time_to_stand_back", "worker->claims_alone && wp_stretch_left(&worker->stretch) > 0", "false"),
+    Mutation("left-to-one-without-a-patrol", "one-at-a-time", "wp_wake", "can_wait", "&& (pool->patrols > 0 || lane->entering > 0)", ""),
+    Mutation("sleeps-while-the-pool-closes", "one-at-a-time", "wp_worker", "sleep_until_called", "interval == WP_FOREVER && is_closing(pool)", "false"),
+    Mutation("mixed-lane-left-to-one", "one-at-a-time-mixed", "wp_claim", "may_be_for_one", "lane->submitted < lane->mixed_until", "false"),
     # ---- Room in lanes ----
     Mutation("room-looked-at-after-the-lock", "room", "wp_room", "sleep_for_room", "wp_word_wait(&l->room, seen, deadline)", "wp_word_wait(&l->room, wp_load_relaxed(&l->room), deadline)"),
     Mutation("room-not-counted", "room", "wp_room", "offer_in_lane", "wp_add_acq_rel(&l->room, 1);", ""),
@@ -86,7 +93,7 @@ MUTATIONS = [
     Mutation("readers-relied-on-without-a-patrol", "stage-left-alone", "wp_stage", "needs_worker", "pool->patrols == 0 ||", ""),
     Mutation("lies-down-beside-a-job", "stage-read-by-worker", "wp_stage", "lie_down", "|| waiting_chunk(stage) == NULL", "|| true"),
     Mutation("putter-does-not-help", "stage-workers", "wp_stage", "make_room", "(worker_here(stage) != NULL && help(stage) > 0)", "false"),
-    Mutation("patrol-looks-at-claims-only", "patrol", "wp_worker", "others_keep_up", "all_served &&", ""),
+    Mutation("patrol-looks-at-claims-only", "patrol", "wp_worker", "others_keep_up", "&& all_served", ""),
     # ---- And more ----
     Mutation("lock-taken-without-its-sleepers", "lock", "wp_lock", "wp_lock_take_slowly", "wp_exchange_acquire(&lock->word, WP_LOCK_HELD_WITH_SLEEPERS)", "wp_exchange_acquire(&lock->word, WP_LOCK_HELD)"),
     Mutation("drained-looked-at-after-the-lock", "drain", "wp_pool", "wp_pool_drain", "wp_word_wait(&pool->drained, seen, deadline)", "wp_word_wait(&pool->drained, wp_load_relaxed(&pool->drained), deadline)"),

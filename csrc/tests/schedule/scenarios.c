@@ -125,6 +125,7 @@ typedef struct story {
     wp_word submitters; /* That still submit. */
     wp_word together;   /* Jobs that stand together have begun. */
     uint32_t crowd;     /* So many do. */
+    wp_lock host;       /* What jobs that run one at a time need. */
     wp_word accepted[MOST_JOBS];
     wp_word runs[MOST_JOBS];
     wp_word reports[MOST_JOBS];
@@ -425,10 +426,164 @@ hidden(void)
         while (wp_pool_drain(s.pool, WP_FOREVER) != WP_OK) {
         }
     }
-    s.each = workers;
-    wp_store_relaxed(&s.next, MOST_JOBS / workers - 1);
+    uint32_t late = one_in(2); /* One comes when another has begun, while a patrol may look in. */
+    s.each = workers - late;
+    wp_store_relaxed(&s.next, (MOST_JOBS - 1) / s.each - 1);
     pthread_t crowd = schedule_start(crowd_main, &s);
     pthread_join(crowd, NULL);
+    while (late && wp_load_acquire(&s.together) == 0) {
+        wp_word_wait(&s.together, 0, WP_FOREVER);
+    }
+    if (late) {
+        MUST(submit_function(&s, stand_together, MOST_JOBS - 1) == WP_OK);
+    }
+    end_pool(s.pool);
+    check_runs(&s);
+}
+
+/* ---- Jobs that run one at a time ---- */
+
+/* A job for which a worker must have the host's lock; one that stands together lets go of it meanwhile. */
+typedef struct hosted {
+    wp_job job;
+    story *s;
+    uint32_t number;
+    bool stands;
+} hosted;
+
+static wp_lock *
+host_of(wp_worker *self)
+{
+    return &((story *)wp_pool_hook_context(wp_worker_pool(self)))->host;
+}
+
+static void
+enter_host(wp_worker *self)
+{
+    wp_lock_take(host_of(self));
+}
+
+static void
+leave_host(wp_worker *self)
+{
+    wp_lock_give(host_of(self));
+}
+
+static wp_state
+run_hosted(wp_job *job, wp_worker *self)
+{
+    const hosted *h = (hosted *)(void *)job;
+    if (h->stands) {
+        leave_host(self);
+        stand_together(job, part_of(h->s, h->number));
+        enter_host(self);
+    } else {
+        run_part(job, part_of(h->s, h->number));
+    }
+    return WP_DONE;
+}
+
+static void
+destroy_hosted(wp_job *job)
+{
+    free(job);
+}
+
+static const wp_job_class hosted_class = {.name = "hosted",
+                                          .run = run_hosted,
+                                          .enter = enter_host,
+                                          .leave = leave_host,
+                                          .notify = wp_job_settle,
+                                          .destroy = destroy_hosted,
+                                          .claim_ns = 200000,
+                                          .spread_ns = 20000,
+                                          .one_at_a_time = true};
+
+static void
+submit_hosted(story *s, unsigned lane, uint32_t number, bool stands)
+{
+    hosted *h = calloc(1, sizeof *h);
+    *h = (hosted){.s = s, .number = number, .stands = stands};
+    wp_job_init(&h->job, &hosted_class, 0, NULL);
+    MUST(wp_pool_submit(s->pool, lane, &h->job, false) == WP_OK);
+    wp_add_acq_rel(&s->accepted[number], 1);
+    wp_job_unref(&h->job);
+}
+
+/* Short jobs are left to one worker, also by those who submit while they have the lock. Jobs that stand together need all
+ * workers, wherever they wait: in the lane, or claimed by one that got stuck. One of them may need no lock. */
+static void
+one_at_a_time(void)
+{
+    uint32_t workers = between_or(2, 2, 3);
+    story s = {.takes = 50, .deadline = WP_FOREVER, .crowd = workers};
+    uint32_t lanes = between_or(1, 1, 2);
+    wp_pool_config config = {.max_workers = workers, .n_lanes = lanes, .idle_timeout = one_in(4) ? 1000 : WP_FOREVER};
+    config.lanes[0].capacity = one_in(2) ? 1000 : 64;
+    config.lanes[1].capacity = 64;
+    config.hooks.context = &s;
+    s.pool = wp_pool_new(&config);
+    schedule_set_invariant(look_at_pool, s.pool);
+    uint32_t n = between_or(3, 0, 12);
+    uint32_t before = between_or(3, 0, n); /* Of the short jobs, so many before the crowd. */
+    uint32_t free_one = one_in(3) ? n : UINT32_MAX;
+    bool has_lock = one_in(2);
+    for (uint32_t i = 0; i < before; i++) {
+        submit_hosted(&s, i % lanes, i, false);
+    }
+    if (one_in(2)) {
+        while (wp_pool_drain(s.pool, WP_FOREVER) != WP_OK) {
+        }
+    }
+    if (has_lock) {
+        wp_lock_take(&s.host);
+    }
+    for (uint32_t i = n; i < n + workers; i++) {
+        if (i == free_one) {
+            MUST(submit_function(&s, stand_together, i) == WP_OK);
+        } else {
+            submit_hosted(&s, between(0, lanes - 1), i, true);
+        }
+    }
+    for (uint32_t i = before; i < n; i++) {
+        submit_hosted(&s, between(0, lanes - 1), i, false);
+    }
+    if (has_lock) {
+        wp_lock_give(&s.host);
+    }
+    if (one_in(2)) {
+        while (wp_pool_drain(s.pool, WP_FOREVER) != WP_OK) {
+        }
+    }
+    end_pool(s.pool);
+    check_runs(&s);
+}
+
+/* A job that does not need the lock is not kept waiting for it by one that does, as long as there is a worker for it. */
+static void
+one_at_a_time_mixed(void)
+{
+    story s = {.takes = 50, .deadline = WP_FOREVER};
+    wp_pool_config config = {.max_workers = 2, .n_lanes = 1, .idle_timeout = WP_FOREVER};
+    config.lanes[0].capacity = 64;
+    config.hooks.context = &s;
+    s.pool = wp_pool_new(&config);
+    schedule_set_invariant(look_at_pool, s.pool);
+    uint32_t before = between_or(3, 0, 12);
+    for (uint32_t i = 0; i < before; i++) {
+        submit_hosted(&s, 0, i, false);
+    }
+    while (wp_pool_drain(s.pool, WP_FOREVER) != WP_OK) {
+    }
+    wp_lock_take(&s.host);
+    submit_hosted(&s, 0, before, false);
+    wp_job *job = wp_function_job(run_part, part_of(&s, before + 1), NULL);
+    MUST(submit_waiting(&s, 0, job) == WP_OK);
+    wp_add_acq_rel(&s.accepted[before + 1], 1);
+    while (wp_job_wait(job, WP_FOREVER) != WP_WAIT_WOKEN) {
+    }
+    wp_job_unref(job);
+    wp_lock_give(&s.host);
     end_pool(s.pool);
     check_runs(&s);
 }
@@ -1263,6 +1418,8 @@ static const scenario scenarios[] = {
     {"rendezvous", rendezvous},
     {"hand-over", hand_over},
     {"hidden", hidden},
+    {"one-at-a-time", one_at_a_time},
+    {"one-at-a-time-mixed", one_at_a_time_mixed},
     {"retire", retire},
     {"resize", resize},
     {"close", close_early},
