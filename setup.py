@@ -103,7 +103,9 @@ def find_libffi() -> list[str] | None:
 def optimisation() -> list[str]:
     if is_on("WORKERPOOL_DEBUG"):
         return ["-O0", "-g3", "-UNDEBUG"]
-    return [] if "-O" in os.environ.get("CFLAGS", "") else ["-O2"]
+    # A loop over a C function is some 26 bytes: across two cache lines it takes a fifth longer, and where it comes to
+    # lie is else up to what stands before it.
+    return ["-falign-loops=32", *([] if "-O" in os.environ.get("CFLAGS", "") else ["-O2"])]
 
 
 def compile_flags() -> list[str]:
