@@ -192,6 +192,18 @@ wp_lane_refresh(wp_pool *pool, unsigned lane)
     }
 }
 
+/* A lane counts as mixed until so many jobs have come after the last that need not run one at a time. */
+#define WP_REMEMBERED_MIXED 1024u
+
+/* Under the lock: a job of the class is put into the lane. */
+static inline void
+wp_lane_note_kind(wp_lane *lane, const wp_job_class *class)
+{
+    if (!class->one_at_a_time) {
+        lane->mixed_until = lane->submitted + WP_REMEMBERED_MIXED;
+    }
+}
+
 /* The pace of jobs, or of units, like this one. */
 wp_pace *wp_pace_of(wp_lane *lane, wp_job *job);
 

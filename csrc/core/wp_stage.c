@@ -495,6 +495,7 @@ append(wp_pool *pool, wp_stage *stage, void *const *arguments, uint32_t n)
         return false;
     } else {
         c->range.spans++;
+        wp_lane_note_kind(lane, &chunk_class);
     }
     for (uint32_t i = 0; i < n; i++, c->filled++) {
         if (c->filled % STAMP_EVERY == 0) {

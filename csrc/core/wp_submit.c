@@ -5,8 +5,6 @@
  * much as queueing them. */
 #define ALWAYS_MEASURED_NS 1000u
 #define SAMPLED_ONE_IN 16u
-/* A lane counts as mixed until so many jobs have come after the last that need not run one at a time. */
-#define REMEMBERED_MIXED 1024u
 
 static uint32_t
 units_of(const wp_job *job)
@@ -45,9 +43,7 @@ enqueue(wp_pool *pool, unsigned lane, wp_job *job, bool over)
         wp_range_of(job)->spans = 1;
     }
     wp_or_acq_rel(&job->word, (uint32_t)WP_PENDING << WP_JOB_STATE_SHIFT);
-    if (!job->class->one_at_a_time) {
-        l->mixed_until = l->submitted + REMEMBERED_MIXED;
-    }
+    wp_lane_note_kind(l, job->class);
     l->waiting += units;
     l->submitted += units;
     pool->unfinished += units;
