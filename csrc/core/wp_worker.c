@@ -516,7 +516,8 @@ others_keep_up(wp_pool *pool, uint64_t seen)
 }
 
 /* Looks in after `interval` ns, and again as long as others keep taking what comes, less and less often; returns as
- * sleep_for. `*superfluous`: they do, and there are other patrols for each processor. Lock held before and after. */
+ * sleep_for. `*superfluous`: they do, there are other patrols for each processor, and the pool is not about to close: then
+ * nobody would call it any more. Lock held before and after. */
 static bool
 patrol(wp_pool *pool, wp_worker *self, uint64_t interval, bool *superfluous)
 {
@@ -529,7 +530,7 @@ patrol(wp_pool *pool, wp_worker *self, uint64_t interval, bool *superfluous)
         over = sleep_for(pool, self, interval);
         interval = interval < LONGEST_PATROL_NS && !stands_back ? interval * 2 : interval;
         *superfluous = over && self->is_idle && others_keep_up(pool, seen);
-    } while (*superfluous && pool->patrols <= pool->processors);
+    } while (*superfluous && (pool->patrols <= pool->processors || is_closing(pool)));
     pool->patrols--;
     self->takes_over = over && !*superfluous;
     return over;

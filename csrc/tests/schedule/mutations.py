@@ -61,6 +61,7 @@ MUTATIONS = [
     Mutation("claim-alone-without-a-patrol", "one-at-a-time", "wp_worker", "time_to_stand_back", "worker->claims_alone && wp_stretch_left(&worker->stretch) > 0", "false"),
     Mutation("left-to-one-without-a-patrol", "one-at-a-time", "wp_wake", "can_wait", "&& (pool->patrols > 0 || lane->entering > 0)", ""),
     Mutation("sleeps-while-the-pool-closes", "one-at-a-time", "wp_worker", "sleep_until_called", "interval == WP_FOREVER && is_closing(pool)", "false"),
+    Mutation("patrols-too-many-in-a-pool-that-closes", "one-at-a-time", "wp_worker", "patrol", "|| is_closing(pool)", ""),
     Mutation("mixed-lane-left-to-one", "one-at-a-time-mixed", "wp_claim", "may_be_for_one", "lane->submitted < lane->mixed_until", "false"),
     # ---- Room in lanes ----
     Mutation("room-looked-at-after-the-lock", "room", "wp_room", "sleep_for_room", "wp_word_wait(&l->room, seen, deadline)", "wp_word_wait(&l->room, wp_load_relaxed(&l->room), deadline)"),

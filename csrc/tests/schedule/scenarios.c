@@ -523,6 +523,7 @@ one_at_a_time(void)
     config.lanes[1].capacity = 64;
     config.hooks.context = &s;
     s.pool = wp_pool_new(&config);
+    s.pool->processors = between(1, 2); /* With fewer than workers, some patrols are too many. */
     schedule_set_invariant(look_at_pool, s.pool);
     uint32_t n = between_or(3, 0, 12);
     uint32_t before = between_or(3, 0, n); /* Of the short jobs, so many before the crowd. */
