@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -17,53 +16,59 @@ def nothing() -> None:
     pass
 
 
-@pytest.fixture(params=["fresh", "warm"])
-def pool(request: pytest.FixtureRequest) -> Iterator[WorkerPool]:
-    """One that has never run anything, and one that knows its jobs to be short."""
-    with WorkerPool(WORKERS) as pool:
-        if request.param == "warm":
-            for future in [pool.submit(nothing) for _ in range(1000)]:
+def a_pool(warm: bool) -> WorkerPool:
+    """One that has never run anything, or one that knows its jobs to be short. Each test has all workers to itself."""
+    pool = WorkerPool(WORKERS)
+    for future in [pool.submit(nothing) for _ in range(1000 if warm else 0)]:
+        future.result(ENOUGH)
+    return pool
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_jobs_that_wait_for_each_other_all_run(warm: bool) -> None:
+    with a_pool(warm) as pool:
+        for _ in range(20):
+            barrier = threading.Barrier(WORKERS)
+            futures = [pool.submit(barrier.wait, ENOUGH) for _ in range(WORKERS)]
+            assert sorted(future.result(ENOUGH) for future in futures) == list(range(WORKERS))
+            for future in [pool.submit(nothing) for _ in range(200)]:
                 future.result(ENOUGH)
-        yield pool
 
 
-def test_jobs_that_wait_for_each_other_all_run(pool: WorkerPool) -> None:
-    for _ in range(20):
-        barrier = threading.Barrier(WORKERS)
-        futures = [pool.submit(barrier.wait, ENOUGH) for _ in range(WORKERS)]
-        assert sorted(future.result(ENOUGH) for future in futures) == list(range(WORKERS))
-        for future in [pool.submit(nothing) for _ in range(200)]:
-            future.result(ENOUGH)
+@pytest.mark.parametrize("warm", [False, True])
+def test_jobs_behind_one_that_blocks_are_run_by_others(warm: bool) -> None:
+    with a_pool(warm) as pool:
+        for _ in range(20):
+            event = threading.Event()
+            blocked = pool.submit(event.wait, ENOUGH)
+            for future in [pool.submit(nothing) for _ in range(200)]:
+                future.result(ENOUGH)
+            assert not blocked.done()
+            event.set()
+            assert blocked.result(ENOUGH) is True
 
 
-def test_jobs_behind_one_that_blocks_are_run_by_others(pool: WorkerPool) -> None:
-    for _ in range(20):
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_job_that_waits_for_a_later_one_is_not_left_alone_by_shutdown(warm: bool) -> None:
+    with a_pool(warm) as pool:
         event = threading.Event()
         blocked = pool.submit(event.wait, ENOUGH)
-        for future in [pool.submit(nothing) for _ in range(200)]:
-            future.result(ENOUGH)
-        assert not blocked.done()
-        event.set()
-        assert blocked.result(ENOUGH) is True
+        rest = [pool.submit(nothing) for _ in range(20)]
+        last = pool.submit(event.set)
+        pool.shutdown(wait=True)
+        assert blocked.result() is True
+        assert all(future.done() for future in [*rest, last])
 
 
-def test_a_job_that_waits_for_a_later_one_is_not_left_alone_by_shutdown(pool: WorkerPool) -> None:
-    event = threading.Event()
-    blocked = pool.submit(event.wait, ENOUGH)
-    rest = [pool.submit(nothing) for _ in range(20)]
-    last = pool.submit(event.set)
-    pool.shutdown(wait=True)
-    assert blocked.result() is True
-    assert all(future.done() for future in [*rest, last])
-
-
-def test_an_urgent_job_does_not_wait_for_a_blocked_one(pool: WorkerPool) -> None:
-    for _ in range(20):
-        event = threading.Event()
-        blocked = pool.submit(event.wait, ENOUGH)
-        rest = [pool.submit(nothing) for _ in range(50)]
-        assert pool.lane("high").submit(int, "7").result(ENOUGH) == 7
-        event.set()
-        assert blocked.result(ENOUGH) is True
-        for future in rest:
-            future.result(ENOUGH)
+@pytest.mark.parametrize("warm", [False, True])
+def test_an_urgent_job_does_not_wait_for_a_blocked_one(warm: bool) -> None:
+    with a_pool(warm) as pool:
+        for _ in range(20):
+            event = threading.Event()
+            blocked = pool.submit(event.wait, ENOUGH)
+            rest = [pool.submit(nothing) for _ in range(50)]
+            assert pool.lane("high").submit(int, "7").result(ENOUGH) == 7
+            event.set()
+            assert blocked.result(ENOUGH) is True
+            for future in rest:
+                future.result(ENOUGH)
