@@ -11,8 +11,8 @@
 /* A claim of plain jobs takes at most this part of what may wait in its lane, since what was claimed has left the line
  * that bounds it. How many units of a range are under way is for its owner to bound. */
 #define CLAIMS_IN_CAPACITY 16
-/* Jobs and units longer than this (ns) are worth a second thread, even if they need something that there is one of: they may let
- * go of it. */
+/* Jobs and units longer than this (ns) are worth a second thread, even if they need something that there is one of: they
+ * may let go of it. */
 #define LEFT_TO_ONE_NS 2000u
 /* What jobs are taken to last (ns) after one of them has held up its worker: so long that each is claimed alone. */
 #define STUCK_NS 1000000u

@@ -106,7 +106,6 @@ run_past(wp_job *job, void *argument)
     return wp_job_should_stop(job) ? 1 : 0;
 }
 
-/* Once a job has begun its waiting time is no concern any more. */
 /* The keeper may come late, as after the process was stopped: no job begins whose time to wait is over. */
 static void
 test_expires_without_the_keeper(void)
@@ -130,6 +129,7 @@ test_expires_without_the_keeper(void)
     end_pool(pool);
 }
 
+/* Once a job has begun its waiting time is no concern any more. */
 static void
 test_queue_timeout_does_not_stop_a_run(void)
 {
