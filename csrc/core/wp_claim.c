@@ -60,6 +60,25 @@ note_passed(wp_pool *pool, unsigned served, uint64_t jobs)
     }
 }
 
+/* Whether it may turn out that a second thread is only in the way: the job needs what there is one of, it is not known to
+ * be long, and nothing of another kind, which could be done meanwhile, waits with it. That jobs have to wait for what there
+ * is one of makes them seem long, so it is what they usually take that counts. */
+static bool
+may_be_for_one(wp_lane *lane, wp_job *job)
+{
+    bool is_mixed = !(job->flags & WP_JOB_IS_RANGE) && lane->submitted < lane->mixed_until;
+    return job->class->one_at_a_time && wp_pace_usual(wp_pace_of(lane, job)) < LEFT_TO_ONE_NS && lane->capacity > 0 &&
+           !is_mixed;
+}
+
+/* The first plain job is short until a patrol finds that it is not; there is no patrol so early for units of a range. */
+static bool
+is_for_one(wp_lane *lane, wp_job *job)
+{
+    bool is_known = wp_pace_usual(wp_pace_of(lane, job)) != WP_PACE_UNKNOWN;
+    return may_be_for_one(lane, job) && (is_known || !(job->flags & WP_JOB_IS_RANGE));
+}
+
 /* A fair part of what waits, so that the last jobs are spread over all workers; those that could be started are among
  * them, so whenever a claim leaves jobs in its stretch there is work left to call another worker for. */
 static uint64_t
@@ -70,10 +89,13 @@ fair_part(const wp_pool *pool, const wp_lane *lane)
 
 /* How many jobs to claim: by their pace, and no more than is fair, unless they are too little work to spread. */
 static uint32_t
-claim_size(const wp_pool *pool, const wp_lane *lane, wp_pace *pace, const wp_job_class *class, uint32_t most)
+claim_size(const wp_pool *pool, wp_lane *lane, wp_pace *pace, wp_job *job, uint32_t most)
 {
-    uint32_t by_pace = wp_pace_claim(pace, class->claim_ns, most);
-    uint32_t least = wp_pace_claim(pace, class->spread_ns, most);
+    uint32_t by_pace = wp_pace_claim(pace, job->class->claim_ns, most);
+    if (is_for_one(lane, job)) {
+        return by_pace;
+    }
+    uint32_t least = wp_pace_claim(pace, job->class->spread_ns, most);
     uint64_t fair = fair_part(pool, lane);
     fair = fair < least ? least : fair;
     return by_pace < fair ? by_pace : (uint32_t)fair;
@@ -112,13 +134,13 @@ wp_claim_units(wp_lane *lane, uint64_t ticket, uint32_t count)
 }
 
 static uint32_t
-units_to_claim(const wp_pool *pool, const wp_lane *lane, const wp_span *span, uint32_t most)
+units_to_claim(const wp_pool *pool, wp_lane *lane, const wp_span *span, uint32_t most)
 {
     const wp_group *group = ((const wp_range *)(const void *)span->job)->group;
     if (group->always_most) {
         return smaller(group->most_claimed, most);
     }
-    return smaller(claim_size(pool, lane, group->pace, span->job->class, group->most_claimed), most);
+    return smaller(claim_size(pool, lane, group->pace, span->job, group->most_claimed), most);
 }
 
 /* Takes plain jobs off the front of the lane, as many as one claim should have. */
@@ -126,7 +148,7 @@ static uint32_t
 claim_jobs(wp_pool *pool, wp_worker *worker, wp_lane *lane, uint32_t most)
 {
     wp_span *first = wp_ring_front(&lane->ring);
-    uint32_t limit = smaller(claim_size(pool, lane, &lane->pace, first->job->class, part_of_line(lane)), most);
+    uint32_t limit = smaller(claim_size(pool, lane, &lane->pace, first->job, part_of_line(lane)), most);
     uint32_t n = 0;
     while (n < limit && first != NULL && !(first->job->flags & WP_JOB_IS_RANGE)) {
         worker->claimed[n++] = *first;
@@ -135,25 +157,6 @@ claim_jobs(wp_pool *pool, wp_worker *worker, wp_lane *lane, uint32_t most)
         first = wp_ring_front(&lane->ring);
     }
     return n;
-}
-
-/* Whether it may turn out that a second thread is only in the way: the job needs what there is one of, it is not known to
- * be long, and nothing of another kind, which could be done meanwhile, waits with it. That jobs have to wait for what there
- * is one of makes them seem long, so it is what they usually take that counts. */
-static bool
-may_be_for_one(wp_lane *lane, wp_job *job)
-{
-    bool is_mixed = !(job->flags & WP_JOB_IS_RANGE) && lane->submitted < lane->mixed_until;
-    return job->class->one_at_a_time && wp_pace_usual(wp_pace_of(lane, job)) < LEFT_TO_ONE_NS && lane->capacity > 0 &&
-           !is_mixed;
-}
-
-/* The first plain job is short until a patrol finds that it is not; there is no patrol so early for units of a range. */
-static bool
-is_for_one(wp_lane *lane, wp_job *job)
-{
-    bool is_known = wp_pace_usual(wp_pace_of(lane, job)) != WP_PACE_UNKNOWN;
-    return may_be_for_one(lane, job) && (is_known || !(job->flags & WP_JOB_IS_RANGE));
 }
 
 bool

@@ -132,7 +132,8 @@ struct wp_pool {
     uint32_t n_starting;  /* Workers that are being initialised by the host. */
     uint32_t patrols;     /* Workers that sleep, but not for long. */
     uint64_t claims;      /* How many there were. */
-    uint32_t served;      /* Lanes, by bit, whose first job was claimed since a patrol last looked. */
+    uint32_t served;      /* Lanes, by bit, whose first job was claimed since a patrol last looked, */
+    uint64_t looked_at;   /* which was then. */
     bool waking;          /* A worker was called or started and has not come to the lock yet. */
     uint64_t start_again; /* After a failed thread start: not before this time. */
     uint64_t unfinished;  /* Accepted and not reported as ended. */
@@ -366,6 +367,25 @@ void wp_worker_unlink(wp_pool *pool, wp_worker *worker);
 
 /* In a forked child, where the calling thread may have been a worker. */
 void wp_worker_after_fork(const wp_pool *pool);
+
+/* Whether there are more workers than the pool is to have by now, lock held. */
+static inline bool
+wp_has_surplus(const wp_pool *pool)
+{
+    return pool->n_workers > pool->max_workers;
+}
+
+/* ---- wp_idle.c: a worker that found nothing to do. All with the lock held before and after. ---- */
+
+/* Whether it is to leave rather than to sleep. */
+bool wp_worker_should_leave(wp_pool *pool);
+
+/* Gives the host a moment. Work may have come meanwhile. */
+void wp_worker_rest(wp_pool *pool, wp_worker *self, wp_errands *errands);
+
+/* Sleeps until it is called, or a patrol finds that it had better look after work; false if nobody called for
+ * idle_timeout, or the pool is closing, and there is nothing to do. `serves_stream`: more jobs are about to come. */
+bool wp_worker_sleep(wp_pool *pool, wp_worker *self, bool serves_stream, wp_errands *errands);
 
 /* ---- wp_pool.c ---- */
 

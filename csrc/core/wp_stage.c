@@ -134,8 +134,7 @@ turn_of(uint64_t position, bool given_up)
 static bool
 is_short(const wp_stage *stage)
 {
-    uint32_t mean = wp_pace_mean(stage->group->pace);
-    return mean != WP_PACE_UNKNOWN && mean < SHORT_NS;
+    return wp_pace_is_below(stage->group->pace, SHORT_NS);
 }
 
 /* The caller is about to sleep on the word; returns what it must still hold then. */

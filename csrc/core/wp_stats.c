@@ -132,7 +132,7 @@ wp_pace_raise(wp_pace *pace, uint32_t ns)
 }
 
 uint32_t
-wp_pace_claim(wp_pace *pace, uint32_t target_ns, uint32_t most)
+wp_pace_claim(const wp_pace *pace, uint32_t target_ns, uint32_t most)
 {
     uint32_t mean = wp_pace_mean(pace);
     if (mean == WP_PACE_UNKNOWN) {

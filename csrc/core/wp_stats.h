@@ -64,15 +64,25 @@ struct wp_pace {
 };
 
 #define WP_PACE_UNKNOWN 0u
+/* Jobs that take as long as this (ns) are measured one by one. Reading the clock costs as much as shorter ones. */
+#define WP_ALWAYS_MEASURED_NS 1000u
 
 static inline uint32_t
-wp_pace_mean(wp_pace *pace)
+wp_pace_mean(const wp_pace *pace)
 {
     return wp_load_relaxed(&pace->mean_ns);
 }
 
+/* Whether jobs are known to take less than so long (ns). */
+static inline bool
+wp_pace_is_below(const wp_pace *pace, uint32_t ns)
+{
+    uint32_t mean = wp_pace_mean(pace);
+    return mean != WP_PACE_UNKNOWN && mean < ns;
+}
+
 static inline uint32_t
-wp_pace_usual(wp_pace *pace)
+wp_pace_usual(const wp_pace *pace)
 {
     return wp_load_relaxed(&pace->usual_ns);
 }
@@ -84,6 +94,6 @@ void wp_pace_note(wp_pace *pace, uint64_t elapsed, uint64_t jobs);
 void wp_pace_raise(wp_pace *pace, uint32_t ns);
 
 /* How many jobs of this pace to claim for `target_ns` of work: 1 while the pace is unknown. */
-uint32_t wp_pace_claim(wp_pace *pace, uint32_t target_ns, uint32_t most);
+uint32_t wp_pace_claim(const wp_pace *pace, uint32_t target_ns, uint32_t most);
 
 #endif

@@ -1,9 +1,7 @@
 /* Submitting: a job is let into its lane with its limits set, or stays untouched. */
 #include "wp_internal.h"
 
-/* Jobs shorter than this (ns) have their waiting time measured one in SAMPLED_ONE_IN: reading the clock would cost as
- * much as queueing them. */
-#define ALWAYS_MEASURED_NS 1000u
+/* Short jobs have their waiting time measured one in so many: reading the clock would cost as much as queueing them. */
 #define SAMPLED_ONE_IN 16u
 
 static uint32_t
@@ -15,8 +13,7 @@ units_of(const wp_job *job)
 static bool
 is_measured(const wp_lane *lane, const wp_job *job)
 {
-    uint32_t mean = wp_load_relaxed(&lane->pace.mean_ns);
-    return mean == WP_PACE_UNKNOWN || mean >= ALWAYS_MEASURED_NS || (job->flags & WP_JOB_TIMED) || job->extra != NULL ||
+    return !wp_pace_is_below(&lane->pace, WP_ALWAYS_MEASURED_NS) || (job->flags & WP_JOB_TIMED) || job->extra != NULL ||
            lane->submitted % SAMPLED_ONE_IN == 0;
 }
 

@@ -151,14 +151,13 @@ is_in_long_line(wp_job *job)
         return false;
     }
     wp_lane *lane = &pool->lanes[job->lane];
-    uint32_t mean = wp_pace_mean(&lane->pace);
-    if (mean == WP_PACE_UNKNOWN || mean >= SHORT_NS) {
+    if (!wp_pace_is_below(&lane->pace, SHORT_NS)) {
         return false;
     }
     wp_lock_take(&pool->lock);
     uint64_t jobs = lane->waiting + wp_claims_hidden(pool, job->lane);
     wp_lock_give(&pool->lock);
-    return jobs * mean >= LONG_LINE_NS;
+    return jobs * wp_pace_mean(&lane->pace) >= LONG_LINE_NS;
 }
 
 enum wp_wait_result

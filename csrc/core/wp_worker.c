@@ -1,8 +1,6 @@
-/* A worker's life: start, claim, run, sleep, retire.
+/* A worker's life: start, claim, run, sleep (wp_idle.c), retire.
  *
- * The loop holds the pool's lock while it looks for work and gives it back for everything else. A worker goes to sleep by
- * putting itself on the idle list under the same lock under which it saw that there is no work; whoever brings work
- * takes it off the list under that lock and then sets its signal. So between "no work" and "asleep" no call can be lost.
+ * The loop holds the pool's lock while it looks for work and gives it back for everything else.
  */
 #include "wp_internal.h"
 
@@ -24,13 +22,6 @@
 /* Then a claim of fewer jobs than this, which left none, is not worth its cost: the next one is given a moment to grow. */
 #define SMALL_CLAIM 64u
 #define MOMENT 40 /* Pauses: about a microsecond on x86-64. */
-/* And its first sleep is a patrol: it comes to look after so long (ns), see wp_internal.h. */
-#define PATROL_NS 50000u
-#define LONGEST_PATROL_NS 400000u
-/* So does one that leaves work to another: units of a range, of which there may be half a millisecond in a claim, or plain
- * jobs, of which there are few. */
-#define STANDING_BACK_NS 2000000u
-#define STANDING_BACK_BRIEFLY_NS 100000u
 
 /* The worker that this thread is. Thread-local, so it is no shared state. */
 static _Thread_local wp_worker *self_worker;
@@ -159,9 +150,6 @@ note_entered(wp_worker *self, wp_job *job)
 {
     wp_pool *pool = self->pool;
     wp_errands errands = {0};
-    if (!self->is_entering) {
-        return;
-    }
     wp_lock_take(&pool->lock);
     stop_entering(self);
     uint32_t left = wp_stretch_left(&self->stretch) + 1;
@@ -171,9 +159,11 @@ note_entered(wp_worker *self, wp_job *job)
     wp_errands_run(pool, &errands);
 }
 
+/* The job is of the class to enter; NULL to leave the last one. */
 static void
-change_class(work *w, const wp_job_class *class)
+change_class(work *w, wp_job *job)
 {
+    const wp_job_class *class = job != NULL ? job->class : NULL;
     if (w->entered == class) {
         return;
     }
@@ -187,6 +177,9 @@ change_class(work *w, const wp_job_class *class)
         read_clock(w);
         w->since = w->now;
         w->unmeasured = 0;
+    }
+    if (w->self->is_entering) {
+        note_entered(w->self, job);
     }
 }
 
@@ -204,13 +197,12 @@ measure(work *w, unsigned lane)
     w->unmeasured = 0;
 }
 
-/* The clock is read after each job unless the jobs are so short that this would cost as much as they do. */
+/* Whether to read the clock after the job. Those that are too short for that are measured together. */
 static bool
 wants_clock(const work *w, const wp_job *job)
 {
-    const wp_lane *lane = &w->self->pool->lanes[w->self->lane];
-    uint32_t mean = wp_load_relaxed(&lane->pace.mean_ns);
-    return mean >= 1000 || mean == WP_PACE_UNKNOWN || job->extra != NULL || (job->flags & WP_JOB_TIMED) != 0;
+    const wp_pace *pace = &w->self->pool->lanes[w->self->lane].pace;
+    return !wp_pace_is_below(pace, WP_ALWAYS_MEASURED_NS) || job->extra != NULL || (job->flags & WP_JOB_TIMED) != 0;
 }
 
 /* A place at a job, or a job that others may still be at: it is counted elsewhere, and says nothing about the pace of the
@@ -230,8 +222,7 @@ static void
 run_plain(work *w, wp_job *job)
 {
     wp_worker *self = w->self;
-    change_class(w, job->class);
-    note_entered(self, job);
+    change_class(w, job);
     if (!wp_job_begin(job, self->index, w->now)) {
         return; /* Cancelled, or taken back by who waits for it; they have counted it. */
     }
@@ -278,8 +269,7 @@ run_range(work *w)
 {
     wp_worker *self = w->self;
     wp_job *job = self->claimed[0].job;
-    change_class(w, job->class);
-    note_entered(self, job);
+    change_class(w, job);
     wp_tally_started(self->tally, job, w->now);
     while (wp_stretch_left(&self->stretch) > 0) {
         wp_worker_set_current(self, job);
@@ -358,251 +348,6 @@ report(wp_pool *pool, wp_worker *self, wp_errands *errands)
     }
 }
 
-static bool
-is_surplus(const wp_pool *pool)
-{
-    return pool->n_workers > pool->max_workers;
-}
-
-/* How long to leave work to others before looking whether they do it (ns), lock held; WP_FOREVER if there is none. For who
- * found nothing to claim: what waits, or was claimed and not begun, is left to another. */
-static uint64_t
-time_to_stand_back(wp_pool *pool)
-{
-    uint32_t ready = wp_load_relaxed(&pool->ready);
-    if (ready != 0) {
-        const wp_span *first = wp_ring_front(&pool->lanes[__builtin_ctz(ready)].ring);
-        return first->job->flags & WP_JOB_IS_RANGE ? STANDING_BACK_NS : STANDING_BACK_BRIEFLY_NS;
-    }
-    wp_worker *worker = pool->workers;
-    while (worker != NULL && !(worker->claims_alone && wp_stretch_left(&worker->stretch) > 0)) {
-        worker = worker->next_worker;
-    }
-    return worker == NULL ? WP_FOREVER : worker->claims_range ? STANDING_BACK_NS : STANDING_BACK_BRIEFLY_NS;
-}
-
-static bool
-is_closing(const wp_pool *pool)
-{
-    return wp_load_relaxed(&pool->phase) != WP_OPEN;
-}
-
-/* For a worker that found nothing to do. */
-static bool
-should_leave(wp_pool *pool)
-{
-    return is_surplus(pool) || (is_closing(pool) && time_to_stand_back(pool) == WP_FOREVER);
-}
-
-static void
-join_idle_list(wp_pool *pool, wp_worker *self)
-{
-    wp_store_relaxed(&self->signal, 0);
-    self->previous_idle = NULL;
-    self->next_idle = pool->idle;
-    if (pool->idle != NULL) {
-        pool->idle->previous_idle = self;
-    }
-    pool->idle = self;
-    self->is_idle = true;
-    pool->n_idle++;
-}
-
-/* A free worker is room for lanes that have no waiting line. */
-static void
-offer_self(wp_pool *pool, wp_errands *errands)
-{
-    for (unsigned lane = 0; lane < pool->config.n_lanes; lane++) {
-        if (pool->lanes[lane].capacity == 0) {
-            wp_offer_room(pool, lane, errands); /* And with it to all others of this kind. */
-            return;
-        }
-    }
-}
-
-/* It was called just as its time was over: whoever called it is about to set its signal, so it must stay until that is
- * done, and not take the signal for a later call. Lock held before and after. */
-static void
-await_signal(wp_pool *pool, wp_worker *self)
-{
-    wp_lock_give(&pool->lock);
-    while (wp_load_acquire(&self->signal) == 0) {
-        wp_word_wait(&self->signal, 0, WP_FOREVER);
-    }
-    wp_lock_take(&pool->lock);
-}
-
-/* Sleeps until its signal is set or the time (ns) is over; returns whether that came first. Lock held before and after. */
-static bool
-sleep_for(wp_pool *pool, wp_worker *self, uint64_t time)
-{
-    wp_lock_give(&pool->lock);
-    uint64_t deadline = wp_later(wp_clock(), time);
-    enum wp_wait_result waited = WP_WAIT_WOKEN;
-    while (wp_load_acquire(&self->signal) == 0 && waited != WP_WAIT_TIMED_OUT) {
-        waited = wp_word_wait(&self->signal, 0, deadline);
-    }
-    wp_lock_take(&pool->lock);
-    return waited == WP_WAIT_TIMED_OUT;
-}
-
-/* Whether there is something in the stretch and it has not moved since the last look. */
-static bool
-is_stuck(wp_stretch *stretch, uint64_t *bounds_seen)
-{
-    uint64_t bounds = wp_load_relaxed(&stretch->bounds);
-    bool stuck = bounds == *bounds_seen && wp_stretch_left(stretch) > 0;
-    *bounds_seen = bounds;
-    return stuck;
-}
-
-/* Whether the worker waits to enter for jobs for which another would only wait as well. */
-static bool
-waits_for_all(const wp_worker *worker)
-{
-    return worker->is_entering && worker->claims_alone;
-}
-
-static bool
-is_anything_stuck(const wp_pool *pool)
-{
-    bool stuck = false;
-    for (wp_worker *worker = pool->workers; worker != NULL; worker = worker->next_worker) {
-        stuck |= is_stuck(&worker->stretch, &worker->bounds_seen) && !waits_for_all(worker);
-    }
-    for (wp_helper *helper = pool->helpers; helper != NULL; helper = helper->next) {
-        stuck |= is_stuck(&helper->stretch, &helper->bounds_seen);
-    }
-    return stuck;
-}
-
-static bool
-is_waited_for(wp_lane *lane)
-{
-    return lane->entering > 0 && wp_is_left_to_one(lane, wp_ring_front(&lane->ring)->job);
-}
-
-/* Whether each lane that has work was served since the last look, or has jobs for which a worker waits to enter. Else
- * somebody waits whom nobody looks after. */
-static bool
-are_all_served(wp_pool *pool)
-{
-    uint32_t left = wp_load_relaxed(&pool->ready) & ~pool->served;
-    pool->served = 0;
-    while (left != 0 && is_waited_for(&pool->lanes[__builtin_ctz(left)])) {
-        left &= left - 1;
-    }
-    return left == 0;
-}
-
-static bool
-does_any_wait_for_all(const wp_pool *pool)
-{
-    const wp_worker *worker = pool->workers;
-    while (worker != NULL && !waits_for_all(worker)) {
-        worker = worker->next_worker;
-    }
-    return worker != NULL;
-}
-
-/* Whether others keep taking what comes, so that one more is not needed. `seen`: how many claims there were at the last
- * look. */
-static bool
-others_keep_up(wp_pool *pool, uint64_t seen)
-{
-    bool all_served = are_all_served(pool);
-    bool moves = !is_anything_stuck(pool) && (pool->claims != seen || does_any_wait_for_all(pool));
-    return moves && all_served;
-}
-
-/* Looks in after `interval` ns, and again as long as others keep taking what comes, less and less often; returns as
- * sleep_for. `*superfluous`: they do, there are other patrols for each processor, and the pool is not about to close: then
- * nobody would call it any more. Lock held before and after. */
-static bool
-patrol(wp_pool *pool, wp_worker *self, uint64_t interval, bool *superfluous)
-{
-    bool stands_back = interval >= STANDING_BACK_BRIEFLY_NS;
-    uint64_t seen;
-    bool over;
-    pool->patrols++;
-    do {
-        seen = pool->claims;
-        over = sleep_for(pool, self, interval);
-        interval = interval < LONGEST_PATROL_NS && !stands_back ? interval * 2 : interval;
-        *superfluous = over && self->is_idle && others_keep_up(pool, seen);
-    } while (*superfluous && (pool->patrols <= pool->processors || is_closing(pool)));
-    pool->patrols--;
-    self->takes_over = over && !*superfluous;
-    return over;
-}
-
-/* For how long to sleep at first (ns) before looking in, or WP_FOREVER. Lock held. */
-static uint64_t
-time_to_patrol(wp_pool *pool, const wp_worker *self)
-{
-    uint64_t standing_back = time_to_stand_back(pool);
-    bool serves_stream = self->streak >= WP_STREAM || self->calls_in_vain >= TOO_OFTEN_IN_VAIN;
-    uint64_t interval = serves_stream && PATROL_NS < pool->config.idle_timeout ? PATROL_NS : WP_FOREVER;
-    return standing_back != WP_FOREVER ? standing_back : interval;
-}
-
-/* On the idle list until it is called, or takes itself off it to look after work. Returns false if nobody called for
- * idle_timeout. Lock held before and after. */
-static bool
-stay_idle(wp_pool *pool, wp_worker *self, uint64_t interval)
-{
-    bool sleeps = interval == WP_FOREVER;
-    bool over = !sleeps && patrol(pool, self, interval, &sleeps);
-    if (sleeps) {
-        over = sleep_for(pool, self, pool->config.idle_timeout);
-    }
-    if (self->is_idle) {
-        wp_leave_idle_list(pool, self);
-        /* Work that another was called for: better do it than leave. */
-        return !sleeps || wp_load_relaxed(&pool->ready) != 0;
-    }
-    if (over) {
-        await_signal(pool, self);
-    }
-    pool->waking = false;
-    self->was_called = true;
-    return true;
-}
-
-/* Sleeps until called. Takes and returns with the lock held; false if nobody called for idle_timeout, or the pool is closing,
- * and there is nothing to do. */
-static bool
-sleep_until_called(wp_pool *pool, wp_worker *self, wp_errands *errands)
-{
-    uint64_t interval = time_to_patrol(pool, self);
-    if (interval == WP_FOREVER && is_closing(pool)) {
-        return false; /* Nothing is left to others any more: that can change without the lock. */
-    }
-    self->streak = 0;
-    join_idle_list(pool, self);
-    offer_self(pool, errands);
-    wp_lock_give(&pool->lock);
-    wp_errands_run(pool, errands);
-    *errands = (wp_errands){0};
-    wp_lock_take(&pool->lock);
-    return stay_idle(pool, self, interval);
-}
-
-/* Gives the host a moment before this worker sleeps; true if work came meanwhile. Lock held before and after. */
-static bool
-idle_moment(wp_pool *pool, wp_worker *self, wp_errands *errands)
-{
-    if (pool->hooks.worker_idle == NULL) {
-        return false;
-    }
-    wp_lock_give(&pool->lock);
-    wp_errands_run(pool, errands);
-    *errands = (wp_errands){0};
-    pool->hooks.worker_idle(pool->hooks.context, self);
-    wp_lock_take(&pool->lock);
-    return wp_load_relaxed(&pool->ready) != 0 || should_leave(pool);
-}
-
 /* Whether the host could initialise the worker. That may take long: meanwhile others are called, and started if there
  * is more to do than those that are being initialised will take. */
 static bool
@@ -658,6 +403,14 @@ call_help_after_claim(wp_pool *pool, wp_worker *self, bool takes_over, wp_errand
     wp_call_help_in_time(pool, self->claimed[0].job, left, errands);
 }
 
+static bool
+sleep_until_called(wp_pool *pool, wp_worker *self, wp_errands *errands)
+{
+    bool serves_stream = self->streak >= WP_STREAM || self->calls_in_vain >= TOO_OFTEN_IN_VAIN;
+    self->streak = 0;
+    return wp_worker_sleep(pool, self, serves_stream, errands);
+}
+
 /* Runs a claim and, where it was a small part of a stream, lets more jobs gather. */
 static void
 work_on_claim(wp_worker *self)
@@ -683,7 +436,7 @@ work_until_leaving(wp_pool *pool, wp_worker *self)
             return;
         }
         report(pool, self, &errands);
-        if (is_surplus(pool)) {
+        if (wp_has_surplus(pool)) {
             break;
         }
         bool takes_over = self->takes_over;
@@ -699,11 +452,11 @@ work_until_leaving(wp_pool *pool, wp_worker *self)
             work_on_claim(self);
             rested = false;
             wp_lock_take(&pool->lock);
-        } else if (should_leave(pool) || (rested && !sleep_until_called(pool, self, &errands))) {
+        } else if (wp_worker_should_leave(pool) || (rested && !sleep_until_called(pool, self, &errands))) {
             break;
         } else if (!rested) {
             rested = true;
-            idle_moment(pool, self, &errands);
+            wp_worker_rest(pool, self, &errands);
         } else {
             rested = false;
         }

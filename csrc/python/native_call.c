@@ -55,8 +55,7 @@ notes(wp_job *job)
 bool
 wpy_function_is_short(const wpy_function *function)
 {
-    uint32_t mean = wp_load_relaxed(&function->pace.mean_ns);
-    return mean != WP_PACE_UNKNOWN && mean < SHORT_NS;
+    return wp_pace_is_below(&function->pace, SHORT_NS);
 }
 
 bool
@@ -113,8 +112,7 @@ static bool
 is_measured(const wpy_function *function)
 {
     static _Thread_local unsigned calls;
-    uint32_t mean = wp_load_relaxed(&function->pace.mean_ns);
-    return mean == WP_PACE_UNKNOWN || mean >= 1000 || ++calls % 16 == 0;
+    return !wp_pace_is_below(&function->pace, WP_ALWAYS_MEASURED_NS) || ++calls % 16 == 0;
 }
 
 static wp_state

@@ -1,4 +1,4 @@
-/* How workers and submitters of a pool sleep and wake: a model of wp_wake.c, wp_worker.c and wp_room.c.
+/* How workers and submitters of a pool sleep and wake: a model of wp_wake.c, wp_worker.c, wp_idle.c and wp_room.c.
  *
  * WHAT STANDS FOR WHAT. What the core does under the pool's lock is one atomic step here, since all that it touches is
  * guarded by that lock; what it does without the lock (setting a worker's signal, waking, going to sleep) is a step for

@@ -46,7 +46,7 @@ class Mutation(NamedTuple):
 # fmt: off
 MUTATIONS = [
     # ---- Workers ----
-    Mutation("waking-not-cleared", "submit", "wp_worker", "stay_idle", "pool->waking = false;", ""),
+    Mutation("waking-not-cleared", "submit", "wp_idle", "stay_idle", "pool->waking = false;", ""),
     Mutation("waking-not-cleared-by-a-new-worker", "submit", "wp_worker", "arrive", "pool->waking = false;", ""),
     Mutation("called-and-left-on-the-idle-list", "submit", "wp_wake", "wp_call_help", "wp_leave_idle_list(pool, pool->idle);", ""),
     Mutation("idle-count-not-changed-by-the-caller", "submit", "wp_wake", "wp_leave_idle_list", "pool->n_idle--;", ""),
@@ -58,10 +58,10 @@ MUTATIONS = [
     # ---- Jobs that run one at a time ----
     Mutation("entered-and-nobody-called", "one-at-a-time", "wp_worker", "note_entered", "wp_call_help_in_time(pool, job, left, &errands);", ""),
     Mutation("entered-and-others-claims-forgotten", "one-at-a-time", "wp_worker", "note_entered", "left += left == 1 && wp_claims_hide_any(pool, self);", ""),
-    Mutation("claim-alone-without-a-patrol", "one-at-a-time", "wp_worker", "time_to_stand_back", "worker->claims_alone && wp_stretch_left(&worker->stretch) > 0", "false"),
+    Mutation("claim-alone-without-a-patrol", "one-at-a-time", "wp_idle", "time_to_stand_back", "worker->claims_alone && wp_stretch_left(&worker->stretch) > 0", "false"),
     Mutation("left-to-one-without-a-patrol", "one-at-a-time", "wp_wake", "can_wait", "&& (pool->patrols > 0 || lane->entering > 0)", ""),
-    Mutation("sleeps-while-the-pool-closes", "one-at-a-time", "wp_worker", "sleep_until_called", "interval == WP_FOREVER && is_closing(pool)", "false"),
-    Mutation("patrols-too-many-in-a-pool-that-closes", "one-at-a-time", "wp_worker", "patrol", "|| is_closing(pool)", ""),
+    Mutation("sleeps-while-the-pool-closes", "one-at-a-time", "wp_idle", "wp_worker_sleep", "interval == WP_FOREVER && is_closing(pool)", "false"),
+    Mutation("patrols-too-many-in-a-pool-that-closes", "one-at-a-time", "wp_idle", "patrol", "|| is_closing(pool)", ""),
     Mutation("mixed-lane-left-to-one", "one-at-a-time-mixed", "wp_claim", "may_be_for_one", "lane->submitted < lane->mixed_until", "false"),
     # ---- Room in lanes ----
     Mutation("room-looked-at-after-the-lock", "room", "wp_room", "sleep_for_room", "wp_word_wait(&l->room, seen, deadline)", "wp_word_wait(&l->room, wp_load_relaxed(&l->room), deadline)"),
@@ -72,7 +72,7 @@ MUTATIONS = [
     Mutation("room-not-passed-on-by-a-refused-submit", "giving-up", "wp_submit", "refuse", "wp_pool_pass_room(pool, lane);", ""),
     Mutation("room-not-passed-on-by-a-put", "stage-close", "wp_stage", "put_some", "wp_offer_any_room(pool, stage->lane, &errands);", ""),
     Mutation("close-changes-no-room", "close", "wp_pool", "call_everybody", "wp_add_acq_rel(&pool->lanes[i].room, 1);", ""),
-    Mutation("free-worker-offers-nothing", "rendezvous", "wp_worker", "sleep_until_called", "offer_self(pool, errands);", ""),
+    Mutation("free-worker-offers-nothing", "rendezvous", "wp_idle", "wp_worker_sleep", "offer_self(pool, errands);", ""),
     Mutation("handed-over-to-nobody", "hand-over", "wp_room", "free_workers", "return difference(workers, handed);", "return workers;"),
     # ---- Results ----
     Mutation("no-place-offered", "results", "wp_results", "free_place", "wp_add_acq_rel(&results->room, 1);", ""),
@@ -94,7 +94,7 @@ MUTATIONS = [
     Mutation("readers-relied-on-without-a-patrol", "stage-left-alone", "wp_stage", "needs_worker", "pool->patrols == 0 ||", ""),
     Mutation("lies-down-beside-a-job", "stage-read-by-worker", "wp_stage", "lie_down", "|| waiting_chunk(stage) == NULL", "|| true"),
     Mutation("putter-does-not-help", "stage-workers", "wp_stage", "make_room", "(worker_here(stage) != NULL && help(stage) > 0)", "false"),
-    Mutation("patrol-looks-at-claims-only", "patrol", "wp_worker", "others_keep_up", "&& all_served", ""),
+    Mutation("patrol-looks-at-claims-only", "patrol", "wp_idle", "others_keep_up", "&& all_served", ""),
     # ---- And more ----
     Mutation("lock-taken-without-its-sleepers", "lock", "wp_lock", "wp_lock_take_slowly", "wp_exchange_acquire(&lock->word, WP_LOCK_HELD_WITH_SLEEPERS)", "wp_exchange_acquire(&lock->word, WP_LOCK_HELD)"),
     Mutation("drained-looked-at-after-the-lock", "drain", "wp_pool", "wp_pool_drain", "wp_word_wait(&pool->drained, seen, deadline)", "wp_word_wait(&pool->drained, wp_load_relaxed(&pool->drained), deadline)"),
