@@ -20,8 +20,8 @@ from workerpool._bench.rounds import measure
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 KEYS = [
-    "map-c", "submit-c", "submit-py", "round-trip-c", "round-trip-py", "map-py", "map-sizes", "burst", "await-c",
-    "await-py", "array-fabs", "array-cbrt", "memory", "ten-million", "idle", "urgent", "sparse",
+    "map-c", "submit-c", "submit-py", "round-trip-c", "round-trip-py", "map-py", "map-py-each", "map-sizes", "burst",
+    "await-c", "await-py", "array-fabs", "array-cbrt", "memory", "ten-million", "idle", "urgent", "sparse",
 ]  # fmt: skip
 COMPILED_KEYS = ["core-1000", "core-100", "core-empty", "core-workers", "core-tail", "core-spaced"]
 WITHOUT = "import runpy, sys; sys.modules[{module!r}] = None; runpy.run_module('workerpool', run_name='__main__')"

@@ -6,6 +6,7 @@ import contextvars
 import ctypes
 import gc
 import itertools
+import operator
 import threading
 import time
 import weakref
@@ -85,6 +86,48 @@ def test_several_iterables_end_with_the_shortest(helpers: Helpers) -> None:
         assert list(pool.map(lambda a, b: (a, b), "ab", [])) == []
         long, short = Counted(), [1, 2]
         assert list(pool.map(lambda a, b: (a, b), short, long)) == [(1, 0), (2, 1)]
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_length_hint_is_what_is_to_come(identity: Any, in_order: bool) -> None:
+    with wp.WorkerPool(2) as pool:
+        results = pool.map(identity, range(4000), in_order=in_order)
+        assert operator.length_hint(results) == 4000
+        for taken, _ in enumerate(itertools.islice(results, 1000), 1):
+            assert operator.length_hint(results) == 4000 - taken
+        assert len(list(results)) == 3000
+        assert operator.length_hint(results) == 0
+        closed = pool.map(identity, range(4000), in_order=in_order)
+        closed.close()
+        assert operator.length_hint(closed) == 0
+
+
+def test_length_hint_of_several_inputs_is_of_the_shortest() -> None:
+    with wp.WorkerPool(1) as pool:
+        assert operator.length_hint(pool.map(max, range(30), (5,) * 20, b"x" * 25), -1) == 20
+        assert operator.length_hint(pool.map(max, range(30), iter(range(20))), -1) == -1
+
+
+def test_length_hint_of_more_than_there_can_be() -> None:
+    with wp.WorkerPool(1) as pool:
+        results = pool.map(int, range(10**30))
+        with pytest.raises(OverflowError):
+            operator.length_hint(results)
+        assert next(results) == 0
+
+
+def test_length_hint_while_the_consumer_waits() -> None:
+    """It is not known then, and asking does not disturb who waits."""
+    asked = threading.Event()
+
+    def watch(_: int) -> None:
+        assert asked.wait(LONG)
+        wait_until(lambda: operator.length_hint(results, -1) == -1)
+
+    with wp.WorkerPool(1) as pool:
+        results = pool.map(watch, [0])
+        asked.set()
+        assert next(results) is None
 
 
 def test_unordered_yields_what_is_ready(identity: Any) -> None:

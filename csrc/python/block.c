@@ -19,8 +19,7 @@
 static uint32_t
 step_of(const wpy_block *block, uint32_t step)
 {
-    uint32_t mean = wp_pace_mean(block->range.group->pace);
-    return mean == WP_PACE_UNKNOWN || mean >= LONG_UNIT_NS ? 1 : step;
+    return wp_pace_is_below(block->range.group->pace, LONG_UNIT_NS) ? step : 1;
 }
 
 /* The first steps are small: units that turn out long hide few others. */
@@ -286,7 +285,7 @@ static const wp_job_class python_block_class = {
     .notify = settle_and_tell,
     .destroy = destroy_block,
     .describe = describe_block,
-    .claim_ns = 500000,
+    .claim_ns = 1000000,
     .spread_ns = WPY_SPREAD_PYTHON_NS,
 #ifndef Py_GIL_DISABLED
     .one_at_a_time = true,

@@ -278,8 +278,7 @@ size_of_next_block(const map_object *self)
 static void
 grow_next_block(map_object *self)
 {
-    uint32_t mean = wp_pace_mean(self->kind.group->pace);
-    bool ahead = self->is_elastic && self->input_is_quick && mean != WP_PACE_UNKNOWN && mean < SHORT_CALL_NS;
+    bool ahead = self->is_elastic && self->input_is_quick && wp_pace_is_below(self->kind.group->pace, SHORT_CALL_NS);
     self->buffersize = ahead ? self->bound * SHORT_CALLS_AHEAD : self->bound;
     uint64_t quarter = self->buffersize / 4 > 0 ? self->buffersize / 4 : 1;
     uint64_t most = self->kind.is_plain ? 1 : quarter < LARGEST_BLOCK ? quarter : LARGEST_BLOCK;
@@ -524,20 +523,27 @@ take_ready(map_object *self)
     return value;
 }
 
-/* One thread at a time. */
+/* One thread at a time: false if another is there. */
 static inline bool
-enter(map_object *self)
+try_to_enter(map_object *self)
 {
 #ifdef Py_GIL_DISABLED
-    bool busy = __atomic_exchange_n(&self->busy, 1, __ATOMIC_ACQUIRE);
+    return !__atomic_exchange_n(&self->busy, 1, __ATOMIC_ACQUIRE);
 #else
     bool busy = self->busy;
     self->busy = 1;
+    return !busy;
 #endif
-    if (busy) {
+}
+
+static inline bool
+enter(map_object *self)
+{
+    bool entered = try_to_enter(self);
+    if (!entered) {
         PyErr_SetString(PyExc_ValueError, "another thread waits for the next item of this map");
     }
-    return !busy;
+    return entered;
 }
 
 static inline void
@@ -581,6 +587,36 @@ map_close(map_object *self, PyObject *Py_UNUSED(ignored))
     stop(self);
     leave(self);
     Py_RETURN_NONE;
+}
+
+/* How many items the shortest of the iterators still has, by their own account; -1 with an exception. */
+static Py_ssize_t
+input_left(PyObject *iterators)
+{
+    Py_ssize_t left = PY_SSIZE_T_MAX / 2;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(iterators) && left > 0; i++) {
+        Py_ssize_t hint = PyObject_LengthHint(PyTuple_GET_ITEM(iterators, i), 0);
+        left = hint < left ? hint : left;
+    }
+    return left;
+}
+
+PyDoc_STRVAR(
+    length_hint_doc,
+    "__length_hint__($self, /)\n--\n\n"
+    "Return how many results are to come, or NotImplemented.\n\n"
+    "It is known where all input is lists, tuples, ranges or bytes, and list() allocates its list once then (PEP 424).");
+
+static PyObject *
+map_length_hint(map_object *self, PyObject *Py_UNUSED(ignored))
+{
+    if (!self->input_is_quick || !try_to_enter(self)) {
+        Py_RETURN_NOTIMPLEMENTED;
+    }
+    Py_ssize_t left = self->iterators != NULL ? input_left(self->iterators) : 0;
+    Py_ssize_t under_way = (Py_ssize_t)self->in_flight;
+    leave(self);
+    return left >= 0 ? PyLong_FromSsize_t(left + under_way) : NULL;
 }
 
 /* ---- Making one ---- */
@@ -769,6 +805,7 @@ map_clear(map_object *self)
 
 static PyMethodDef map_methods[] = {
     {"close", (PyCFunction)map_close, METH_NOARGS, close_doc},
+    {"__length_hint__", (PyCFunction)map_length_hint, METH_NOARGS, length_hint_doc},
     {0},
 };
 
