@@ -87,6 +87,14 @@ join_pool(wp_pool *pool)
     }
 }
 
+/* Waits until nothing is unfinished, through interruptions. */
+static void
+drain_pool(wp_pool *pool)
+{
+    while (wp_pool_drain(pool, WP_FOREVER) != WP_OK) {
+    }
+}
+
 /* Closes and drops it; every job that it took has ended, in one way. */
 static void
 end_pool(wp_pool *pool)
@@ -384,8 +392,7 @@ rendezvous(void)
         for (uint32_t i = 0; i < workers; i++) {
             pthread_join(threads[i], NULL);
         }
-        while (wp_pool_drain(s.pool, WP_FOREVER) != WP_OK) {
-        }
+        drain_pool(s.pool);
     }
     end_pool(s.pool);
     check_runs(&s);
@@ -423,8 +430,7 @@ hidden(void)
     s.pool = new_pool(workers, 1, one_in(2) ? 1000 : 64, WP_FOREVER);
     submit_from(&s, 1);
     if (one_in(2)) {
-        while (wp_pool_drain(s.pool, WP_FOREVER) != WP_OK) {
-        }
+        drain_pool(s.pool);
     }
     uint32_t late = one_in(2); /* One comes when another has begun, while a patrol may look in. */
     s.each = workers - late;
@@ -533,8 +539,7 @@ one_at_a_time(void)
         submit_hosted(&s, i % lanes, i, false);
     }
     if (one_in(2)) {
-        while (wp_pool_drain(s.pool, WP_FOREVER) != WP_OK) {
-        }
+        drain_pool(s.pool);
     }
     if (has_lock) {
         wp_lock_take(&s.host);
@@ -553,8 +558,7 @@ one_at_a_time(void)
         wp_lock_give(&s.host);
     }
     if (one_in(2)) {
-        while (wp_pool_drain(s.pool, WP_FOREVER) != WP_OK) {
-        }
+        drain_pool(s.pool);
     }
     end_pool(s.pool);
     check_runs(&s);
@@ -574,8 +578,7 @@ one_at_a_time_mixed(void)
     for (uint32_t i = 0; i < before; i++) {
         submit_hosted(&s, 0, i, false);
     }
-    while (wp_pool_drain(s.pool, WP_FOREVER) != WP_OK) {
-    }
+    drain_pool(s.pool);
     wp_lock_take(&s.host);
     submit_hosted(&s, 0, before, false);
     wp_job *job = wp_function_job(run_part, part_of(&s, before + 1), NULL);
