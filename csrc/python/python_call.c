@@ -6,6 +6,7 @@
 #include "python_call.h"
 
 #include "context.h"
+#include "turns.h"
 
 #include <stddef.h>
 
@@ -69,9 +70,11 @@ wpy_enter_python(wp_worker *self)
 {
     if (self != NULL) {
         const wpy_context *context = wp_pool_hook_context(wp_worker_pool(self));
+        uint64_t asked = wpy_turn_asked();
         while (!wpy_attach(context->home, self)) {
             wpy_wait_for_memory(); /* The job was accepted, so it waits for a thread state. */
         }
+        wpy_turn_began(asked);
         take_breath(context->home);
     }
 }
@@ -81,6 +84,7 @@ wpy_leave_python(wp_worker *self)
 {
     if (self != NULL) {
         wpy_detach();
+        wpy_turn_ended(self);
     }
 }
 
