@@ -83,6 +83,10 @@ struct wp_worker {
     uint64_t streak;                  /* Worker only: jobs of short kinds that it ended since it last slept. */
     bool took_all;                    /* Worker only: its claim left no jobs in the lane. */
     uint32_t calls_in_vain;           /* Worker only: how often of late, see note_call. */
+    bool was_in_vain;                 /* Worker only: the last call was, and it has not slept since. */
+    uint64_t taken_seen;              /* Worker only: the pool's taken_here when it last fell asleep, */
+    uint64_t slept_at;                /* which was then. */
+    int64_t taken_beside;             /* Worker only: see note_taken_here. */
     bool was_called;                  /* Worker only: it has not claimed anything since. */
     bool is_entering;                 /* Pool's lock: its claim's lane counts it among those that enter. */
     bool takes_over;                  /* Worker only: on patrol it found that nothing was claimed. */
@@ -131,7 +135,8 @@ struct wp_pool {
     uint32_t n_idle;
     uint32_t n_starting;  /* Workers that are being initialised by the host. */
     uint32_t patrols;     /* Workers that sleep, but not for long. */
-    uint64_t claims;      /* How many there were. */
+    uint64_t claims;      /* How many there were, */
+    uint64_t taken_here;  /* and by how many of them who waits for a job took it. */
     uint32_t served;      /* Lanes, by bit, whose first job was claimed since a patrol last looked, */
     uint64_t looked_at;   /* which was then. */
     bool waking;          /* A worker was called or started and has not come to the lock yet. */
@@ -288,6 +293,17 @@ bool wp_helper_put_back(wp_pool *pool, wp_helper *helper);
 /* Puts what the worker, or everybody, claimed and has not begun back to the front of its lane. */
 void wp_claim_give_back(wp_worker *worker);
 void wp_claims_recall(wp_pool *pool);
+
+/* Under the lock, for patrols: the job, or a part of it, is about to be taken out of its lane by a thread that waits. */
+static inline void
+wp_note_taken_here(wp_pool *pool, const wp_job *job)
+{
+    pool->claims++;
+    pool->taken_here++;
+    if (wp_ring_front(&pool->lanes[job->lane].ring)->job == job) {
+        pool->served |= 1u << job->lane;
+    }
+}
 
 /* ---- wp_outcome.c: how a job begins and ends ---- */
 

@@ -164,14 +164,11 @@ claim_here(wp_helper *helper, wp_pool *pool, wp_find_range *find, void *context,
         wp_job *job = helper->range = &range->job;
         wp_lane *lane = &pool->lanes[job->lane];
         wp_job_ref(job);
-        if (wp_ring_front(&lane->ring)->job == job) {
-            pool->served |= 1u << job->lane;
-        }
+        wp_note_taken_here(pool, job);
         job->ticket = find_span(range, lane);
         wp_span part = wp_claim_units(lane, job->ticket, most);
         wp_stretch_set(&helper->stretch, part.begin, part.end);
         join_helpers(pool, helper);
-        pool->claims++;
         wp_lane_refresh(pool, job->lane);
         wp_offer_room(pool, job->lane, &errands);
     }

@@ -53,8 +53,11 @@ run_on_caller(wp_job *job, wp_worker *self, uint64_t now)
 
     /* Out of the ring before it runs, which may take long: its place is free, and nobody finds it waiting there. */
     wp_lock_take(&pool->lock);
-    bool was_waiting = wp_leave_ring(pool, job);
-    pool->claims += was_waiting;
+    bool was_waiting = job->ticket != WP_NO_TICKET;
+    if (was_waiting) {
+        wp_note_taken_here(pool, job);
+        wp_leave_ring(pool, job);
+    }
     wp_offer_room(pool, job->lane, &errands);
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);

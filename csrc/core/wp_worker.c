@@ -17,8 +17,11 @@
 #define WP_STREAM 64u
 #endif
 #define STREAM_NS 1000u
-/* So does one that was called so often (counted twice) and found that the job had been taken back. */
+/* So does one that was called so often (counted twice) in vain, each time so soon (ns) after it fell asleep. */
 #define TOO_OFTEN_IN_VAIN 8u
+#define SOON_NS 100000u
+/* More jobs than this that were taken since its last call count as this many. */
+#define MANY_TAKEN 1000
 /* Then a claim of fewer jobs than this, which left none, is not worth its cost: the next one is given a moment to grow. */
 #define SMALL_CLAIM 64u
 #define MOMENT 40 /* Pauses: about a microsecond on x86-64. */
@@ -378,15 +381,41 @@ arrive(wp_pool *pool, wp_worker *self)
     }
 }
 
-/* A worker is called in vain where those who wait for their jobs run them themselves. */
+/* Notes how many jobs were run by those who wait for them since the worker fell asleep. The mean of that over its calls
+ * moves by an eighth. */
 static void
-note_call(wp_worker *self, bool found_work)
+note_taken_here(const wp_pool *pool, wp_worker *self)
 {
-    if (found_work) {
+    uint64_t taken = pool->taken_here - self->taken_seen;
+    int64_t noted = taken < MANY_TAKEN ? (int64_t)taken : MANY_TAKEN;
+    self->taken_beside += (noted * 16 - self->taken_beside) / 8;
+}
+
+/* Whether the claim is of one job, which left none, where most are run by those who wait for them. */
+static bool
+is_crumb(wp_worker *self)
+{
+    return self->took_all && wp_stretch_left(&self->stretch) == 1 && self->taken_beside > 16;
+}
+
+/* A worker is called in vain where those who wait for their jobs run them themselves: it finds nothing, or comes just
+ * before one of them. What matters is how often that is soon after it fell asleep. */
+static void
+note_call(wp_pool *pool, wp_worker *self, bool has_claimed)
+{
+    if (self->was_called) {
+        note_taken_here(pool, self);
+    }
+    if (has_claimed && !is_crumb(self)) {
         self->calls_in_vain -= self->calls_in_vain > 0;
     } else if (self->was_called) {
-        self->calls_in_vain += self->calls_in_vain < TOO_OFTEN_IN_VAIN ? 2 : 0;
-        self->was_called = false;
+        if (wp_clock() - self->slept_at >= SOON_NS) {
+            self->calls_in_vain = 0;
+        } else if (self->calls_in_vain < TOO_OFTEN_IN_VAIN) {
+            self->calls_in_vain += 2;
+        }
+        self->was_in_vain = true;
+        self->was_called = has_claimed;
     }
 }
 
@@ -406,8 +435,12 @@ call_help_after_claim(wp_pool *pool, wp_worker *self, bool takes_over, wp_errand
 static bool
 sleep_until_called(wp_pool *pool, wp_worker *self, wp_errands *errands)
 {
-    bool serves_stream = self->streak >= WP_STREAM || self->calls_in_vain >= TOO_OFTEN_IN_VAIN;
+    bool is_called_in_vain = self->was_in_vain && self->calls_in_vain >= TOO_OFTEN_IN_VAIN;
+    bool serves_stream = self->streak >= WP_STREAM || is_called_in_vain;
     self->streak = 0;
+    self->was_in_vain = false;
+    self->taken_seen = pool->taken_here;
+    self->slept_at = wp_clock();
     return wp_worker_sleep(pool, self, serves_stream, errands);
 }
 
@@ -442,7 +475,7 @@ work_until_leaving(wp_pool *pool, wp_worker *self)
         bool takes_over = self->takes_over;
         bool claimed = wp_claim(pool, self);
         bool took_over = !claimed && wp_claim_from_others(pool, self);
-        note_call(self, claimed || took_over);
+        note_call(pool, self, claimed || took_over);
         if (claimed || took_over) {
             wp_offer_room(pool, self->lane, &errands);
             call_help_after_claim(pool, self, takes_over || took_over, &errands);
