@@ -63,12 +63,13 @@ def test_submitted_jobs_start_run_and_finish(run_scenario: RunScenario, helpers:
     )
 
 
-def test_native_jobs_do_not_wait_behind_a_callable(run_scenario: RunScenario, helpers: Helpers) -> None:
+@pytest.mark.parametrize("lane", ["normal", "low"])
+def test_native_jobs_do_not_wait_behind_a_callable(run_scenario: RunScenario, helpers: Helpers, lane: str) -> None:
     """Short callables are left to one worker, which cannot run them now; what needs no GIL is not left to it."""
     run(
         run_scenario,
         helpers,
-        """
+        f"""
     with wp.WorkerPool(4) as pool:
         for warm in (False, True):
             for future in [pool.submit(int) for _ in range(2000 if warm else 0)]:
@@ -76,7 +77,7 @@ def test_native_jobs_do_not_wait_behind_a_callable(run_scenario: RunScenario, he
             times = [(ctypes.c_int64 * 2)() for _ in range(8)]
             before = pool.submit(int)
             for t in times:
-                pool.submit(stamped, t, 10_000_000)
+                pool.lane({lane!r}).submit(stamped, t, 10_000_000)
             end = hold_gil()
             check_ended_before(end, times)
             before.result()

@@ -80,7 +80,7 @@ is_for_one(wp_lane *lane, wp_job *job)
 }
 
 /* A fair part of what waits, so that the last jobs are spread over all workers; those that could be started are among
- * them, so whenever a claim leaves jobs in its stretch there is work left to call another worker for. */
+ * them, so whenever such a claim leaves jobs in its stretch there is work left to call another worker for. */
 static uint64_t
 fair_part(const wp_pool *pool, const wp_lane *lane)
 {
@@ -194,6 +194,7 @@ begin_claim(wp_pool *pool, wp_worker *worker, unsigned lane, bool of_range, uint
     worker->is_entering = first->class->one_at_a_time;
     pool->lanes[lane].entering += worker->is_entering;
     worker->took_all = pool->lanes[lane].waiting == 0;
+    worker->looks = 0;
     worker->takes_over = false;
     pool->claims++;
     pool->lanes[lane].running++;

@@ -16,6 +16,8 @@
 #define STANDING_BACK_BRIEFLY_NS 100000u
 /* Patrols that look so soon (ns) one after the other share one look: what has not moved since need not be stuck. */
 #define SAME_LOOK_NS 20000u
+/* A claim of short jobs is over after so many looks, or they are not so short. */
+#define LOOKS_AT_CLAIM 4u
 
 /* How long to leave work to others before looking whether they do it (ns), lock held; WP_FOREVER if there is none. For who
  * found nothing to claim: what waits, or was claimed and not begun, is left to another. */
@@ -137,7 +139,8 @@ look_around(const wp_pool *pool)
         sight seen = look_at(&worker->stretch, &worker->bounds_seen);
         bool waits = waits_for_all(worker);
         s.is_stuck |= seen == STUCK && !waits;
-        s.attended |= waits || (seen == MOVED && worker->claims_alone) ? 1u << worker->lane : 0;
+        bool gets_on = seen == MOVED && worker->claims_alone && worker->looks++ < LOOKS_AT_CLAIM;
+        s.attended |= waits || gets_on ? 1u << worker->lane : 0;
     }
     for (wp_helper *helper = pool->helpers; helper != NULL; helper = helper->next) {
         s.is_stuck |= look_at(&helper->stretch, &helper->bounds_seen) == STUCK;
@@ -170,7 +173,7 @@ others_keep_up(wp_pool *pool, uint64_t claims)
 {
     uint64_t now = wp_clock();
     if (now - pool->looked_at < SAME_LOOK_NS) {
-        return true; /* Who looked then has taken over what was needed. */
+        return true; /* All was well then, or who looked took over. */
     }
     pool->looked_at = now;
     scene s = look_around(pool);

@@ -77,24 +77,25 @@ struct wp_worker {
     unsigned lane;                         /* Written under the pool's lock: of its claim. */
     bool has_claim;                        /* Worker only: to be reported. */
     bool claims_range;                     /* Written under the pool's lock: its claim is of the range claimed[0], */
-    bool claims_alone;                /* and a second worker would be in the way (others must not look at the range). */
-    uint32_t guest_in;                /* Worker only: other lanes, by bit, that count it among their running. */
-    uint64_t ended;                   /* Worker only: jobs ended and not yet reported. */
-    uint64_t streak;                  /* Worker only: jobs of short kinds that it ended since it last slept. */
-    bool took_all;                    /* Worker only: its claim left no jobs in the lane. */
-    uint32_t calls_in_vain;           /* Worker only: how often of late, see note_call. */
-    bool was_in_vain;                 /* Worker only: the last call was, and it has not slept since. */
-    uint64_t taken_seen;              /* Worker only: the pool's taken_here when it last fell asleep, */
-    uint64_t slept_at;                /* which was then. */
-    int64_t taken_beside;             /* Worker only: see note_taken_here. */
-    bool was_called;                  /* Worker only: it has not claimed anything since. */
-    bool is_entering;                 /* Pool's lock: its claim's lane counts it among those that enter. */
-    bool takes_over;                  /* Worker only: on patrol it found that nothing was claimed. */
-    wp_stretch stretch;               /* What it claimed and has not begun: numbers of `claimed`, or units of the
+    bool claims_alone;      /* and a second worker would be in the way (others must not look at the range). */
+    uint32_t guest_in;      /* Worker only: other lanes, by bit, that count it among their running. */
+    uint64_t ended;         /* Worker only: jobs ended and not yet reported. */
+    uint64_t streak;        /* Worker only: jobs of short kinds that it ended since it last slept. */
+    bool took_all;          /* Worker only: its claim left no jobs in the lane. */
+    uint32_t calls_in_vain; /* Worker only: how often of late, see note_call. */
+    bool was_in_vain;       /* Worker only: the last call was, and it has not slept since. */
+    uint64_t taken_seen;    /* Worker only: the pool's taken_here when it last fell asleep, */
+    uint64_t slept_at;      /* which was then. */
+    int64_t taken_beside;   /* Worker only: see note_taken_here. */
+    bool was_called;        /* Worker only: it has not claimed anything since. */
+    bool is_entering;       /* Pool's lock: its claim's lane counts it among those that enter. */
+    bool takes_over;        /* Worker only: on patrol it found that nothing was claimed, and it has not slept. */
+    wp_stretch stretch;     /* What it claimed and has not begun: numbers of `claimed`, or units of the
                                               range that is claimed[0]. */
     wp_span claimed[WP_MOST_CLAIMED]; /* Written by the worker under the pool's lock, read by others under it. */
 
     uint64_t bounds_seen; /* Pool's lock: its stretch, as a patrol saw it last. */
+    uint32_t looks;       /* Pool's lock: how often patrols have looked at its claim. */
     wp_worker *next_idle; /* Pool's lock: the idle list, latest first. */
     wp_worker *previous_idle;
     bool is_idle;           /* Pool's lock: it is on the list. */

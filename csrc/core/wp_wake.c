@@ -104,6 +104,21 @@ wp_pace_of(wp_lane *lane, wp_job *job)
     return job->flags & WP_JOB_IS_RANGE ? wp_range_of(job)->group->pace : &lane->pace;
 }
 
+/* Whether all that waits is left to workers that run jobs of its lane already. */
+static bool
+is_all_left_to_one(wp_pool *pool)
+{
+    uint32_t ready = wp_load_relaxed(&pool->ready);
+    while (ready != 0) {
+        wp_lane *lane = &pool->lanes[__builtin_ctz(ready)];
+        if (!wp_is_left_to_one(lane, wp_ring_front(&lane->ring)->job)) {
+            return false;
+        }
+        ready &= ready - 1;
+    }
+    return true;
+}
+
 /* Whether what waits in a lane, and what was claimed from it, can be left to a worker that is about to look after it, or to
  * a patrol: there is one, it is little work, and no submitter is about to be held up by it. */
 static bool
@@ -111,7 +126,7 @@ can_wait(wp_pool *pool, wp_job *job, uint32_t claimed)
 {
     wp_lane *lane = &pool->lanes[job->lane];
     uint32_t mean = wp_pace_mean(wp_pace_of(lane, job));
-    if (wp_is_left_to_one(lane, job) && (pool->patrols > 0 || lane->entering > 0)) {
+    if (wp_is_left_to_one(lane, job) && (pool->patrols > 0 || (lane->entering > 0 && is_all_left_to_one(pool)))) {
         return true; /* Of those that enter the last one calls another, if there is no patrol. */
     }
     if (pool->patrols == 0 || mean == WP_PACE_UNKNOWN) {

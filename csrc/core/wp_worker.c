@@ -374,6 +374,7 @@ static void
 arrive(wp_pool *pool, wp_worker *self)
 {
     self->was_called = true;
+    self->taken_seen = pool->taken_here;
     if (pool->hooks.worker_start != NULL) {
         pool->n_starting--;
     } else {
@@ -439,6 +440,7 @@ sleep_until_called(wp_pool *pool, wp_worker *self, wp_errands *errands)
     bool serves_stream = self->streak >= WP_STREAM || is_called_in_vain;
     self->streak = 0;
     self->was_in_vain = false;
+    self->takes_over = false;
     self->taken_seen = pool->taken_here;
     self->slept_at = wp_clock();
     return wp_worker_sleep(pool, self, serves_stream, errands);
