@@ -70,7 +70,7 @@ wpy_enter_python(wp_worker *self)
 {
     if (self != NULL) {
         const wpy_context *context = wp_pool_hook_context(wp_worker_pool(self));
-        uint64_t asked = wpy_turn_asked(self);
+        uint64_t asked = wpy_turn_asked();
         while (!wpy_attach(context->home, self)) {
             wpy_wait_for_memory(); /* The job was accepted, so it waits for a thread state. */
         }
@@ -84,7 +84,7 @@ wpy_leave_python(wp_worker *self)
 {
     if (self != NULL) {
         wpy_detach();
-        wpy_turn_ended();
+        wpy_turn_ended(self);
     }
 }
 

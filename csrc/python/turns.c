@@ -7,34 +7,21 @@
 #define AWAY_NS 60000u
 /* How often (ns) it does: while others want the lock, and at least. */
 #define OFTEN_NS 1000000u
-#define SELDOM_NS 4000000u
+#define SELDOM_NS 8000000u
 /* Who had to wait for longer than this (ns) was not the only one who wanted the lock. */
 #define WAITED_NS 5000u
 
 /* Of the thread: each worker has its own. */
 static _Thread_local uint64_t interval = OFTEN_NS;
-static _Thread_local uint64_t away_at; /* When it was last away for so long. */
+static _Thread_local uint64_t away_at; /* When it last stayed away, or slept. */
 static _Thread_local uint64_t ended_at;
 
-/* It is away already, since its last turn ended: the rest of the time, unless more urgent work needs it. */
-static void
-stay_away(const wp_worker *self)
-{
-    while (wp_clock() - ended_at < AWAY_NS && !wp_worker_is_wanted(self)) {
-        wp_yield();
-    }
-    interval = interval < SELDOM_NS ? interval * 2 : SELDOM_NS;
-}
-
 uint64_t
-wpy_turn_asked(const wp_worker *self)
+wpy_turn_asked(void)
 {
     uint64_t now = wp_clock();
     if (now - ended_at >= AWAY_NS) {
         away_at = now;
-    } else if (now - away_at >= interval) {
-        stay_away(self);
-        away_at = now = wp_clock();
     }
     return now;
 }
@@ -48,15 +35,23 @@ wpy_turn_began(uint64_t asked)
 }
 
 void
-wpy_turn_ended(void)
+wpy_turn_ended(const wp_worker *self)
 {
-    ended_at = wp_clock();
+    uint64_t now = ended_at = wp_clock();
+    if (now - away_at < interval || wp_worker_is_wanted(self)) {
+        return;
+    }
+    while (wp_clock() - now < AWAY_NS) {
+        wp_yield();
+    }
+    away_at = ended_at = wp_clock();
+    interval = interval < SELDOM_NS ? interval * 2 : SELDOM_NS;
 }
 
 #else
 
 uint64_t
-wpy_turn_asked(const wp_worker *Py_UNUSED(self))
+wpy_turn_asked(void)
 {
     return 0;
 }
@@ -67,7 +62,7 @@ wpy_turn_began(uint64_t Py_UNUSED(asked))
 }
 
 void
-wpy_turn_ended(void)
+wpy_turn_ended(const wp_worker *Py_UNUSED(self))
 {
 }
 

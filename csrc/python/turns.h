@@ -14,13 +14,11 @@
 
 #include "home.h"
 
-/* The worker is about to ask for the lock: stays away if it is time to, and returns when it asks (ns), for wpy_turn_began
- * once it has the lock. Only who comes back at once has to stay away: it is here, and not where the lock was let go of,
- * so that nothing that the last turn was for is held up. */
-uint64_t wpy_turn_asked(const wp_worker *self);
+/* The worker is about to ask for the lock: returns when that was (ns), for wpy_turn_began once it has it. */
+uint64_t wpy_turn_asked(void);
 void wpy_turn_began(uint64_t asked);
 
-/* The worker has let go of the lock. */
-void wpy_turn_ended(void);
+/* The worker has let go of the lock, and may ask for it again at once. */
+void wpy_turn_ended(const wp_worker *self);
 
 #endif
