@@ -55,21 +55,26 @@ def map_c(bench: Bench) -> None:
     bench.at_least(150, over=TPE)
 
 
-def map_python(bench: Bench) -> None:
+def _add_ours_in_python(bench: Bench) -> tuple[range, list[int]]:
+    """Return the numbers and what a map of add_one over them gives."""
     numbers = range(bench.jobs)
     expect = list(range(1, bench.jobs + 1))
-    pool, threads = bench.pool(), bench.threads()
+    pool = bench.pool()
     bench.add(OURS, lambda: list(pool.map(add_one, numbers)), expect=expect)
+    return numbers, expect
+
+
+def map_python(bench: Bench) -> None:
+    numbers, expect = _add_ours_in_python(bench)
+    threads = bench.threads()
     bench.add(MULTIPROCESSING, lambda: threads.map(add_one, numbers), expect=expect)
     bench.add(LOOP, lambda: [add_one(number) for number in numbers], expect=expect)
     bench.at_least(1, over=MULTIPROCESSING)
 
 
 def map_python_each(bench: Bench) -> None:
-    numbers = range(bench.jobs)
-    expect = list(range(1, bench.jobs + 1))
-    pool, executor = bench.pool(), bench.executor()
-    bench.add(OURS, lambda: list(pool.map(add_one, numbers)), expect=expect)
+    numbers, expect = _add_ours_in_python(bench)
+    executor = bench.executor()
     bench.add(TPE, lambda: list(executor.map(add_one, numbers)), expect=expect)
     joblib = bench.module(JOBLIB, "joblib")
     if joblib is not None:
