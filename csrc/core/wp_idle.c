@@ -149,9 +149,10 @@ look_around(const wp_pool *pool)
 }
 
 static bool
-is_attended(wp_lane *lane, uint32_t bit, uint32_t attended)
+is_attended(wp_pool *pool, unsigned index, uint32_t attended)
 {
-    return (lane->entering > 0 || (attended & bit) != 0) && wp_is_left_to_one(lane, wp_ring_front(&lane->ring)->job);
+    wp_lane *lane = &pool->lanes[index];
+    return (lane->entering > 0 || (attended >> index & 1) != 0) && wp_front_is_left_to_one(lane);
 }
 
 /* Whether each lane that has work was served since the last look, or has jobs that are left to one who attends to them.
@@ -161,7 +162,7 @@ are_all_served(wp_pool *pool, uint32_t attended)
 {
     uint32_t left = wp_load_relaxed(&pool->ready) & ~pool->served;
     pool->served = 0;
-    while (left != 0 && is_attended(&pool->lanes[__builtin_ctz(left)], left & -left, attended)) {
+    while (left != 0 && is_attended(pool, (unsigned)__builtin_ctz(left), attended)) {
         left &= left - 1;
     }
     return left == 0;
@@ -254,9 +255,7 @@ wp_worker_sleep(wp_pool *pool, wp_worker *self, bool serves_stream, wp_errands *
     }
     join_idle_list(pool, self);
     offer_self(pool, errands);
-    wp_lock_give(&pool->lock);
-    wp_errands_run(pool, errands);
-    *errands = (wp_errands){0};
+    wp_give_lock_and_run(pool, errands);
     wp_lock_take(&pool->lock);
     return stay_idle(pool, self, interval);
 }
@@ -267,9 +266,7 @@ wp_worker_rest(wp_pool *pool, wp_worker *self, wp_errands *errands)
     if (pool->hooks.worker_idle == NULL) {
         return;
     }
-    wp_lock_give(&pool->lock);
-    wp_errands_run(pool, errands);
-    *errands = (wp_errands){0};
+    wp_give_lock_and_run(pool, errands);
     pool->hooks.worker_idle(pool->hooks.context, self);
     wp_lock_take(&pool->lock);
 }

@@ -273,6 +273,13 @@ bool wp_claim(wp_pool *pool, wp_worker *worker);
 /* Under the lock: whether the job is to be left to the worker that runs jobs of this lane already. */
 bool wp_is_left_to_one(wp_lane *lane, wp_job *job);
 
+/* Under the lock, for a lane that has work: the same for the first that waits there. */
+static inline bool
+wp_front_is_left_to_one(wp_lane *lane)
+{
+    return wp_is_left_to_one(lane, wp_ring_front(&lane->ring)->job);
+}
+
 /* Under the lock: claims half of what another worker, or a helper, has claimed and not begun; false if there is no such
  * thing. */
 bool wp_claim_from_others(wp_pool *pool, wp_worker *self);
@@ -384,6 +391,15 @@ void wp_worker_unlink(wp_pool *pool, wp_worker *worker);
 
 /* In a forked child, where the calling thread may have been a worker. */
 void wp_worker_after_fork(const wp_pool *pool);
+
+/* Gives the lock back and then does what is owed. */
+static inline void
+wp_give_lock_and_run(wp_pool *pool, wp_errands *errands)
+{
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, errands);
+    *errands = (wp_errands){0};
+}
 
 /* Whether there are more workers than the pool is to have by now, lock held. */
 static inline bool

@@ -109,14 +109,10 @@ static bool
 is_all_left_to_one(wp_pool *pool)
 {
     uint32_t ready = wp_load_relaxed(&pool->ready);
-    while (ready != 0) {
-        wp_lane *lane = &pool->lanes[__builtin_ctz(ready)];
-        if (!wp_is_left_to_one(lane, wp_ring_front(&lane->ring)->job)) {
-            return false;
-        }
+    while (ready != 0 && wp_front_is_left_to_one(&pool->lanes[__builtin_ctz(ready)])) {
         ready &= ready - 1;
     }
-    return true;
+    return ready == 0;
 }
 
 /* Whether what waits in a lane, and what was claimed from it, can be left to a worker that is about to look after it, or to

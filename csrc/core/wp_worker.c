@@ -481,9 +481,7 @@ work_until_leaving(wp_pool *pool, wp_worker *self)
         if (claimed || took_over) {
             wp_offer_room(pool, self->lane, &errands);
             call_help_after_claim(pool, self, takes_over || took_over, &errands);
-            wp_lock_give(&pool->lock);
-            wp_errands_run(pool, &errands);
-            errands = (wp_errands){0};
+            wp_give_lock_and_run(pool, &errands);
             work_on_claim(self);
             rested = false;
             wp_lock_take(&pool->lock);
