@@ -118,9 +118,13 @@ def test_ctrl_c_during_exit(run_scenario: RunScenario) -> None:
         future = pool.submit(job)
         while not future.running():
             pass
-        timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
-        timer.daemon = True
-        timer.start()
+
+        def interrupt():
+            time.sleep(0.3)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        # Called as the exit begins, before the hook that waits for the pools.
+        threading._register_atexit(threading.Thread(target=interrupt, daemon=True).start)
         """,
         check=False,
         options=("-X", "dev"),
@@ -355,7 +359,8 @@ def test_exit_with_a_stuck_job_ends_at_ctrl_c(
                 time.sleep(0.3)
                 os.kill(os.getpid(), signal.SIGINT)
 
-        threading.Thread(target=interrupt, daemon=True).start()
+        # Called as the exit begins, before the hook that waits for the pools.
+        threading._register_atexit(threading.Thread(target=interrupt, daemon=True).start)
         print("at the end")
         sys.stdout.flush()
         """,

@@ -629,9 +629,11 @@ def test_cancelled_by_token(helpers: Helpers, pool: wp.WorkerPool) -> None:
     fn = helpers.native("sleep_ns", "int64_t (int64_t)")
     token = wp.CancelToken()
     out = np.zeros(100_000, "i8")
-    threading.Timer(0.1, token.cancel).start()
+    canceller = threading.Thread(target=lambda: wait_until(lambda: out[0]) or token.cancel())
+    canceller.start()
     with pytest.raises(CancelledError) as caught:
         pool.options(token=token).map_array(fn, np.full(100_000, 1_000_000), out=out)
+    canceller.join(LONG)
     claimed = claimed_of(caught.value)
     assert 0 < claimed < 100_000
     assert (out[:claimed] == 1_000_000).all()
@@ -735,16 +737,22 @@ def test_ctrl_c(run_scenario: RunScenario, helpers_path: str) -> None:
         sleep = wp.native("{helpers_path}:sleep_ns", "int64_t (int64_t)")
         with wp.WorkerPool(2) as pool:
             out = np.zeros(100_000, "i8")
-            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
-            began = time.monotonic()
+
+            def interrupt():
+                while not out[0]:
+                    time.sleep(0.001)
+                os.kill(os.getpid(), signal.SIGINT)
+
+            interrupter = threading.Thread(target=interrupt)
+            interrupter.start()
             try:
                 pool.map_array(sleep, np.full(100_000, 1_000_000), out=out)
             except KeyboardInterrupt as error:
                 note = error.__notes__[0]
-            assert 0.3 <= time.monotonic() - began < 10
+            interrupter.join()
             claimed = int(note.split("those from ")[1].split()[0])
             assert 0 < claimed < 100_000
-            time.sleep(0.05)
+            time.sleep(0.05)  # A range that was begun all the same would be seen now.
             assert (out[:claimed] == 1_000_000).all() and (out[claimed:] == 0).all()
             assert pool.map_array(sleep, np.zeros(100, "i8")).sum() == 0
             assert pool.drain(10)  # The pool hears of the end a moment after the caller.
@@ -767,13 +775,22 @@ def test_ctrl_c_twice(run_scenario: RunScenario, helpers_path: str) -> None:
         gate = np.array([0, 0, threading.get_ident()])
         values = np.zeros(2000, "i8")
         out = np.zeros(2000, "i8")
-        began = time.monotonic()
-        for seconds in (1.0, 1.5):
-            threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+        def interrupt():
+            while (out == 1).sum() < 1999:
+                time.sleep(0.001)
+            time.sleep(0.2)  # The main thread has nothing left to do and waits.
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.5)
+            again.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGINT)
+
+        again = []
+        threading.Thread(target=interrupt).start()
         try:
             pool.map_array(stuck, values, gate, out=out, grain=1)
         except KeyboardInterrupt:
-            assert 1.5 <= time.monotonic() - began < 10
+            assert time.monotonic() - again[0] < 10
         else:
             raise AssertionError("nothing was interrupted")
         assert gate[0] == 1 and (out == 1).sum() == 1999, (gate, (out == 1).sum())

@@ -262,8 +262,8 @@ def test_blocked_submit_ends_at_ctrl_c(run_scenario: RunScenario) -> None:
             while any(not f.running() for f in futures):
                 pass
             futures += [pool.submit(int, i) for i in range(2)]
-            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
             try:
+                threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
                 pool.submit(int, 2)
             except KeyboardInterrupt:
                 print("interrupted")

@@ -221,11 +221,14 @@ def test_signal_handler_that_shuts_the_pool_down(run: RunScenario) -> None:
             pool.shutdown()
             print("shut down")
 
+        def job():
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            return leave.wait(20)
+
         leave = threading.Event()
         pool = wp.WorkerPool(1)
         signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
-        print(pool.submit(leave.wait, 20).result())
+        print(pool.submit(job).result())
         try:
             pool.submit(int)
         except RuntimeError as error:
@@ -252,8 +255,8 @@ def test_signal_handler_that_raises_during_a_blocked_submit(run: RunScenario) ->
             time.sleep(0.001)
         futures.append(pool.submit(int, 1))
         for _ in range(5):
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
             try:
+                signal.setitimer(signal.ITIMER_REAL, 0.05)
                 pool.submit(int)
             except Alarm:
                 pass
