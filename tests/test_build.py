@@ -213,3 +213,11 @@ def test_core_compiles_alone(compiler: str, tmp_path: Path, source: Path, flags:
 @pytest.mark.parametrize("source", sorted(CSRC.glob("native/*.c")), ids=lambda path: path.stem)
 def test_native_compiles_without_python(compiler: str, tmp_path: Path, source: Path) -> None:
     compile_alone(compiler, source, tmp_path)
+
+
+# ---- Documents ----
+
+
+def test_readme_of_the_tests_names_each_file() -> None:
+    named = set(re.findall(r"`(\w+\.py)`", (ROOT / "tests" / "README.md").read_text()))
+    assert {path.name for path in (ROOT / "tests").glob("*.py")} == named
