@@ -220,7 +220,7 @@ $(foreach wait,$(WAITS),$(eval $(call c-rules,$(wait))))
 # interesting to schedule, nor is what happens once in a process (wp_fork). Not with sanitizers: one thread at a time is
 # nothing to them.
 SCHEDULED := $(filter-out wp_os wp_wait_futex wp_wait_portable,$(patsubst csrc/core/%.c,%,$(wildcard csrc/core/*.c)))
-UNHOOKED := wp_stats wp_fork
+UNHOOKED := wp_stats wp_fork wp_inherit
 HOOK_FLAGS := -include csrc/tests/schedule/hook.h
 SCHEDULES := $(if $(SANITIZE),,$(if $(filter Linux,$(shell uname -s)),$(C_OUT)/schedule/schedules))
 # Seconds of processor time for each scenario, as part of c-test.

@@ -34,6 +34,7 @@
 #include "wp_attendant.h"
 #include "wp_crew.h"
 #include "wp_fork.h"
+#include "wp_inherit.h"
 #include "wp_keeper.h"
 #include "wp_pool.h"
 #include "wp_range.h"
@@ -151,6 +152,8 @@ struct wp_pool {
     uint16_t epoch;    /* Changes in a forked child. */
     wp_tally *outside; /* What is not done by workers; written under the lock. */
     wp_tally *gone;    /* The tallies of retired workers, added up. */
+
+    wp_inherited inherited; /* Written by who starts a worker, read by that worker. */
 
     wp_word drained; /* Changes when nothing is unfinished. */
     wp_word left;    /* Changes when a thread has left. */

@@ -13,9 +13,9 @@
 #endif
 
 #define NS_PER_SECOND 1000000000u
-/* The platform's default is 8 MiB on Linux but 512 KiB on macOS and 128 KiB on musl: native functions written for a
- * main thread's stack would crash there. */
-#define DEFAULT_STACK_SIZE ((size_t)8 << 20)
+/* The platform's default is 8 MiB on most of Linux but 512 KiB on macOS and 128 KiB on musl: native functions written for a
+ * main thread's stack would crash there. Where it is more, somebody asked for it (ulimit -s). */
+#define LEAST_DEFAULT_STACK ((size_t)8 << 20)
 
 uint64_t
 wp_clock(void)
@@ -123,7 +123,7 @@ wp_thread_set_name(const char *name)
 }
 
 static void
-worker_signal_mask(sigset_t *set)
+block_all_but_faults(sigset_t *set)
 {
     static const int own_faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
     sigfillset(set);
@@ -148,6 +148,17 @@ wp_processor(void)
 #endif
 }
 
+static int
+set_stack_size(pthread_attr_t *attributes, size_t size)
+{
+    size_t system_default = 0;
+    if (size == 0) {
+        pthread_attr_getstacksize(attributes, &system_default);
+        size = system_default > LEAST_DEFAULT_STACK ? system_default : LEAST_DEFAULT_STACK;
+    }
+    return pthread_attr_setstacksize(attributes, size);
+}
+
 int
 wp_thread_start(pthread_t *thread, void *(*main)(void *), void *argument, size_t stack_size)
 {
@@ -156,12 +167,12 @@ wp_thread_start(pthread_t *thread, void *(*main)(void *), void *argument, size_t
     if (error != 0) {
         return error;
     }
-    error = pthread_attr_setstacksize(&attributes, stack_size > 0 ? stack_size : DEFAULT_STACK_SIZE);
+    error = set_stack_size(&attributes, stack_size);
     if (error == 0) {
         /* The mask is inherited, so there is no moment at which the new thread can be handed a signal. */
         sigset_t blocked;
         sigset_t saved;
-        worker_signal_mask(&blocked);
+        block_all_but_faults(&blocked);
         pthread_sigmask(SIG_SETMASK, &blocked, &saved);
         error = pthread_create(thread, &attributes, main, argument);
         pthread_sigmask(SIG_SETMASK, &saved, NULL);

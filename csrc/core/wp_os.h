@@ -53,9 +53,9 @@ void wp_thread_set_name(const char *name);
 /* Lets another thread have this processor, if one waits for it. */
 void wp_yield(void);
 
-/* Starts a thread in which every signal is blocked but those that a thread raises by its own fault, so that the
- * process's signals go to threads that know what to do with them. stack_size 0 means the pool's default (8 MiB).
- * Returns 0 or an errno value. */
+/* Starts a thread in which every signal is blocked but those that a thread raises by its own fault: so none comes before
+ * it is ready, and to a thread that never unblocks them none comes at all. stack_size: bytes; 0 for the default, which is
+ * 8 MiB, or the system's if that is more. Returns 0 or an errno value. */
 int wp_thread_start(pthread_t *thread, void *(*main)(void *), void *argument, size_t stack_size);
 
 enum wp_wait_result { WP_WAIT_WOKEN, WP_WAIT_TIMED_OUT, WP_WAIT_INTERRUPTED };

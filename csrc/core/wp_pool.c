@@ -36,6 +36,7 @@ wp_pool_new(const wp_pool_config *config)
     wp_store_relaxed(&pool->holders, 1);
     init_lanes(pool);
     wp_keeper_init(&pool->keeper);
+    wp_inherited_note(&pool->inherited);
 
     pool->outside = wp_tally_new(config->n_lanes);
     if (pool->outside == NULL) {
@@ -458,6 +459,7 @@ wp_pool_after_fork(wp_pool *pool)
     pool->retired = NULL;
     pool->drain_waiters = 0;
     pool->start_again = 0;
+    pool->inherited.maker = 0; /* Who starts the first worker here takes the place of the maker, which may not exist. */
     for (unsigned i = 0; i < pool->config.n_lanes; i++) {
         wp_lane *lane = &pool->lanes[i];
         wp_ring_init(&lane->ring);

@@ -517,6 +517,7 @@ worker_main(void *argument)
     self_worker = self;
     self->thread = pthread_self();
     name_thread(self);
+    wp_inherited_take(&pool->inherited);
     if (pool->hooks.worker_begin != NULL) {
         pool->hooks.worker_begin(pool->hooks.context, self);
     }
@@ -634,9 +635,19 @@ start_failed(wp_pool *pool, wp_worker *worker)
     wp_pool_thread_left(pool, NULL);
 }
 
+/* The last worker that was started has taken what was noted: only one at a time is on its way. */
+static void
+note_again(wp_pool *pool)
+{
+    if (wp_inherited_is_mine(&pool->inherited)) {
+        wp_inherited_note(&pool->inherited);
+    }
+}
+
 int
 wp_worker_start(wp_pool *pool)
 {
+    note_again(pool);
     wp_pool_hold(pool); /* The worker's. */
     wp_worker *worker = worker_new(pool);
     if (worker == NULL) {

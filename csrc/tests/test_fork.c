@@ -31,7 +31,7 @@
 
 typedef void in_child(void *context);
 
-/* What a child does first. Workers block the signal that ends it if it hangs. */
+/* What a child does first. Side threads block the signal that ends it if it hangs. */
 static void
 begin_child(void)
 {

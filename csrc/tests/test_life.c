@@ -593,7 +593,6 @@ test_stats(void)
 
 typedef struct thread_facts {
     char name[32];
-    sigset_t blocked;
     size_t stack;
 } thread_facts;
 
@@ -603,7 +602,6 @@ note_facts(wp_job *job, void *argument)
     thread_facts *facts = argument;
     (void)job;
     pthread_getname_np(pthread_self(), facts->name, sizeof facts->name);
-    pthread_sigmask(SIG_BLOCK, NULL, &facts->blocked);
     pthread_attr_t attributes;
     pthread_getattr_np(pthread_self(), &attributes);
     pthread_attr_getstacksize(&attributes, &facts->stack);
@@ -621,14 +619,6 @@ test_threads(void)
     CHECK_INT(finish(submit(pool, 0, note_facts, &facts)), WP_DONE);
     CHECK_STR(facts.name, "a-long-thread-n");
     CHECK(facts.stack >= (size_t)8 << 20);
-    static const int blocked[] = {SIGINT, SIGTERM, SIGALRM, SIGUSR1, SIGCHLD, SIGPIPE, SIGPROF};
-    static const int open[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
-    for (size_t i = 0; i < sizeof blocked / sizeof blocked[0]; i++) {
-        CHECK(sigismember(&facts.blocked, blocked[i]));
-    }
-    for (size_t i = 0; i < sizeof open / sizeof open[0]; i++) {
-        CHECK(!sigismember(&facts.blocked, open[i]));
-    }
     end_pool(pool);
 
     config = config_for(1, 1, 10);

@@ -1,0 +1,229 @@
+"""A worker is a thread like any other to the code it runs: signals, niceness, processors, stack. Each in its own process."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from conftest import RunScenario
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="niceness and affinity of single threads")
+
+POOLS = ["ThreadPoolExecutor", "WorkerPool"]
+
+
+# ---- Signals ----
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_processes_of_a_job_end_at_sigterm(run_scenario: RunScenario, pool: str) -> None:
+    done = run_scenario(
+        """
+        import multiprocessing, signal, subprocess, sys, time, workerpool as wp
+
+        SELF = "import os, signal; os.kill(os.getpid(), signal.SIGTERM); print('survived')"
+        ALARM = "import signal, time; signal.alarm(1); time.sleep(20); print('survived')"
+
+        def start(method):
+            process = multiprocessing.get_context(method).Process(target=time.sleep, args=(60,))
+            process.start()
+            return process
+
+        def ended_by(code):
+            return subprocess.run([sys.executable, "-c", code]).returncode
+
+        if __name__ == "__main__":
+            with getattr(wp, sys.argv[1])(2) as pool:
+                child = pool.submit(subprocess.Popen, ["sleep", "60"]).result()
+                child.terminate()
+                assert child.wait(10) == -signal.SIGTERM
+                assert pool.submit(ended_by, SELF).result() == -signal.SIGTERM
+                assert pool.submit(ended_by, ALARM).result() == -signal.SIGALRM
+                for method in "fork", "spawn":
+                    process = pool.submit(start, method).result()
+                    process.terminate()
+                    process.join(10)
+                    assert process.exitcode == -signal.SIGTERM, (method, process.exitcode)
+            print("ended")
+        """,
+        60,
+        options=("-X", "dev"),
+        args=(pool,),
+    )
+    assert done.stdout == "ended\n"
+
+
+def test_a_job_starts_the_fork_server(run_scenario: RunScenario) -> None:
+    """It learns of the ends of its children by SIGCHLD."""
+    done = run_scenario(
+        """
+        import concurrent.futures, multiprocessing, workerpool as wp
+
+        def square(x):
+            return x * x
+
+        def job():
+            context = multiprocessing.get_context("forkserver")
+            process = context.Process(target=square, args=(2,))
+            process.start()
+            process.join(20)
+            with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
+                return process.exitcode, list(pool.map(square, range(4)))
+
+        if __name__ == "__main__":
+            with wp.ThreadPoolExecutor(1) as pool:
+                print(pool.submit(job).result(40))
+        """,
+        60,
+        options=("-X", "dev"),
+    )
+    assert done.stdout == "(0, [0, 1, 4, 9])\n"
+
+
+def test_mask_is_that_of_the_maker(run_scenario: RunScenario) -> None:
+    """Whoever submits, and whatever a job has done to its own."""
+    run_scenario(
+        """
+        import signal, threading, workerpool as wp
+
+        def mask():
+            return signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+        def change():
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+
+        def submit_blocked():
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            seen.append(pool.submit(mask).result())
+
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+        pool = wp.WorkerPool(4)
+        seen = []
+        thread = threading.Thread(target=submit_blocked)
+        thread.start()
+        thread.join()
+        assert seen == [{signal.SIGUSR2}], seen
+
+        pool.submit(change).result()
+        barrier = threading.Barrier(4)
+
+        def look():
+            barrier.wait(10)
+            return mask()
+
+        masks = [future.result() for future in [pool.submit(look) for _ in range(4)]]
+        assert sorted(map(len, masks)) in ([1, 1, 1, 2], [1, 1, 1, 1]), masks
+        """
+    )
+
+
+@pytest.mark.parametrize("wait", ["result", "drain", "map", "shutdown", "results", "submit"])
+def test_ctrl_c_that_reaches_a_worker(run_scenario: RunScenario, wait: str) -> None:
+    """The system may give it to any thread that does not block it; who waits in the main thread hears of it."""
+    run_scenario(
+        """
+        import signal, sys, threading, time, workerpool as wp
+
+        leave = threading.Event()
+        worker = []
+
+        def job():
+            worker.append(threading.get_ident())
+            leave.wait(20)
+
+        def interrupt():
+            while not worker or not about_to_wait.is_set():
+                time.sleep(0.01)
+            time.sleep(0.1)
+            sent.append(time.monotonic())
+            signal.pthread_kill(worker[0], signal.SIGINT)
+
+        about_to_wait = threading.Event()
+        sent = []
+        pool = wp.WorkerPool(1, queue_size=1)
+        results = pool.results(1)
+        wait = sys.argv[1]
+        sender = threading.Thread(target=interrupt)
+        sender.start()
+        future = pool.submit(job)
+        while not worker:
+            time.sleep(0.01)
+        try:
+            about_to_wait.set()
+            if wait == "result":
+                future.result()
+            elif wait == "drain":
+                pool.drain()
+            elif wait == "map":
+                list(pool.map(lambda _: None, [1]))
+            elif wait == "shutdown":
+                pool.shutdown()
+            elif wait == "results":
+                results.submit(int)
+                next(iter(results))
+            else:
+                for _ in range(3):
+                    pool.submit(int)
+        except KeyboardInterrupt:
+            late = time.monotonic() - sent[0]
+            print("interrupted")
+        leave.set()
+        sender.join()
+        assert late < 5, late
+        """,
+        args=(wait,),
+    )
+
+
+def test_signals_of_the_process_while_workers_wait_and_work(run_scenario: RunScenario) -> None:
+    run_scenario(
+        """
+        import signal, threading, time, workerpool as wp
+
+        caught = []
+        signal.signal(signal.SIGALRM, lambda *_: caught.append(threading.current_thread()))
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        with wp.WorkerPool(3) as pool:
+            end = time.monotonic() + 1
+            while time.monotonic() < end:
+                assert sum(pool.map(int, range(200))) == sum(range(200))
+                time.sleep(0.002)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert caught and set(caught) == {threading.main_thread()}
+        """
+    )
+
+
+# ---- What a job does to its own thread ----
+
+
+@linux_only
+@pytest.mark.parametrize("pool", POOLS)
+def test_niceness_and_affinity_stay_with_the_worker(run_scenario: RunScenario, pool: str) -> None:
+    done = run_scenario(
+        """
+        import os, sys, threading, workerpool as wp
+
+        def of_thread():
+            return os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), len(os.sched_getaffinity(0))
+
+        def change():
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+        def look():
+            barrier.wait(10)
+            return of_thread()
+
+        barrier = threading.Barrier(8)
+        own = of_thread()
+        with getattr(wp, sys.argv[1])(8) as pool:
+            pool.submit(change).result()
+            seen = [future.result() for future in [pool.submit(look) for _ in range(8)]]
+        changed = [facts for facts in seen if facts != own]
+        print(changed == [(10, 1)] or (os.geteuid() != 0 and changed))
+        """,
+        args=(pool,),
+    )
+    assert done.stdout == "True\n"
