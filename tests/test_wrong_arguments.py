@@ -132,6 +132,9 @@ def wrong_numpy_pointers(ctype: str) -> list[Any]:
     wrong += [right.astype(right.dtype.newbyteorder()), numpy.frombuffer(bytearray(65), code, offset=1, count=4)]
     wrong += [numpy.array(None), numpy.array(["a"], object), numpy.ones(2, [("x", code), ("y", code)])]
     wrong += [numpy.broadcast_to(right[:1], 3)]
+    wrong += [numpy.float64(1), numpy.float32(1), numpy.bool_(True), numpy.complex128(1), numpy.str_("abc")]
+    wrong += [numpy.datetime64(1, "s"), numpy.timedelta64(1, "s"), numpy.array(4096), numpy.zeros(4, "m8[s]")]
+    wrong += [numpy.zeros(4, "M8[s]")[::2]]
     if not ctype.startswith("const"):
         constant = right.copy()
         constant.setflags(write=False)
@@ -234,6 +237,165 @@ def test_messages_say_what_was_wrong_and_what_would_be_right(helpers: Helpers) -
     for wrong, kind, message in cases:
         with pytest.raises(kind, match=r"sum_doubles_at\(\) argument 1: .*" + message):
             function(wrong, 1)
+
+
+def test_a_lack_of_memory_is_told_with_what_would_be_right(helpers: Helpers) -> None:
+    class Series:
+        def to_numpy(self) -> None: ...
+
+    class Image:
+        __array_interface__ = None
+
+    function = helpers.native("sum_bytes", "uint64_t (const char *, size_t)")
+    for wrong, hint in (
+        ("text", "not str; pass its .encode()"),
+        (1.5, "not float; a number has no memory to point to, pass an array of one"),
+        ([1], "not list; pass an array of its items, as array.array() or numpy.array() makes it"),
+        (Series(), "not Series; pass its .to_numpy()"),
+        (Image(), "not Image; pass numpy.asarray() of it"),
+    ):
+        with pytest.raises(
+            TypeError,
+            match=re.escape(
+                f"sum_bytes() argument 1: `const char *` takes a buffer, a ctypes object, an address or None, {hint}"
+            )
+            + "$",
+        ):
+            function(wrong, 1)
+
+
+def test_a_number_too_long_to_be_shown_is_out_of_range_all_the_same(helpers: Helpers) -> None:
+    for ctype in ("int8_t", "uint64_t", "double", "void *"):
+        function = helpers.native("id_int", f"int ({ctype})")
+        for wrong in (10**6000, -(10**6000)):
+            with pytest.raises(
+                OverflowError, match=rf"argument 1: this int is out of the range of `{re.escape(ctype)}`"
+            ):
+                function(wrong)
+        with pytest.raises(OverflowError, match=r"argument 1: 10{99}\.\.\. is out of the range"):
+            function(10**2000)
+
+
+def test_what_an_argument_raises_itself_is_the_cause_or_ends_the_call(helpers: Helpers) -> None:
+    class Raises:
+        def __init__(self, error: type[BaseException]) -> None:
+            self.error = error
+
+        def __index__(self) -> int:
+            raise self.error("mine")
+
+        def __float__(self) -> float:
+            raise self.error("mine")
+
+        def __bool__(self) -> bool:
+            raise self.error("mine")
+
+    for ctype in ("int8_t", "uint64_t", "double", "float", "bool", "void *"):
+        function = helpers.native("id_int", f"int ({ctype})")
+        with pytest.raises(KeyboardInterrupt, match="mine"):
+            function(Raises(KeyboardInterrupt))
+        with pytest.raises(TypeError, match="argument 1: ") as caught:
+            function(Raises(ZeroDivisionError))
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+# ---- Numbers and pointers ----
+
+
+class Address:
+    def __init__(self, address: int) -> None:
+        self.address = address
+
+    def __index__(self) -> int:
+        return self.address
+
+
+def test_integers_of_every_kind_are_addresses(helpers: Helpers, two_workers: wp.WorkerPool) -> None:
+    function = helpers.native("sum_doubles_at", "double (const double *, size_t)")
+    data = array.array("d", [1, 2])
+    address = data.buffer_info()[0]
+    kinds: list[Any] = [int, Address, type("MyInt", (int,), {})]
+    if numpy is not None:
+        kinds += [numpy.uint64, numpy.int64, numpy.uintp, numpy.intp, numpy.longlong, numpy.ulonglong]
+    for kind in kinds:
+        assert function(kind(address), 2) == 3.0
+        assert two_workers.submit(function, kind(address), 2).result(LONG) == 3.0
+    for wrong in (2**64, -(2**64)):
+        with pytest.raises(OverflowError, match=r"argument 1: .* out of the range"):
+            function(Address(wrong), 2)
+
+
+@NEEDS_NUMPY
+def test_a_numpy_integer_is_not_taken_for_the_memory_that_holds_it(
+    helpers: Helpers, two_workers: wp.WorkerPool
+) -> None:
+    function = helpers.native("sum_doubles_at", "double (const double *, size_t)")
+    of_int64 = helpers.native("add_to", "int64_t (int64_t *, int64_t)")
+    identity = helpers.native("id_pointer", "void *(const void *)")
+    data = numpy.array([1.5, 2.5])
+    number = numpy.array([40])
+    addresses = numpy.array([data.ctypes.data, data[1:].ctypes.data], numpy.uintp)
+    assert list(two_workers.map(function, addresses, [1, 1])) == [1.5, 2.5]
+    assert list(two_workers.map(identity, addresses)) == addresses.tolist()
+    assert of_int64(numpy.int64(number.ctypes.data), 2) == 42
+    assert two_workers.map_array(
+        helpers.native("add_to", "int64_t (int64_t *, int64_t)"), numpy.intp(number.ctypes.data), numpy.array([1, 1])
+    ).tolist() == [43, 44]
+    for target in (identity, of_int64):
+        with pytest.raises(TypeError, match=r"could be an address or memory; pass int\(\) of it for the address"):
+            target(*[addresses.view(numpy.int64)[:1].reshape(()), 1][: 1 if target is identity else 2])
+    assert of_int64(number.reshape(1), 1) == 45
+    assert function(numpy.array(1.5), 1) == 1.5  # Memory: no integer.
+
+
+def pointers_to_pointers() -> list[Any]:
+    one = (ctypes.POINTER(ctypes.c_double) * 1)(ctypes.pointer(ctypes.c_double(1)))
+    right: list[Any] = [one, (ctypes.c_void_p * 1)(), (ctypes.c_char_p * 1)(), ctypes.byref(one), ctypes.pointer(one)]
+    right += [ctypes.pointer(ctypes.pointer(ctypes.c_double())), array.array("Q", [1]), array.array("q", [1])]
+    right += [ctypes.byref(ctypes.c_void_p()), (ctypes.CFUNCTYPE(ctypes.c_int) * 1)(), None]
+    return right + ([numpy.zeros(1, numpy.uintp), numpy.zeros((2, 3), numpy.intp)] if numpy is not None else [])
+
+
+def no_pointers_to_pointers() -> list[Any]:
+    wrong: list[Any] = [((ctypes.c_double * 2) * 2)(), array.array("d", [1]), array.array("I", [1]), b"12345678"]
+    wrong += [bytearray(16), memoryview(bytearray(16)), memoryview(bytearray(16)).cast("d"), ctypes.byref(Pair())]
+    wrong += [ctypes.pointer(ctypes.c_double()), ((ctypes.c_uint8 * 8) * 2)(), [array.array("d", [1])], "12345678"]
+    if numpy is not None:
+        wrong += [numpy.zeros((2, 2)), numpy.zeros((8, 8), numpy.uint8), numpy.zeros(2, "i4"), numpy.zeros(2, ">u8")]
+        wrong += [numpy.zeros(2, object), numpy.zeros(2, "M8[s]"), numpy.zeros(2, "S8"), numpy.zeros(2, "U2")]
+    return wrong
+
+
+@pytest.mark.parametrize("ctype", ["double **", "const double *const *", "unsigned char *[2]", "void (**)(int)"])
+def test_pointers_to_pointers_take_arrays_of_pointers_only(helpers: Helpers, ctype: str) -> None:
+    function = helpers.native("id_pointer", f"void *({ctype})")
+    for right in pointers_to_pointers():
+        function(right)
+    for wrong in no_pointers_to_pointers():
+        with pytest.raises(REFUSED, match=r"id_pointer\(\) argument 1: "):
+            function(wrong)
+    with pytest.raises(TypeError, match=r"points to pointers, .*; pass an array of addresses"):
+        function((ctypes.c_double * 2)())
+
+
+@NEEDS_NUMPY
+def test_dates_are_memory_for_void_and_are_told_their_view(helpers: Helpers, two_workers: wp.WorkerPool) -> None:
+    for kind in ("M8[ns]", "m8[s]", "M8[D]"):
+        dates = numpy.arange(3).astype(kind)
+        constant = dates.copy()
+        constant.setflags(write=False)
+        for pointer in ("void *", "const void *", "const unsigned char *"):
+            function = helpers.native("sum_bytes", f"uint64_t ({pointer}, size_t)")
+            assert function(dates, 24) == 3
+            assert two_workers.submit(function, dates, 24).result(LONG) == 3
+            with pytest.raises(ValueError, match="is not contiguous; pass a copy"):
+                function(dates[::2], 16)
+        with pytest.raises(TypeError, match=r"needs a writable buffer, and this numpy\.ndarray is read-only"):
+            helpers.native("sum_bytes", "uint64_t (void *, size_t)")(constant, 24)
+        of_int64 = helpers.native("sum_bytes", "uint64_t (const int64_t *, size_t)")
+        with pytest.raises(TypeError, match=r"argument 1: .*dates are integers to C: pass its \.view\('i8'\)"):
+            of_int64(dates, 3)
+        assert of_int64(dates.view("i8"), 24) == 3
 
 
 # ---- What is right all the same ----

@@ -66,6 +66,7 @@ typedef struct wp_shape {
     unsigned n_levels;
     bool pointee_is_known; /* some level behind the first decides; otherwise the base does */
     bool pointee_is_const;
+    bool pointee_is_pointer; /* so memory behind it holds addresses */
 } wp_shape;
 
 /* ------------------------------------------------------------------------------------------------
@@ -431,6 +432,7 @@ add_level(wp_shape *shape, char kind, bool is_const)
     } else if (!shape->pointee_is_known && kind != '[') {
         shape->pointee_is_known = true;
         shape->pointee_is_const = is_const;
+        shape->pointee_is_pointer = kind == '*';
     }
     shape->last = kind;
     shape->n_levels++;
@@ -627,13 +629,18 @@ is_job(const wp_base *base, const wp_shape *shape)
            memcmp(base->other.start, job, sizeof job - 1) == 0;
 }
 
-/* What a pointer leads to, if that is a scalar: `double *`, `double[3][3]`, but not `double **`, where
- * another pointer stands in between. */
+/* What a pointer leads to, if that is a scalar, `double *` or `double[3][3]`, or other pointers, `double **` or
+ * `double *[3]`. */
 static wp_type
 pointee(const wp_base *base, const wp_shape *shape)
 {
-    const bool is_to_base = shape->first != '(' && !shape->pointee_is_known;
-    return is_to_base && base->refusal == NULL ? base->type : WP_TYPE_VOID;
+    if (shape->first == '(') {
+        return WP_TYPE_VOID;
+    }
+    if (shape->pointee_is_known) {
+        return shape->pointee_is_pointer ? WP_TYPE_PTR : WP_TYPE_VOID;
+    }
+    return base->refusal == NULL ? base->type : WP_TYPE_VOID;
 }
 
 /* Puts base and shape together. An array is the pointer to its elements, a function the pointer to

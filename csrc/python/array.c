@@ -219,7 +219,8 @@ could_be_kernel(const wpy_function *function)
 static wp_type
 pointee_of(const wp_param *param)
 {
-    return strchr(param->spelling, '(') == NULL ? param->pointee : WP_TYPE_VOID;
+    const bool is_number = strchr(param->spelling, '(') == NULL && param->pointee != WP_TYPE_PTR;
+    return is_number ? param->pointee : WP_TYPE_VOID;
 }
 
 static bool
@@ -390,36 +391,14 @@ take_kernel_arguments(const request *r, wpy_array_plan *plan, kernel_call *k, ui
     return 0;
 }
 
-/* Without a typed array the elements are those of the first untyped one, as its buffer counts them. */
-static int
-count_untyped(PyObject *object, kernel_call *k)
+/* Without a typed array the elements are those of the first untyped one, as the view counts them that the kernel is
+ * given. */
+static void
+count_untyped(const wpy_array_plan *plan, kernel_call *k)
 {
-    Py_buffer view;
-    if (k->range != NULL || k->has_count || !PyObject_CheckBuffer(object)) {
-        return 0;
+    for (size_t i = 2; i < plan->operands->n && k->range == NULL && !k->has_count; i++) {
+        k->has_count = wpy_hold_count(&plan->operands->list[i].hold, &k->count);
     }
-    if (wpy_get_buffer(object, &view, PyBUF_RECORDS_RO) < 0) {
-        return -1;
-    }
-    k->count = view.itemsize > 0 ? (uint64_t)(view.len / view.itemsize) : 0;
-    k->has_count = true;
-    wpy_release_buffer(&view);
-    return 0;
-}
-
-static int
-count_untyped_arguments(const request *r, const wpy_array_plan *plan, kernel_call *k)
-{
-    const wp_signature *signature = plan->function->signature;
-    Py_ssize_t given = k->first;
-    for (size_t at = 2; at < signature->n_params; at++) {
-        const bool is_input = at != k->output && is_given(plan->function, at);
-        PyObject *object = is_input ? PyTuple_GET_ITEM(r->args, given++) : NULL;
-        if (is_input && signature->params[at].type == WP_TYPE_PTR && count_untyped(object, k) < 0) {
-            return -1;
-        }
-    }
-    return 0;
 }
 
 /* A new output has the shape of the first typed array; without one, it is a row that reaches to the last element. */
@@ -467,7 +446,8 @@ take_kernel_output(wpy_array_plan *plan, kernel_call *k, uint64_t end)
         return -1;
     }
     wpy_operand_set_value(operand, WP_TYPE_PTR, slot);
-    return count_untyped(plan->result, k);
+    count_untyped(plan, k);
+    return 0;
 }
 
 static int
@@ -478,9 +458,10 @@ plan_kernel(const request *r, wpy_array_plan *plan, kernel_call *k)
     plan->kind = WPY_KERNEL;
     plan->operands = wpy_operands_new(function->signature->n_params, function->name, NULL);
     if (plan->operands == NULL || (k->range != NULL && read_range(k->range, function, &plan->begin, &end) < 0) ||
-        take_kernel_arguments(r, plan, k, end) < 0 || count_untyped_arguments(r, plan, k) < 0) {
+        take_kernel_arguments(r, plan, k, end) < 0) {
         return -1;
     }
+    count_untyped(plan, k);
     if (k->output > 0 && take_kernel_output(plan, k, end) < 0) {
         return -1;
     }

@@ -2,6 +2,7 @@
 #include "convert.h"
 
 #include "item.h"
+#include "message.h"
 
 #include <string.h>
 
@@ -18,12 +19,13 @@ argument_number(const wpy_function *function, size_t at)
     return number;
 }
 
-/* Replaces the exception that is set, or none, by one that says where; but a lack of memory is nowhere. */
+/* Replaces the exception that is set, or none, by one that says where; but a lack of memory is nowhere, and Ctrl-C is
+ * nobody's argument. */
 static int
 fail(const wpy_function *function, size_t at, PyObject *type, const char *format, ...)
 {
     va_list arguments;
-    if (wpy_lacks_memory()) {
+    if (wpy_must_pass_on()) {
         return -1;
     }
     va_start(arguments, format);
@@ -49,11 +51,12 @@ param_at(const wpy_function *function, size_t at)
     return &function->signature->params[at];
 }
 
-/* The exception that is set is to be replaced, rather than to be the cause of the next. */
+/* What Python says of a wrong type is to be replaced, rather than to be the cause of the next; what an object's own code
+ * raises is the cause. */
 static void
 forget_exception(void)
 {
-    if (!wpy_lacks_memory()) {
+    if (PyErr_Occurred() && (PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_OverflowError))) {
         PyErr_Clear();
     }
 }
@@ -70,8 +73,25 @@ static int
 fail_range(const wpy_function *function, size_t at, PyObject *object)
 {
     forget_exception();
-    return fail(function, at, PyExc_OverflowError, "%R is out of the range of `%s`", object,
-                param_at(function, at)->spelling);
+    PyObject *text = PyErr_Occurred() ? NULL : wpy_short_repr(object);
+    if (text == NULL) {
+        return -1;
+    }
+    fail(function, at, PyExc_OverflowError, "%S is out of the range of `%s`", text, param_at(function, at)->spelling);
+    Py_DECREF(text);
+    return -1;
+}
+
+/* What was given for a pointer is no memory and no address. */
+static int
+fail_pointer(const wpy_function *function, size_t at, PyObject *object)
+{
+    forget_exception();
+    const char *hint = PyErr_Occurred() ? "" : wpy_memory_hint(object);
+    return hint == NULL ? -1
+                        : fail(function, at, PyExc_TypeError,
+                               "`%s` takes a buffer, a ctypes object, an address or None, not %.100s%s",
+                               param_at(function, at)->spelling, Py_TYPE(object)->tp_name, hint);
 }
 
 /* ---- Numbers ---- */
@@ -247,6 +267,17 @@ address_of_byref(PyObject *object, uint64_t *slot)
     return PyErr_Occurred() ? -1 : 0;
 }
 
+/* What a date is called here, for want of a letter in the struct module: NumPy's own name for its kind. */
+static char dates[] = "M";
+
+static const char *
+advice_for_items(wp_type pointee, const char *format)
+{
+    return pointee == WP_TYPE_PTR                         ? "pass an array of addresses (numpy.uintp, ctypes.c_void_p)"
+           : format != NULL && strcmp(format, dates) == 0 ? "dates are integers to C: pass its .view('i8')"
+                                                          : "convert it";
+}
+
 /* -1 with an exception if what is at `address` does not fit the parameter's pointer. */
 static int
 check_items(const wpy_function *function, size_t at, PyObject *object, const char *format, size_t item_size,
@@ -270,10 +301,11 @@ check_items(const wpy_function *function, size_t at, PyObject *object, const cha
                     "`%s` points to %s, and this %.100s is at an address that is not aligned for it; pass a copy",
                     param->spelling, wanted, kind);
     default:
-        return fail(function, at, PyExc_TypeError,
-                    "`%s` points to %s, and this %.100s holds items of the format '%.100s'; convert it, or declare the "
-                    "parameter `void *` if the function takes any memory",
-                    param->spelling, wanted, kind, format);
+        return fail(
+            function, at, PyExc_TypeError,
+            "`%s` points to %s, and this %.100s holds items of the format '%.100s'; %s, or declare the parameter "
+            "`void *` if the function takes any memory",
+            param->spelling, wanted, kind, format != NULL ? format : "B", advice_for_items(param->pointee, format));
     }
 }
 
@@ -307,40 +339,57 @@ convert_byref(const wpy_function *function, size_t at, PyObject *object, uint64_
     return result;
 }
 
+/* Whether the object gives a buffer with these flags; -1 with an exception that must be passed on. */
 static int
-fail_buffer(const wpy_function *function, size_t at, PyObject *object)
+gives_buffer(PyObject *object, int flags)
+{
+    Py_buffer probe;
+    if (wpy_get_buffer(object, &probe, flags) == 0) {
+        wpy_release_buffer(&probe);
+        return 1;
+    }
+    if (wpy_must_pass_on()) {
+        return -1;
+    }
+    PyErr_Clear();
+    return 0;
+}
+
+/* The flags are those with which the object gave no buffer, with the exception that is set. Asking for less shows what was
+ * too much. */
+static int
+fail_buffer(const wpy_function *function, size_t at, PyObject *object, int flags)
 {
     const wp_param *param = param_at(function, at);
     const char *kind = Py_TYPE(object)->tp_name;
-    Py_buffer probe;
-    if (wpy_lacks_memory()) {
+    const int less = flags & ~PyBUF_WRITABLE;
+    if (wpy_must_pass_on()) {
         return -1;
     }
     PyObject *first = wpy_take_exception();
-    if (!param->is_const && wpy_get_buffer(object, &probe, PyBUF_SIMPLE) == 0) {
-        wpy_release_buffer(&probe);
-        Py_DECREF(first);
-        return fail(function, at, PyExc_TypeError,
-                    "`%s` needs a writable buffer, and this %.100s is read-only; pass a writable one (a bytearray, a "
-                    "writable array), or declare the parameter `const` if the function only reads",
-                    param->spelling, kind);
+    int is_constant = param->is_const ? 0 : gives_buffer(object, less);
+    int is_scattered = is_constant == 0 ? gives_buffer(object, less | PyBUF_STRIDES) : 0;
+    int result = -1;
+    if (is_constant > 0) {
+        result = fail(function, at, PyExc_TypeError,
+                      "`%s` needs a writable buffer, and this %.100s is read-only; pass a writable one (a bytearray, a "
+                      "writable array), or declare the parameter `const` if the function only reads",
+                      param->spelling, kind);
+    } else if (is_scattered > 0) {
+        result = fail(function, at, PyExc_ValueError,
+                      "`%s` needs one contiguous block of memory, and this %.100s is not contiguous; pass a copy of it",
+                      param->spelling, kind);
+    } else if (is_constant == 0 && is_scattered == 0) {
+        wpy_raise(first);
+        result = fail(function, at, PyExc_ValueError, "this %.100s gives no buffer: %S", kind, first);
     }
-    PyErr_Clear();
-    if (wpy_get_buffer(object, &probe, PyBUF_STRIDED_RO) == 0) {
-        wpy_release_buffer(&probe);
-        Py_DECREF(first);
-        return fail(function, at, PyExc_ValueError,
-                    "`%s` needs one contiguous block of memory, and this %.100s is not contiguous; pass a copy of it",
-                    param->spelling, kind);
-    }
-    PyErr_Clear();
-    wpy_raise(first);
     Py_DECREF(first);
-    return fail(function, at, PyExc_ValueError, "this %.100s gives no buffer: %S", kind, first);
+    return result;
 }
 
 /* The address that the argument stands for, once its buffer is there. A pointer of ctypes means the address in it, and its
- * format says after an '&' what is there; the object keeps that alive. */
+ * format says after an '&' what is there. 0 if that is the buffer's memory, 1 if it is what the object holds and keeps
+ * alive, or -1. */
 static int
 address_in_buffer(const wpy_function *function, size_t at, PyObject *object, const Py_buffer *buffer, uint64_t *slot)
 {
@@ -356,7 +405,59 @@ address_in_buffer(const wpy_function *function, size_t at, PyObject *object, con
     memcpy(slot, buffer->buf, sizeof(void *));
     const char *format = buffer->format != NULL ? buffer->format : "";
     bool is_typed = *format == '&' || *format == 'X';
-    return is_typed ? check_items(function, at, object, format + (*format == '&'), 0, *slot, sizeof(void *)) : 0;
+    bool fits =
+        !is_typed || check_items(function, at, object, format + (*format == '&'), 0, *slot, sizeof(void *)) == 0;
+    return fits ? 1 : -1;
+}
+
+/* An exporter is anybody's code, and may give something else than what it was asked for. What is used is this view: no
+ * other one is taken. */
+static int
+check_view(const wpy_function *function, size_t at, PyObject *object, const Py_buffer *buffer)
+{
+    const wp_param *param = param_at(function, at);
+    const char *kind = Py_TYPE(object)->tp_name;
+    if (buffer->readonly && !param->is_const) {
+        return fail(function, at, PyExc_TypeError, "`%s` needs a writable buffer, and this %.100s gave a read-only one",
+                    param->spelling, kind);
+    }
+    if (buffer->len < 0 || buffer->ndim < 0 || buffer->itemsize < 0 || (buffer->buf == NULL && buffer->len > 0)) {
+        return fail(function, at, PyExc_ValueError, "this %.100s gives a buffer that does not add up", kind);
+    }
+    if (buffer->ndim == 0 && buffer->len == (Py_ssize_t)sizeof(void *) && wpy_is_integer_item(buffer->format) &&
+        PyIndex_Check(object)) {
+        return fail(
+            function, at, PyExc_TypeError,
+            "this %.100s without dimensions could be an address or memory; pass int() of it for the address, or "
+            "its .reshape(1) for its memory",
+            kind);
+    }
+    return 0;
+}
+
+/* NumPy describes no dates, but gives their memory. */
+static int
+get_buffer(const wpy_function *function, size_t at, PyObject *object, Py_buffer *buffer)
+{
+    int flags = PyBUF_ND | PyBUF_FORMAT | (param_at(function, at)->is_const ? 0 : PyBUF_WRITABLE);
+    if (wpy_get_buffer(object, buffer, flags) == 0) {
+        return 0;
+    }
+    if (wpy_must_pass_on()) {
+        return -1;
+    }
+    PyObject *first = wpy_take_exception();
+    int has_dates = wpy_is_array_of_dates(object);
+    if (has_dates == 0) {
+        wpy_raise(first);
+    }
+    Py_DECREF(first);
+    flags = has_dates > 0 ? flags & ~PyBUF_FORMAT : flags;
+    if (has_dates > 0 && wpy_get_buffer(object, buffer, flags) == 0) {
+        buffer->format = dates; /* The exporter's own way back does not look at it. */
+        return 0;
+    }
+    return has_dates < 0 ? -1 : fail_buffer(function, at, object, flags);
 }
 
 static int
@@ -367,18 +468,38 @@ hold_buffer(const wpy_function *function, size_t at, PyObject *object, uint64_t 
         PyErr_NoMemory();
         return -1;
     }
-    int flags = PyBUF_ND | PyBUF_FORMAT | (param_at(function, at)->is_const ? 0 : PyBUF_WRITABLE);
-    if (wpy_get_buffer(object, buffer, flags) < 0) {
-        PyMem_RawFree(buffer);
-        return fail_buffer(function, at, object);
-    }
-    if (address_in_buffer(function, at, object, buffer, slot) < 0) {
-        wpy_release_buffer(buffer);
+    if (get_buffer(function, at, object, buffer) < 0) {
         PyMem_RawFree(buffer);
         return -1;
     }
-    hold->object_or_buffer = (uintptr_t)buffer | IS_BUFFER;
-    return 0;
+    int held = check_view(function, at, object, buffer);
+    held = held == 0 ? address_in_buffer(function, at, object, buffer, slot) : held;
+    if (held == 0) {
+        hold->object_or_buffer = (uintptr_t)buffer | IS_BUFFER;
+        return 0;
+    }
+    wpy_release_buffer(buffer);
+    PyMem_RawFree(buffer);
+    if (held > 0) {
+        hold_object(hold, object);
+    }
+    return held > 0 ? 0 : -1;
+}
+
+bool
+wpy_hold_count(const wpy_hold *hold, uint64_t *count)
+{
+    const Py_buffer *buffer = (const Py_buffer *)(hold->object_or_buffer & ~IS_BUFFER);
+    const PyObject *object = (const PyObject *)hold->object_or_buffer;
+    if (hold->object_or_buffer & IS_BUFFER) {
+        *count = buffer->itemsize > 0 ? (uint64_t)(buffer->len / buffer->itemsize) : 0;
+        return true;
+    }
+    if (object != NULL && PyBytes_CheckExact(object)) {
+        *count = (uint64_t)PyBytes_GET_SIZE(object);
+        return true;
+    }
+    return false;
 }
 
 /* The type's name has its module in front from Python 3.13 on. */
@@ -396,10 +517,25 @@ convert_address(const wpy_function *function, size_t at, PyObject *object, uint6
     return PyErr_Occurred() ? fail_range(function, at, object) : 0;
 }
 
+/* An integer is an address, whatever its type. Those of NumPy have a buffer too, but it is no memory of anybody's: it
+ * holds the number. */
+static int
+convert_number(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot)
+{
+    PyObject *index = PyIndex_Check(object) ? PyNumber_Index(object) : NULL;
+    if (index == NULL) {
+        return fail_pointer(function, at, object);
+    }
+    int result = convert_address(function, at, index, slot);
+    Py_DECREF(index);
+    return result;
+}
+
 static int
 convert_pointer(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot, wpy_hold *hold)
 {
-    if (PyBytes_CheckExact(object) && param_at(function, at)->is_const) {
+    const wp_param *param = param_at(function, at);
+    if (PyBytes_CheckExact(object) && param->is_const && param->pointee != WP_TYPE_PTR) {
         *slot = (uint64_t)(uintptr_t)PyBytes_AS_STRING(object);
         hold_object(hold, object);
         return 0;
@@ -411,13 +547,16 @@ convert_pointer(const wpy_function *function, size_t at, PyObject *object, uint6
     if (PyLong_Check(object)) {
         return convert_address(function, at, object, slot);
     }
-    if (PyObject_CheckBuffer(object)) {
+    if (wpy_is_bare_number(object)) {
+        return convert_number(function, at, object, slot);
+    }
+    if (PyObject_CheckBuffer(object) && !PyUnicode_Check(object)) {
         return hold_buffer(function, at, object, slot, hold);
     }
     if (is_byref(object)) {
         return convert_byref(function, at, object, slot, hold);
     }
-    return fail_type(function, at, object, "a buffer, a ctypes object, an address or None");
+    return fail_pointer(function, at, object);
 }
 
 /* ---- Arguments ---- */

@@ -11,6 +11,9 @@ typedef struct wpy_hold {
 
 void wpy_hold_release(wpy_hold *hold);
 
+/* How many items are in the memory that is held, by the view that is; false if that is not known. */
+bool wpy_hold_count(const wpy_hold *hold, uint64_t *count);
+
 /* Converts one argument to the slot of parameter number `at`. `hold` is set for a pointer. -1 with an exception that
  * names the function and the argument. */
 int wpy_convert_argument(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot, wpy_hold *hold);

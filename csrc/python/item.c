@@ -1,7 +1,6 @@
 /* See item.h. */
 #include "item.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -68,6 +67,28 @@ check_scalar(wp_type pointee, const char *format, size_t item_size)
     return is_own_order || size == 1 ? WPY_FITS : WPY_SWAPPED_ITEMS;
 }
 
+bool
+wpy_is_integer_item(const char *format)
+{
+    const char *code = format != NULL ? format + is_in(orders, *format) : "B";
+    return code[0] != '\0' && code[1] == '\0' && (is_in(signed_codes, *code) || is_in(unsigned_codes, *code));
+}
+
+/* ctypes writes pointers as "P", "z", "Z", "&" and what they lead to, or "X{}" for functions. */
+static enum wpy_fit
+check_pointer(const char *format, size_t item_size)
+{
+    const bool is_own_order = !is_in(orders, *format) || is_in(own_orders, *format);
+    const char *code = format + is_in(orders, *format);
+    const bool is_pointer = *code == '&' || strncmp(code, "X{", 2) == 0 || (is_in("PzZ", *code) && code[1] == '\0');
+    const size_t own_size = is_pointer ? sizeof(void *) : standard_size(*code);
+    const size_t size = item_size != 0 ? item_size : own_size;
+    if ((!is_pointer && !wpy_is_integer_item(format)) || size != sizeof(void *)) {
+        return WPY_OTHER_ITEMS;
+    }
+    return is_own_order ? WPY_FITS : WPY_SWAPPED_ITEMS;
+}
+
 static bool
 is_bytes(const char *format)
 {
@@ -95,7 +116,9 @@ wpy_item_fits(wp_type pointee, const char *format, size_t item_size, const void 
     if (pointee == WP_TYPE_VOID || is_pointer_to_bytes) {
         return WPY_FITS;
     }
-    const enum wpy_fit fit = is_bytes(format) ? WPY_FITS : check_scalar(pointee, format, item_size);
+    const enum wpy_fit fit = pointee == WP_TYPE_PTR ? check_pointer(format, item_size)
+                             : is_bytes(format)     ? WPY_FITS
+                                                    : check_scalar(pointee, format, item_size);
     const bool is_aligned = length == 0 || (uintptr_t)data % size == 0;
     return fit != WPY_FITS || is_aligned ? fit : WPY_UNALIGNED;
 }

@@ -5,15 +5,17 @@
  *
  * What is let through: whatever is the same kind of number in the same width and byte order; any items for a pointer to
  * bytes (the char types, int8_t, uint8_t), to void or to something that is no scalar, because nothing is known of what
- * the function makes of them; and plain bytes for any pointer, because that is how memory of no type is handed around.
- * Never let through are references to Python objects. Where the items are known they must lie at an address at which a
- * scalar of that type may lie: compilers rely on it.
+ * the function makes of them; and plain bytes for any pointer to numbers, because that is how memory of no type is handed
+ * around. A pointer to pointers takes addresses only, which are pointers or integers of their width: the function follows
+ * them, so a table of numbers in their place is a crash. Never let through are references to Python objects. Where the
+ * items are known they must lie at an address at which a scalar of that type may lie: compilers rely on it.
  */
 #ifndef WPY_ITEM_H
 #define WPY_ITEM_H
 
 #include "wp_type.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum wpy_fit {
@@ -27,6 +29,9 @@ enum wpy_fit {
 /* Whether memory at `data`, of `length` bytes, fits a pointer to `pointee` (WP_TYPE_VOID: to anything). `format` and
  * `item_size` are those of the buffer; no format means bytes. An item size of 0: as the format says. */
 enum wpy_fit wpy_item_fits(wp_type pointee, const char *format, size_t item_size, const void *data, size_t length);
+
+/* Whether such items are integers. */
+bool wpy_is_integer_item(const char *format);
 
 /* What C calls a scalar of this type: "double", "int32_t". For messages. */
 const char *wpy_item_name(wp_type type);

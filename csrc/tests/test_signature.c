@@ -347,7 +347,7 @@ test_spellings(void)
     wp_signature_free(signature);
 }
 
-/* A letter for what each parameter points to, and for the result: void for all that is no scalar. */
+/* A letter for what each parameter points to, and for the result: void for all that is no scalar and no pointer. */
 static void
 test_pointees(void)
 {
@@ -357,10 +357,11 @@ test_pointees(void)
         {"double *(float *, const int64_t *, bool *)", "dfl?"},
         {"void (double[3], double[3][4], double (*)[4], const unsigned[])", "vdddI"},
         {"void (void *, const void *, struct point *, opaque *)", "vvvvv"},
-        {"void (double **, char *const *, int (*)(double), int (double))", "vvvvv"},
+        {"void (double **, char *const *, int (*)(double), int (double))", "vppvv"},
         {"void (long double *, double _Complex *, double *restrict)", "vvvd"},
-        {"char **(unsigned char *, double *const, size_t)", "vBdv"},
-        {"int (double *(*)[3], double (*(*))[3])", "vvv"},
+        {"char **(unsigned char *, double *const, size_t)", "pBdv"},
+        {"int (double *(*)[3], double (*(*))[3])", "vpp"},
+        {"void (void (**)(int), char *[4], double (*[3])[4], opaque **)", "vpppp"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         wp_signature *signature = parse(rows[i].text);

@@ -282,7 +282,9 @@ meaning(const base *b, bool base_is_const, const level *levels, size_t n, bool i
     if (levels[0].kind != '(') {
         const bool is_base = behind == n;
         param.is_const = is_base ? base_is_const : levels[behind].kind == '*' && levels[behind].is_const;
-        param.pointee = is_base && !b->only_by_pointer ? b->type : WP_TYPE_VOID;
+        const bool is_pointer = !is_base && levels[behind].kind == '*';
+        const bool is_scalar = is_base && !b->only_by_pointer;
+        param.pointee = is_pointer ? WP_TYPE_PTR : is_scalar ? b->type : WP_TYPE_VOID;
         const bool is_job = n == 1 && levels[0].kind == '*' && strstr(b->words[0], "wp_job") != NULL;
         param.type = is_job && !is_result ? WP_TYPE_JOB : WP_TYPE_PTR;
     }

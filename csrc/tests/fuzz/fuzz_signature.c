@@ -43,7 +43,7 @@ check_type(const wp_param *param, bool is_result)
     FUZZ_CHECK((unsigned)param->type < WP_N_TYPES);
     FUZZ_CHECK(param->type != (is_result ? WP_TYPE_JOB : WP_TYPE_VOID));
     FUZZ_CHECK(is_pointer || !param->is_const);
-    FUZZ_CHECK((unsigned)param->pointee < WP_TYPE_PTR);
+    FUZZ_CHECK((unsigned)param->pointee <= WP_TYPE_PTR);
     FUZZ_CHECK(is_pointer || param->pointee == WP_TYPE_VOID);
     FUZZ_CHECK(param->spelling[0] != '\0' && is_printable(param->spelling));
 }
