@@ -86,7 +86,10 @@ enum wp_result wp_pool_submit(wp_pool *pool, unsigned lane, wp_job *job, bool ov
 enum wp_result wp_pool_wait_room(wp_pool *pool, unsigned lane, wp_token *token, uint64_t deadline);
 void wp_pool_pass_room(wp_pool *pool, unsigned lane);
 
-/* The two together: blocks until submitted or not possible. For callers in C. */
+/* Whether a submit would find room just now: WP_OK, WP_FULL, WP_CLOSED, WP_BROKEN. Counts nothing as rejected. */
+enum wp_result wp_pool_look_for_room(wp_pool *pool, unsigned lane);
+
+/* Waiting and submitting together: blocks until submitted or not possible. For callers in C. */
 enum wp_result wp_pool_submit_wait(wp_pool *pool, unsigned lane, wp_job *job, uint64_t deadline);
 
 /* Runs a job on the calling thread that was never submitted, with the lane's statistics. The caller keeps its

@@ -107,6 +107,15 @@ look_for_room(wp_pool *pool, unsigned lane)
     return result;
 }
 
+enum wp_result
+wp_pool_look_for_room(wp_pool *pool, unsigned lane)
+{
+    wp_lock_take(&pool->lock);
+    enum wp_result result = look_for_room(pool, lane);
+    wp_lock_give(&pool->lock);
+    return result;
+}
+
 /* What sleep_for_room needs to know. */
 typedef struct lane_place {
     wp_pool *pool;

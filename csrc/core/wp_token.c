@@ -150,6 +150,10 @@ static void
 fire(wp_watch *watch, wp_watch **stopping)
 {
     watch->token = NULL;
+    if (watch->job == NULL && watch->wake == NULL) {
+        watch->hear(watch);
+        return;
+    }
     if (watch->job == NULL) {
         wp_add_acq_rel(watch->wake, 1);
         wp_word_wake(watch->wake, WP_WAKE_ALL);

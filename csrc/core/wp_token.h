@@ -2,7 +2,8 @@
  *
  * DESIGN. Tokens form trees: cancelling one cancels all below it. A token may have a deadline, its own or an ancestor's
  * if that is earlier; it counts as cancelled from then on. Whoever wants to hear of a cancellation hangs a watch on the
- * token: a job (it is then cancelled, or asked to stop) or a thread that sleeps for room in a queue (it is woken).
+ * token: a job (it is then cancelled, or asked to stop), a thread that sleeps for room in a queue (it is woken), or somebody
+ * else, by a function.
  *
  * GUARANTEES. One lock a tree, the root's, guards all links; it is never held while jobs are cancelled, so it comes
  * before no other lock. A watch fires at most once, and after wp_watch_stop returned it does not touch its owner.
@@ -21,8 +22,9 @@ typedef struct wp_watch {
     struct wp_watch *next; /* Tree's lock, like all links. */
     struct wp_watch *previous;
     wp_token *token;    /* NULL while it hangs nowhere. */
-    struct wp_job *job; /* The job to stop, or NULL: then `wake` is changed by one and its sleepers woken. */
-    wp_word *wake;
+    struct wp_job *job; /* The job to stop, or NULL: then `wake` is changed by one and its sleepers woken, */
+    wp_word *wake;      /* or, if that is NULL too, `hear` called with the tree's lock held. */
+    void (*hear)(struct wp_watch *watch);
 } wp_watch;
 
 /* A token with one reference; `parent` may be NULL. NULL without memory. A child of a cancelled token is cancelled. */

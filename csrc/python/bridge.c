@@ -8,8 +8,12 @@
  * A call ties a future of the loop to a task. The task owns a reference to it until it is delivered; so does the future,
  * to cancel the job with it. The two ways round are cut when the call is taken off the stack.
  *
- * A queue that is full must not hold up the loop: calls that may wait for room wait in a line of the bridge's own, in
- * order, and are submitted as results come in, and after a millisecond.
+ * A queue that is full must not hold up the loop: calls that may wait for room wait in a line of their lane (line.h), and
+ * are submitted as results come in, and after a millisecond.
+ *
+ * FOREIGN CODE runs wherever a future is told, a call is let go of, or the loop is asked for something. It may call pools,
+ * cancel futures and close the loop. So nothing is told before it has been taken off the list on which it was found, one
+ * at a time; and what such code raises, KeyboardInterrupt above all, waits until the rest has been told too.
  *
  * LIFETIME. Threads hold the bridge's `core`, which is counted and owns the descriptor. The Python object is held by the loop
  * alone, as what it calls when the descriptor can be read, and goes when the loop is closed. It must not be held for longer:
@@ -19,7 +23,9 @@
  */
 #include "bridge.h"
 
+#include "line.h"
 #include "options.h"
+#include "token.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -41,6 +47,7 @@ typedef struct bridge_core {
     int write_end;                  /* Constant: the same for an eventfd. */
     wp_word closed;                 /* 1 once the bridge has gone with its loop. */
     _Atomic(call_object *) arrived; /* A stack, pushed by any thread; the loop's thread takes all of it. */
+    wpy_lines lines;                /* Calls that wait for room, each with a reference. */
 } bridge_core;
 
 typedef struct bridge_object {
@@ -49,8 +56,9 @@ typedef struct bridge_object {
     bridge_core *core;     /* Constant; a reference. */
     PyObject *loop;        /* Constant: a weak reference. */
     PyObject *future_type; /* Constant: what makes a future of the loop. */
-    call_object *first;    /* Waiting for room, in order; each with a reference. */
+    call_object *first;    /* Taken off the stack and not told yet, in order; each with a reference. */
     call_object *last;
+    PyObject *raised;    /* What foreign code has raised meanwhile, or NULL. */
     bool will_try_again; /* A timer is set. */
     PyObject *weakrefs;
 } bridge_object;
@@ -61,10 +69,11 @@ struct call_object {
     wpy_task *task;           /* A reference; NULL once it was delivered. */
     PyObject *future;         /* The loop's; NULL as above. */
     PyObject *handle;         /* Of the pool, as a future has it. */
-    PyObject *gate_owner;     /* While waiting for room: the pool or view; */
+    PyObject *gate_owner;     /* Until it is submitted: the pool or view; */
     const wpy_gate *gate;     /* and its gate. */
     uint64_t deadline;        /* Of its submit_timeout. */
-    struct call_object *next; /* On the stack, or in the line. */
+    struct call_object *next; /* On the stack, or among those not told yet. */
+    wpy_place place;          /* While waiting for room. */
     wpy_trash trash;          /* If it arrives after the loop has gone. */
 };
 
@@ -76,6 +85,7 @@ core_unref(bridge_core *core)
     if (wp_sub_acq_rel(&core->references, 1) != 1) {
         return;
     }
+    wpy_lines_free(&core->lines);
     close(core->read_end);
     if (core->write_end != core->read_end) {
         close(core->write_end);
@@ -104,6 +114,22 @@ open_ends(bridge_core *core)
 #endif
 }
 
+/* Wakes the loop. A full pipe wakes it as well; anything else that fails is the end of the loop. */
+static void
+ring(const bridge_core *core)
+{
+    uint64_t one = 1;
+    size_t size = core->read_end == core->write_end ? sizeof one : 1;
+    while (write(core->write_end, &one, size) < 0 && errno == EINTR) {
+    }
+}
+
+static void
+ring_for_line(wpy_lines *lines)
+{
+    ring((bridge_core *)(void *)((char *)lines - offsetof(bridge_core, lines)));
+}
+
 static bridge_core *
 core_new(void)
 {
@@ -118,17 +144,8 @@ core_new(void)
         return NULL;
     }
     wp_store_relaxed(&core->references, 1);
+    wpy_lines_init(&core->lines, ring_for_line);
     return core;
-}
-
-/* Wakes the loop. A full pipe wakes it as well; anything else that fails is the end of the loop. */
-static void
-ring(const bridge_core *core)
-{
-    uint64_t one = 1;
-    size_t size = core->read_end == core->write_end ? sizeof one : 1;
-    while (write(core->write_end, &one, size) < 0 && errno == EINTR) {
-    }
 }
 
 static void
@@ -203,18 +220,54 @@ wpy_bridge_deliver(wpy_task *task)
 
 /* ---- Calls ---- */
 
-/* Drops what a call ties together. */
+static call_object *
+call_at(wpy_place *place)
+{
+    return (call_object *)(void *)((char *)place - offsetof(call_object, place));
+}
+
+/* Drops what a call ties together. It stands in no line. The lock is for those who cancel a future on a thread that is
+ * not its loop's, which is wrong but must not crash. */
 static void
 call_untie(call_object *self)
 {
+    wp_lock_take(&self->core->lines.lock);
     wpy_task *task = self->task;
+    PyObject *future = self->future;
+    PyObject *gate_owner = self->gate_owner;
     self->task = NULL;
-    Py_CLEAR(self->future);
-    Py_CLEAR(self->gate_owner);
+    self->future = NULL;
+    self->gate_owner = NULL;
+    wp_lock_give(&self->core->lines.lock);
+    Py_XDECREF(future);
     if (task != NULL) {
         wp_job_unref(&task->job);
     }
+    Py_XDECREF(gate_owner);
     Py_CLEAR(self->handle); /* Last: the job must not outlive it. */
+}
+
+/* The task with a reference of the caller's, which the call may lose meanwhile; NULL if it has none. */
+static wpy_task *
+hold_task(call_object *self)
+{
+    wp_lock_take(&self->core->lines.lock);
+    wpy_task *task = self->task;
+    if (task != NULL) {
+        wp_job_ref(&task->job);
+    }
+    wp_lock_give(&self->core->lines.lock);
+    return task;
+}
+
+/* The same for the future. */
+static PyObject *
+hold_future(call_object *self)
+{
+    wp_lock_take(&self->core->lines.lock);
+    PyObject *future = Py_XNewRef(self->future);
+    wp_lock_give(&self->core->lines.lock);
+    return future;
 }
 
 static void
@@ -229,11 +282,21 @@ call_dealloc(call_object *self)
 
 PyDoc_STRVAR(stop_doc, "stop($self, /)\n--\n\nCancel the job if it has not begun, or ask it to stop.");
 
+/* A call in line just leaves it. */
 static PyObject *
 call_stop(call_object *self, PyObject *Py_UNUSED(ignored))
 {
-    if (self->task != NULL && self->gate_owner == NULL && !wp_job_is_lost(&self->task->job)) {
-        wp_job_stop(&self->task->job);
+    if (wpy_lines_leave(&self->place)) {
+        call_untie(self);
+        Py_DECREF(self); /* The line's. */
+        Py_RETURN_NONE;
+    }
+    wpy_task *task = hold_task(self);
+    if (task != NULL) {
+        if (self->gate_owner == NULL && !wp_job_is_lost(&task->job)) {
+            wp_job_stop(&task->job);
+        }
+        wp_job_unref(&task->job);
     }
     Py_RETURN_NONE;
 }
@@ -256,97 +319,192 @@ PyType_Spec wpy_call_spec = {
     .slots = call_slots,
 };
 
+/* ---- What foreign code raises ---- */
+
+/* Keeps the exception that is set until all is told: the first, unless a later one ends the program and it does not. */
+static void
+keep_exception(bridge_object *self, PyObject *source)
+{
+    if (self->raised == NULL) {
+        self->raised = wpy_take_exception();
+    } else if (!PyErr_ExceptionMatches(PyExc_Exception) && PyErr_GivenExceptionMatches(self->raised, PyExc_Exception)) {
+        PyObject *before = self->raised;
+        self->raised = wpy_take_exception();
+        wpy_raise(before);
+        Py_DECREF(before);
+        PyErr_WriteUnraisable(source);
+    } else {
+        PyErr_WriteUnraisable(source);
+    }
+}
+
+/* What a callback of the loop returns. */
+static PyObject *
+return_to_loop(bridge_object *self)
+{
+    PyObject *raised = self->raised;
+    if (raised == NULL) {
+        Py_RETURN_NONE;
+    }
+    self->raised = NULL;
+    wpy_raise(raised);
+    Py_DECREF(raised);
+    return NULL;
+}
+
 /* ---- Results ---- */
 
 /* One that cannot say so, for want of memory, is told: nobody else would. */
 static bool
-is_done(const wpy_home *home, PyObject *future)
+is_done(bridge_object *self, PyObject *future)
 {
-    PyObject *done = PyObject_CallMethodNoArgs(future, home->done);
+    PyObject *done = PyObject_CallMethodNoArgs(future, self->home->done);
     bool is = done != NULL && done != Py_False;
     Py_XDECREF(done);
-    PyErr_Clear();
+    if (done == NULL && PyErr_ExceptionMatches(PyExc_MemoryError)) {
+        PyErr_Clear();
+    } else if (done == NULL) {
+        keep_exception(self, future);
+    }
     return is;
+}
+
+static PyObject *from_package(PyObject **kept, const char *name);
+
+/* A future schedules its callbacks by Python code of the loop's, in which a signal may raise, and forgets those that it
+ * has not come to: then whoever awaits it would never wake. So they are scheduled for it. */
+static void
+mend_callbacks(bridge_object *self, PyObject *future, PyObject *callbacks)
+{
+    keep_exception(self, future);
+    PyObject *schedule = from_package(&self->home->schedule_callbacks, "schedule_callbacks");
+    PyObject *done = schedule != NULL ? PyObject_CallFunctionObjArgs(schedule, future, callbacks, NULL) : NULL;
+    if (done == NULL) {
+        keep_exception(self, future);
+    }
+    Py_XDECREF(done);
+}
+
+/* Calls a method by which a future is done. `value` may be NULL. */
+static void
+tell(bridge_object *self, PyObject *future, PyObject *method, PyObject *value)
+{
+    PyObject *callbacks = PyObject_GetAttr(future, self->home->callbacks_name);
+    if (callbacks == NULL) {
+        PyErr_Clear();
+    }
+    PyObject *args[] = {future, value};
+    PyObject *told = PyObject_VectorcallMethod(method, args, value != NULL ? 2 : 1, NULL);
+    if (told == NULL && callbacks != NULL && callbacks != Py_None) {
+        mend_callbacks(self, future, callbacks);
+    } else if (told == NULL) {
+        keep_exception(self, future);
+    }
+    Py_XDECREF(told);
+    Py_XDECREF(callbacks);
 }
 
 /* An event loop's future cannot hold StopIteration. */
 static void
-set_exception(const wpy_home *home, PyObject *future, PyObject *exception)
+set_exception(bridge_object *self, PyObject *future, PyObject *exception)
 {
-    PyObject *told = NULL;
+    const wpy_home *home = self->home;
     if (PyErr_GivenExceptionMatches(exception, home->cancelled_error)) {
-        told = PyObject_CallMethodNoArgs(future, home->cancel);
+        tell(self, future, home->cancel, NULL);
     } else if (PyErr_GivenExceptionMatches(exception, PyExc_StopIteration)) {
         PyObject *error = PyObject_CallFunction(PyExc_RuntimeError, "s", "the function raised StopIteration");
-        if (error != NULL) {
-            PyException_SetCause(error, Py_NewRef(exception));
-            told = PyObject_CallMethodOneArg(future, home->set_exception, error);
-            Py_DECREF(error);
+        if (error == NULL) {
+            keep_exception(self, future);
+            return;
         }
+        PyException_SetCause(error, Py_NewRef(exception));
+        tell(self, future, home->set_exception, error);
+        Py_DECREF(error);
     } else {
-        told = PyObject_CallMethodOneArg(future, home->set_exception, exception);
+        tell(self, future, home->set_exception, exception);
     }
-    if (told == NULL) {
-        PyErr_WriteUnraisable(future);
-    }
-    Py_XDECREF(told);
 }
 
 static void
-set_outcome(const wpy_home *home, call_object *call)
+set_outcome(bridge_object *self, call_object *call)
 {
+    PyObject *future = Py_NewRef(call->future);
     PyObject *value = wpy_task_result(call->task);
     if (value == NULL) {
         PyObject *exception = wpy_take_exception();
-        set_exception(home, call->future, exception);
+        set_exception(self, future, exception);
         Py_DECREF(exception);
-        return;
+    } else {
+        tell(self, future, self->home->set_result, value);
+        Py_DECREF(value);
     }
-    PyObject *told = PyObject_CallMethodOneArg(call->future, home->set_result, value);
-    if (told == NULL) {
-        PyErr_WriteUnraisable(call->future);
+    Py_DECREF(future);
+}
+
+static void
+queue_arrived(bridge_object *self)
+{
+    call_object *call = take_arrived(self->core);
+    while (call != NULL) {
+        if (self->first == NULL) {
+            self->first = call;
+        } else {
+            self->last->next = call;
+        }
+        self->last = call;
+        call = call->next;
     }
-    Py_XDECREF(told);
-    Py_DECREF(value);
+}
+
+static call_object *
+next_to_tell(bridge_object *self)
+{
+    call_object *call = self->first;
+    if (call != NULL) {
+        self->first = call->next;
+    }
+    return call;
 }
 
 static void
 deliver(bridge_object *self)
 {
-    call_object *call = take_arrived(self->core);
-    while (call != NULL) {
-        call_object *next = call->next;
-        if (call->future != NULL && !is_done(self->home, call->future)) {
-            set_outcome(self->home, call);
+    call_object *call;
+    queue_arrived(self);
+    while ((call = next_to_tell(self)) != NULL) {
+        if (call->future != NULL && !is_done(self, call->future)) {
+            set_outcome(self, call);
         }
         call_untie(call);
         Py_DECREF(call); /* The task's. */
-        call = next;
     }
 }
 
 /* ---- Waiting for room ---- */
 
+/* Ends a call that was taken out of its line with the exception that is set. */
 static void
-fail_call(const bridge_object *self, call_object *call)
+fail_call(bridge_object *self, call_object *call)
 {
     PyObject *exception = wpy_take_exception();
-    if (!is_done(self->home, call->future)) {
-        set_exception(self->home, call->future, exception);
+    if (call->future != NULL && !is_done(self, call->future)) {
+        set_exception(self, call->future, exception);
     }
     Py_DECREF(exception);
+    call_untie(call);
+    Py_DECREF(call); /* The line's. */
 }
 
 /* Submits a call without waiting: WP_OK, WP_FULL, or -1 with an exception set. The task keeps the call from then on. */
 static int
-try_to_submit(const bridge_object *self, call_object *call)
+try_to_submit(const bridge_object *self, call_object *call, wpy_task *task)
 {
     const wpy_gate *gate = call->gate;
     if (!wpy_check_not_exiting(self->home)) {
         return -1;
     }
     Py_INCREF(call);
-    enum wp_result result = wp_pool_submit(gate->core, gate->options.lane, &call->task->job, false);
+    enum wp_result result = wp_pool_submit(gate->core, gate->options.lane, &task->job, false);
     if (result == WP_OK) {
         return WP_OK;
     }
@@ -357,82 +515,170 @@ try_to_submit(const bridge_object *self, call_object *call)
     return result == WP_FULL ? WP_FULL : wpy_set_error(self->home, result);
 }
 
+static bool
+set_timer(bridge_object *self)
+{
+    PyObject *loop = wpy_weakref_get(self->loop);
+    if (loop == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the event loop is gone");
+        return false;
+    }
+    PyObject *flush = PyObject_GetAttrString((PyObject *)self, "_flush");
+    PyObject *timer = flush != NULL ? PyObject_CallMethod(loop, "call_later", "dO", TRY_AGAIN_AFTER, flush) : NULL;
+    bool set = timer != NULL;
+    Py_XDECREF(timer);
+    Py_XDECREF(flush);
+    Py_DECREF(loop);
+    return set;
+}
+
+/* A signal may raise in the middle of it. Calls in line would wait for ever if no timer were set then, so it is tried once
+ * more; two timers do no harm. */
 static int
 try_again_later(bridge_object *self)
 {
-    if (self->will_try_again) {
+    if (self->will_try_again || set_timer(self)) {
+        self->will_try_again = true;
         return 0;
     }
-    PyObject *loop = wpy_weakref_get(self->loop);
-    PyObject *flush = loop != NULL ? PyObject_GetAttrString((PyObject *)self, "_flush") : NULL;
-    PyObject *timer = flush != NULL ? PyObject_CallMethod(loop, "call_later", "dO", TRY_AGAIN_AFTER, flush) : NULL;
-    self->will_try_again = timer != NULL;
-    Py_XDECREF(timer);
-    Py_XDECREF(flush);
-    Py_XDECREF(loop);
+    if (PyErr_ExceptionMatches(PyExc_Exception)) {
+        return -1;
+    }
+    keep_exception(self, (PyObject *)self);
+    self->will_try_again = set_timer(self);
     return self->will_try_again ? 0 : -1;
+}
+
+static void
+keep_call(wpy_place *place)
+{
+    Py_INCREF(call_at(place));
 }
 
 /* Nobody would come for those in line any more: they all fail with the exception that is set. */
 static void
-fail_line(bridge_object *self)
+fail_lines(bridge_object *self)
 {
     PyObject *exception = wpy_take_exception();
-    while (self->first != NULL) {
-        call_object *call = self->first;
-        self->first = call->next;
-        if (!is_done(self->home, call->future)) {
-            set_exception(self->home, call->future, exception);
+    wpy_place *place;
+    while ((place = wpy_lines_any(&self->core->lines, keep_call)) != NULL) {
+        call_object *call = call_at(place);
+        if (wpy_lines_leave(place)) {
+            wpy_raise(exception);
+            fail_call(self, call);
         }
+        Py_DECREF(call);
+    }
+    Py_DECREF(exception);
+}
+
+/* Those whose time is over or whose token was cancelled, wherever they stand. */
+static void
+fail_late(bridge_object *self)
+{
+    wpy_place *place;
+    while ((place = wpy_lines_take_over(&self->core->lines, wp_clock())) != NULL) {
+        bool stopped = place->token != NULL && wp_token_is_cancelled(place->token);
+        wpy_set_error(self->home, stopped ? WP_STOPPED : WP_LATE);
+        fail_call(self, call_at(place));
+    }
+}
+
+/* A call that was submitted or will not be: it leaves its line. */
+static void
+leave_line(bridge_object *self, call_object *call, int result)
+{
+    if (!wpy_lines_leave(&call->place)) {
+        PyErr_Clear(); /* Somebody else has taken it out. */
+    } else if (result < 0) {
+        fail_call(self, call);
+    } else {
+        Py_CLEAR(call->gate_owner);
+        Py_DECREF(call); /* The line's. */
+    }
+}
+
+/* A call whose future was done behind our back. */
+static void
+drop_call(call_object *call)
+{
+    if (wpy_lines_leave(&call->place)) {
         call_untie(call);
         Py_DECREF(call); /* The line's. */
     }
-    Py_DECREF(exception);
+}
+
+/* Submits the first of a line; false if it has to wait. */
+static bool
+move_on(bridge_object *self, call_object *call)
+{
+    PyObject *future = hold_future(call);
+    bool done = future == NULL || is_done(self, future);
+    Py_XDECREF(future);
+    wpy_task *task = done ? NULL : hold_task(call);
+    if (task == NULL) {
+        drop_call(call);
+        return true;
+    }
+    const wpy_gate *gate = call->gate;
+    int result = (int)wp_pool_look_for_room(gate->core, gate->options.lane);
+    result = result == WP_FULL ? WP_FULL : try_to_submit(self, call, task);
+    if (result != WP_FULL) {
+        leave_line(self, call, result);
+    }
+    wp_job_unref(&task->job);
+    return result != WP_FULL;
+}
+
+static void
+flush_line(bridge_object *self, const wpy_line *line)
+{
+    bool moves = true;
+    wpy_place *place;
+    while (moves && (place = wpy_line_first(&self->core->lines, line, keep_call)) != NULL) {
+        call_object *call = call_at(place);
+        moves = move_on(self, call);
+        Py_DECREF(call);
+    }
 }
 
 static void
 flush(bridge_object *self)
 {
-    while (self->first != NULL) {
-        call_object *call = self->first;
-        call_object *next = call->next; /* Once it is submitted it may be on the stack by that field. */
-        if (!is_done(self->home, call->future)) {
-            int result = try_to_submit(self, call);
-            if (result == WP_FULL) {
-                break;
-            }
-            if (result < 0) {
-                fail_call(self, call);
-                call_untie(call);
-            } else {
-                Py_CLEAR(call->gate_owner);
-            }
-        } else {
-            call_untie(call); /* Cancelled meanwhile. */
-        }
-        self->first = next;
-        Py_DECREF(call); /* The line's. */
+    wpy_lines *lines = &self->core->lines;
+    if (lines->all == NULL) {
+        return;
     }
-    if (self->first != NULL && try_again_later(self) < 0) {
-        fail_line(self);
+    wpy_lines_begin_sweep(lines);
+    fail_late(self);
+    for (const wpy_line *line = lines->all; line != NULL; line = line->next) {
+        flush_line(self, line);
     }
+    if (wpy_lines_wait(lines) && try_again_later(self) < 0) {
+        fail_lines(self);
+    }
+    wpy_lines_end_sweep(lines);
 }
 
 /* From then on the line is tried again, so nothing may fail after this. */
 static int
 wait_in_line(bridge_object *self, call_object *call)
 {
+    const wpy_options *options = &call->gate->options;
+    if (call->deadline != WP_FOREVER && wp_clock() >= call->deadline) {
+        return wpy_set_error(self->home, WP_LATE);
+    }
     if (try_again_later(self) < 0) {
         return -1;
     }
-    call->next = NULL;
-    if (self->first == NULL) {
-        self->first = call;
-    } else {
-        self->last->next = call;
-    }
-    self->last = call;
+    wp_token *token = options->token != NULL ? wpy_token_core(options->token) : NULL;
     Py_INCREF(call);
+    enum wp_result joined =
+        wpy_lines_join(&self->core->lines, &call->place, call->gate->core, options->lane, token, call->deadline);
+    if (joined != WP_OK) {
+        Py_DECREF(call);
+        return wpy_set_error(self->home, joined);
+    }
     return 0;
 }
 
@@ -459,13 +705,74 @@ bridge_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
     return (PyObject *)self;
 }
 
+typedef struct visitor {
+    visitproc visit;
+    void *arg;
+} visitor;
+
+/* Calls that the bridge alone holds are its own to the cyclic collector: their futures refer to the loop, and that to the
+ * bridge. A call that a job holds is not, so that futures of jobs under way, and their loops, stay. */
+static int
+visit_call(const call_object *call, const visitor *v)
+{
+    visitproc visit = v->visit;
+    void *arg = v->arg;
+    Py_VISIT(call->future);
+    Py_VISIT(call->gate_owner);
+    return call->task != NULL ? wpy_task_traverse(call->task, visit, arg) : 0;
+}
+
+static int
+visit_place(wpy_place *place, void *context)
+{
+    return visit_call(call_at(place), context);
+}
+
+static int
+visit_list(const call_object *first, const visitor *v)
+{
+    int result = 0;
+    for (const call_object *call = first; call != NULL && result == 0; call = call->next) {
+        result = visit_call(call, v);
+    }
+    return result;
+}
+
+static int
+visit_calls(bridge_object *self, visitor *v)
+{
+    int result = visit_list(self->first, v);
+    if (result == 0) {
+        result = visit_list(wp_load_acquire(&self->core->arrived), v);
+    }
+    return result == 0 ? wpy_lines_visit(&self->core->lines, visit_place, v) : result;
+}
+
 static int
 bridge_traverse(bridge_object *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->loop);
     Py_VISIT(self->future_type);
-    return 0;
+    Py_VISIT(self->raised);
+    visitor v = {visit, arg};
+    return self->core != NULL ? visit_calls(self, &v) : 0;
+}
+
+/* What is not told yet, and what waits for room. */
+static void
+drop_calls(bridge_object *self)
+{
+    call_object *call;
+    while ((call = next_to_tell(self)) != NULL) {
+        call_untie(call);
+        Py_DECREF(call);
+    }
+    wpy_place *place;
+    while ((place = wpy_lines_any(&self->core->lines, keep_call)) != NULL) {
+        drop_call(call_at(place));
+        Py_DECREF(call_at(place));
+    }
 }
 
 /* The loop is gone: calls that are still under way are delivered to nobody. */
@@ -475,17 +782,13 @@ bridge_dealloc(bridge_object *self)
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     PyObject_ClearWeakRefs((PyObject *)self);
-    while (self->first != NULL) {
-        call_object *call = self->first;
-        self->first = call->next;
-        call_untie(call);
-        Py_DECREF(call);
-    }
     if (self->core != NULL) {
+        drop_calls(self);
         wp_exchange_acq_rel(&self->core->closed, 1);
         drop_arrived(self->core, self->home);
         core_unref(self->core);
     }
+    Py_CLEAR(self->raised);
     Py_CLEAR(self->loop);
     Py_CLEAR(self->future_type);
     type->tp_free(self);
@@ -498,23 +801,29 @@ bridge_fileno(bridge_object *self, PyObject *Py_UNUSED(ignored))
     return PyLong_FromLong(self->core->read_end);
 }
 
-/* The loop's callback: the descriptor can be read. */
+/* The loop's callback: the descriptor can be read. What it runs may close the loop, and with it let go of the bridge. */
 static PyObject *
 bridge_deliver(bridge_object *self, PyObject *Py_UNUSED(ignored))
 {
+    Py_INCREF(self);
     wpy_empty_trash(self->home);
     hush(self->core);
     deliver(self);
     flush(self);
-    Py_RETURN_NONE;
+    PyObject *result = return_to_loop(self);
+    Py_DECREF(self);
+    return result;
 }
 
 static PyObject *
 bridge_flush(bridge_object *self, PyObject *Py_UNUSED(ignored))
 {
+    Py_INCREF(self);
     self->will_try_again = false;
     flush(self);
-    Py_RETURN_NONE;
+    PyObject *result = return_to_loop(self);
+    Py_DECREF(self);
+    return result;
 }
 
 static PyMethodDef bridge_methods[] = {
@@ -648,6 +957,7 @@ call_new(bridge_object *bridge, const wpy_gate *gate, PyObject *loop, wpy_task *
     call->gate_owner = NULL;
     call->gate = gate;
     call->next = NULL;
+    call->place = (wpy_place){0};
     call->deadline =
         gate->options.submit_timeout == WP_FOREVER ? WP_FOREVER : wp_clock() + gate->options.submit_timeout;
     task->call = call;
@@ -666,10 +976,11 @@ static int
 submit_call(bridge_object *bridge, const wpy_gate *gate, PyObject *owner, call_object *call)
 {
     if (gate->options.on_full == WPY_BLOCK) {
-        int result = bridge->first != NULL ? WP_FULL : try_to_submit(bridge, call);
+        bool others_wait = wpy_lines_has(&bridge->core->lines, gate->core, gate->options.lane);
+        int result = others_wait ? WP_FULL : try_to_submit(bridge, call, call->task);
         if (result == WP_FULL) {
             call->gate_owner = Py_NewRef(owner);
-            return wait_in_line(bridge, call);
+            return wait_in_line(bridge, call); /* If it fails the caller unties it. */
         }
         return result < 0 ? -1 : 0;
     }

@@ -75,9 +75,11 @@ typedef struct wpy_home {
     PyObject *set_result;
     PyObject *set_exception;
     PyObject *call_name;
+    PyObject *callbacks_name;
     PyObject *loop_keyword;     /* A tuple of it. */
-    PyObject *get_running_loop; /* From the package, once a loop has used a pool; likewise the next. */
+    PyObject *get_running_loop; /* From the package, once a loop has used a pool; likewise the next two. */
     PyObject *find_bridge;
+    PyObject *schedule_callbacks;
     PyObject *last_bridge; /* Home's lock: a weak reference to the one used last. */
 
     PyObject *breather; /* A Python function that does nothing; see wpy_enter_python. */

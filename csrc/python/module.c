@@ -153,6 +153,7 @@ add_names(wpy_home *home)
     home->set_result = PyUnicode_InternFromString("set_result");
     home->set_exception = PyUnicode_InternFromString("set_exception");
     home->call_name = PyUnicode_InternFromString("_call");
+    home->callbacks_name = PyUnicode_InternFromString("_callbacks");
     home->loop_keyword = Py_BuildValue("(s)", "loop");
     PyObject *logging = PyImport_ImportModule("logging");
     home->logger = logging != NULL ? PyObject_CallMethod(logging, "getLogger", "s", "concurrent.futures") : NULL;

@@ -220,6 +220,18 @@ describe(const wp_job *job, char *text, size_t size)
     wpy_describe(job, "a Python callable", text, size);
 }
 
+/* Not the context: it is kept from the collector. */
+static int
+traverse(wpy_task *task, visitproc visit, void *arg)
+{
+    const python_call *call = call_of(task);
+    for (uint32_t i = 0; i <= call->n_args; i++) {
+        Py_VISIT(call->args[i]);
+    }
+    Py_VISIT(call->kwnames);
+    return 0;
+}
+
 static const wpy_task_class python_class = {
     .core =
         {
@@ -240,6 +252,7 @@ static const wpy_task_class python_class = {
     .result = stored_outcome,
     .exception = stored_outcome,
     .free = free_call,
+    .traverse = traverse,
 };
 
 void

@@ -2,6 +2,7 @@
 #include "task.h"
 
 #include "bridge.h"
+#include "python_call.h"
 
 #include <stdlib.h>
 
@@ -32,6 +33,17 @@ wpy_task_forget_result(wpy_task *task)
         task->outcome = Py_NewRef(Py_None);
         Py_DECREF(result);
     }
+}
+
+int
+wpy_task_traverse(wpy_task *task, visitproc visit, void *arg)
+{
+    if (wp_load_relaxed(&task->job.references) - wpy_python_call_shown(task) != 1) {
+        return 0;
+    }
+    Py_VISIT(task->outcome);
+    const wpy_task_class *class = wpy_task_class_of(task);
+    return class->traverse != NULL ? class->traverse(task, visit, arg) : 0;
 }
 
 void

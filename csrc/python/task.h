@@ -62,6 +62,8 @@ typedef struct wpy_task_class {
     PyObject *(*exception)(wpy_task *task);
     /* Lets go of everything and frees the memory. */
     void (*free)(wpy_task *task);
+    /* Visits what the call holds besides its outcome; may be NULL. */
+    int (*traverse)(wpy_task *task, visitproc visit, void *arg);
     /* For a worker that waits for a task of its own pool: does what it can of it. NULL: the core runs the job, if it has
      * not begun. Attached. */
     void (*help)(wpy_task *task);
@@ -134,6 +136,9 @@ void wpy_task_show_future(wpy_task *task);
 /* Attached, in the tp_clear of the only holder of a task that has ended: puts None in the place of its result, which may be
  * all that keeps this holder alive. An exception stays: the collector can clear that itself. */
 void wpy_task_forget_result(wpy_task *task);
+
+/* Visits what a task holds that the cyclic collector may follow, if nobody but the caller holds the task. */
+int wpy_task_traverse(wpy_task *task, visitproc visit, void *arg);
 
 /* Tells the watchers of every task whose notice is due. */
 void wpy_tell_notices(wpy_home *home);
