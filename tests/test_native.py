@@ -10,9 +10,11 @@ import gc
 import math
 import mmap
 import pickle
+import re
 import struct
 import threading
 import weakref
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any
 
@@ -486,6 +488,77 @@ def test_any_text_is_a_signature_or_an_error(text: str) -> None:
     except (wp.SignatureError, ValueError):
         return
     assert wp.native(1, function.signature).signature == function.signature
+
+
+@pytest.mark.parametrize(
+    "word", ["__complex__", "__complex", "_Complex", "__float80", "__ibm128", "__bf16", "_BitInt(7)"]
+)
+@pytest.mark.parametrize("text", ["double {} (double)", "double (double {})", "double ({} double)", "{} double (int)"])
+def test_no_keyword_of_a_compiler_is_taken_for_a_name(word: str, text: str) -> None:
+    with pytest.raises(
+        wp.SignatureError, match=f"'{re.escape(word.partition('(')[0])}' is not|complex numbers by value"
+    ):
+        wp.native(1, text.format(word))
+
+
+def test_keywords_that_say_nothing_of_the_call_are_read() -> None:
+    text = "__extension__ __inline__ __const char *f(__signed__ char __c, __volatile__ int *__restrict__ __p)"
+    assert wp.native(1, text).signature == "const char *(signed char, volatile int *restrict)"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: wp.native(1, "int (" + "x" * 10**7),
+        lambda: wp.native(1, "int (int)\0" + "x" * 10**7),
+        lambda: wp.native(1, "x" * 10**7 + "\ud800"),
+        lambda: wp.native(1, "int (" + "int, " * 700 + "int)"),
+        lambda: wp.native(1, "int (int " + "*" * 4000 + ")")("x"),
+        lambda: wp.native(1, "int (int)", raises="x" * 10**7),
+        lambda: wp.native(1, "int (int)", name="x" * 10**7)("y"),
+        lambda: wp.native(1, "int (int)", name="\ud800" + "x" * 10**7),
+        lambda: wp.native(1, "int (int)")(10**5000),
+        lambda: wp.native(1, "double (double)")(10**4000),
+        lambda: wp.native("x" * 10**7, "int (int)"),
+        lambda: wp.native("x" * 10**7 + ":abs", "int (int)"),
+        lambda: wp.native(":" + "x" * 10**7, "int (int)"),
+        lambda: wp.native("math:" + "x" * 10**7),
+        lambda: wp.native(ctypes.CFUNCTYPE(None, type("x" * 10**7, (ctypes.Structure,), {}))(1)),
+    ],
+)
+def test_errors_quote_no_more_than_a_few_hundred_characters(make: Callable[[], object]) -> None:
+    with pytest.raises((TypeError, ValueError, OverflowError, OSError, AttributeError)) as caught:
+        make()
+    assert len(str(caught.value)) < 700
+    assert len(str(caught.value.__cause__)) < 700
+
+
+def test_what_was_raised_while_converting_is_not_lost() -> None:
+    class Argument:
+        def __init__(self, error: BaseException) -> None:
+            self.error = error
+
+        def __index__(self) -> int:
+            raise self.error
+
+        __float__ = __index__
+
+    for text in ("int (int)", "int (unsigned)", "int (double)", "int (float)"):
+        function = wp.native(1, text)
+        for error in (KeyboardInterrupt(), SystemExit(3), MemoryError()):
+            with pytest.raises(type(error)):
+                function(Argument(error))
+        with pytest.raises(TypeError, match="takes a") as caught:
+            function(Argument(ZeroDivisionError("why")))
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_a_native_function_is_made_of_another() -> None:
+    magnitude = wp.native(":abs", "int (int)")
+    other = wp.native(magnitude, name="magnitude", raises="nonzero")
+    assert (other.address, other.__name__, other.raises) == (magnitude.address, "magnitude", "nonzero")
+    with pytest.raises(wp.NativeError, match=r"magnitude\(\) returned 3"):
+        other(-3)
 
 
 def test_embedded_null_is_refused() -> None:

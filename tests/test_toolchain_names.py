@@ -6,6 +6,7 @@ import ctypes
 import ctypes.util
 import math
 import pickle
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -189,3 +190,45 @@ def test_the_package_imports_no_toolchain(run_scenario: RunScenario) -> None:
     assert not names & set(sys.modules), names & set(sys.modules)
     """
     run_scenario(code)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the C library of Linux")
+@pytest.mark.parametrize("name", ["libc.so", "/nowhere/libc.so"])
+def test_a_file_for_linkers_is_refused_with_the_name_of_the_library(name: str) -> None:
+    with pytest.raises(OSError, match=r"name the library itself: 'libc\.so\.6:\.\.\.', or 'c:\.\.\.'"):
+        wp.native(f"{name}:abs", "int (int)")
+
+
+def test_the_process_itself_is_called_by_no_empty_name() -> None:
+    with pytest.raises(
+        AttributeError, match=r"the process itself \(no library is named\) has no symbol 'no_such_thing'"
+    ):
+        wp.native(":no_such_thing", "int (int)")
+
+
+IMPORTED_TWICE = """
+import sys
+import workerpool as first
+function = first.native(":abs", "int (int)")
+for name in [name for name in sys.modules if name.partition(".")[0] == "workerpool"]:
+    del sys.modules[name]
+import workerpool as second
+with second.WorkerPool(1) as pool:
+    for refuse in (
+        lambda: second.native(function),
+        lambda: pool.options(token=first.CancelToken()),
+        lambda: pool.map_array(function, [1]),
+        lambda: second.WorkerPool(1, lanes=[first.Lane("only")]),
+    ):
+        try:
+            refuse()
+        except TypeError as error:
+            assert " of another import of " in str(error), error
+            assert "Python callable" not in str(error), error
+        else:
+            raise AssertionError(refuse)
+"""
+
+
+def test_messages_tell_the_classes_of_a_second_import(run_scenario: RunScenario) -> None:
+    run_scenario(IMPORTED_TWICE)

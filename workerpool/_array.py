@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Any, SupportsIndex
 
-from ._checks import whole_number
+from ._checks import kind_of, whole_number
 from ._core import NativeFunction
 
 # The types of NumPy that are plain numbers and have a buffer, by their letters.
@@ -168,7 +168,7 @@ def request(method: str, fn: Any, arguments: tuple[Any, ...], out: Any, grain: S
     ufunc = _ufunc_of(fn)
     if ufunc is not None:
         return _request_of_ufunc(fn, ufunc, arguments, out, size)
-    hint = "; a Python function has to be compiled first, for instance by numba" if callable(fn) else ""
-    raise TypeError(
-        f"{method}() takes a NativeFunction, as native() makes it, or a NumPy ufunc, not {type(fn).__name__}{hint}"
-    )
+    kind = kind_of(fn, NativeFunction)
+    is_callable = callable(fn) and kind == type(fn).__name__
+    hint = "; a Python function has to be compiled first, for instance by numba" if is_callable else ""
+    raise TypeError(f"{method}() takes a NativeFunction, as native() makes it, or a NumPy ufunc, not {kind}{hint}")

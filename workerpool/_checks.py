@@ -31,5 +31,26 @@ def utf8_text(value: str, name: str, kind: str = "a str") -> str:
     try:
         str.encode(value)
     except UnicodeEncodeError:
-        raise ValueError(f"{name} must be text that UTF-8 can hold, not {value!a}") from None
+        raise ValueError(f"{name} must be text that UTF-8 can hold, not {shortened(ascii(value))}") from None
     return value
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """A text as messages show it: what somebody else wrote may be megabytes long."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def kind_of(value: object, wanted: type) -> str:
+    """The name of a value's type, for messages that say that it is not `wanted`. Every import of the package makes
+    classes of its own, whose names do not tell them apart."""
+    kind = type(value)
+    if (kind.__module__, kind.__name__) == (wanted.__module__, wanted.__name__):
+        return f"a {kind.__name__} of another import of {__name__.partition('.')[0]}"
+    return kind.__name__
+
+
+def quoted(value: object) -> str:
+    """The repr of a value, for messages."""
+    if isinstance(value, str) and len(value) > 200:
+        return f"{value[:200]!r}..."
+    return shortened(repr(value))

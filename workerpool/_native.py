@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._checks import utf8_text
+from ._checks import kind_of, quoted, shortened, utf8_text
 from ._core import NativeFunction, SignatureError
 from ._toolchains import KINDS, Recognised, recognise
+from ._toolchains.capsules import bound_values
+from ._toolchains.names import of_native
 from ._toolchains.recognised import parameters_of, takes_python_objects
 
 
@@ -32,8 +34,9 @@ def _check_agreement(function: NativeFunction, given: str, found: Recognised) ->
         agrees = known[1:] == function._kinds[1:] and (known[0] == function._kinds[0] or not found.knows_result)
     if not agrees:
         raise SignatureError(
-            f"the signature {given!r} does not fit {found.name}, which is `{found.signature}` by {found.origin}; a "
-            f"signature may add `const` and names. If it is right all the same, give native() the address"
+            f"the signature {quoted(given)} does not fit {shortened(found.name)}, which is "
+            f"`{shortened(found.signature)}` by {found.origin}; a signature may add `const` and names. If it is right "
+            f"all the same, give native() the address"
         )
 
 
@@ -52,8 +55,10 @@ def native(
         a cffi function pointer, or a function of a module compiled by cffi;
         a numba @cfunc;
         a PyCapsule named by its signature, as in a Cython module's __pyx_capi__. Its context is user data: passed as
-            the last parameter, if that is a `void *`, and not given by the caller;
+            the last parameter, if that is a `void *`, and not given by the caller. One without a name needs a
+            signature;
         a scipy.LowLevelCallable; likewise with its user data;
+        a NativeFunction, to make another of it;
         an address as an int;
         "library:symbol", such as "libz.so.1:crc32" (an empty library is the process itself);
         "module:attribute", where the attribute is any of these, or names a C function that a Cython module exports.
@@ -83,19 +88,22 @@ def native(
         raise TypeError(f"signature must be a str or None, not {type(signature).__name__}")
     if name is not None:
         utf8_text(name, "name", "a str or None")
-    found = recognise(target)
+    found = of_native(target) if isinstance(target, NativeFunction) else recognise(target)
     if found is None:
-        hint = "; submit a Python callable to the pool as it is" if callable(target) else ""
-        raise TypeError(f"native() takes {KINDS}, not {type(target).__name__}{hint}")
+        kind = kind_of(target, NativeFunction)
+        is_callable = callable(target) and kind == type(target).__name__
+        hint = "; submit a Python callable to the pool as it is" if is_callable else ""
+        raise TypeError(f"native() takes {KINDS}, not {kind}{hint}")
     text = signature if signature is not None else found.signature
     if text is None:
         raise found.no_signature or TypeError(f"{found.name} needs a signature")
     if takes_python_objects(text):
         raise TypeError(
-            f"{found.name} of the type `{text}` takes or returns Python objects, for which it needs the GIL; submit a "
-            f"Python callable"
+            f"{shortened(found.name)} of the type `{shortened(text)}` takes or returns Python objects, for "
+            f"which it needs the GIL; submit a Python callable"
         )
     raises = raises if raises is not None else found.raises
+    bound = bound_values(text, found.context) if found.context and found.signature is None else found.bound
     reduced: object = found.origin
     if found.pickle_as is not None:
         reduced = (_native_again, (found.pickle_as, signature, name, raises, force_libffi))
@@ -106,7 +114,7 @@ def native(
         found.keep_alive,
         reduced,
         raises,
-        bound=found.bound,
+        bound=bound,
         force_libffi=force_libffi or found.force_libffi,
     )
     if signature is not None:

@@ -16,7 +16,7 @@ from types import EllipsisType
 from typing import Any, SupportsIndex, TypeVar
 
 from . import _array, _core
-from ._checks import utf8_text, whole_number
+from ._checks import kind_of, utf8_text, whole_number
 from ._core import CancelToken, NativeFunction, Results
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ def _lane_settings(lane: str | Lane, queue_size: int | None) -> tuple[str, int |
     if isinstance(lane, str):
         return utf8_text(lane, "the name of a lane in lanes"), queue_size, 0
     if not isinstance(lane, Lane):
-        raise TypeError(f"lanes must be names or workerpool.Lane objects, not {type(lane).__name__}")
+        raise TypeError(f"lanes must be names or workerpool.Lane objects, not {kind_of(lane, Lane)}")
     utf8_text(lane.name, "the name of a lane in lanes")
     capacity = (
         queue_size

@@ -36,6 +36,11 @@
  *   - WP_LOOP casts the function and calls it. Narrow integers are extended in their slots to 64
  *     bits, which satisfies every convention about who extends them, and results are cut after the
  *     call.
+ *   - On x86-64 the functions are called as variadic ones: then the compiler notes in %al how many
+ *     floating registers are filled, as a variadic function must find it, and that is the only
+ *     difference. Any function may be variadic in truth, whatever signature it was given. On
+ *     AArch64 there is no difference, except on Apple's, where variadic arguments are on the stack:
+ *     there a signature with `...` is not direct.
  *   - `void` functions are called as if they returned an integer; the mask of void makes it 0.
  *   - Macros name the platforms for which all this holds. Elsewhere, and that includes Windows,
  *     x32, big-endian AArch64 and every 32-bit machine, nothing is direct. On Apple's AArch64 stack
@@ -64,6 +69,12 @@
 #endif
 #else
 #define WP_DIRECT 0
+#endif
+
+#if defined(__APPLE__) && defined(__aarch64__)
+#define VARIADIC_IS_DIRECT false
+#else
+#define VARIADIC_IS_DIRECT true
 #endif
 
 #if !WP_DIRECT
@@ -144,6 +155,13 @@ bits_of_int(uint64_t value)
         name##_to_int, name##_to_float                                                                                 \
     }
 
+/* The parameters of a function type, of which the first is given twice; see above. */
+#if defined(__x86_64__)
+#define TYPES(first, ...) (first, ...)
+#else
+#define TYPES(first, ...) (__VA_ARGS__)
+#endif
+
 /* Lists of N parameter types, as they are needed. */
 #define U1 uint64_t
 #define U2 U1, U1
@@ -179,21 +197,21 @@ bits_of_int(uint64_t value)
 #define F8 F7, as_double(a[7])
 
 WP_LOOPS(ints_0, 0, (void), ())
-WP_LOOPS(ints_1, 1, (U1), (A1))
-WP_LOOPS(ints_2, 2, (U2), (A2))
-WP_LOOPS(ints_3, 3, (U3), (A3))
-WP_LOOPS(ints_4, 4, (U4), (A4))
-WP_LOOPS(ints_5, 5, (U5), (A5))
-WP_LOOPS(ints_6, 6, (U6), (A6))
+WP_LOOPS(ints_1, 1, TYPES(U1, U1), (A1))
+WP_LOOPS(ints_2, 2, TYPES(U1, U2), (A2))
+WP_LOOPS(ints_3, 3, TYPES(U1, U3), (A3))
+WP_LOOPS(ints_4, 4, TYPES(U1, U4), (A4))
+WP_LOOPS(ints_5, 5, TYPES(U1, U5), (A5))
+WP_LOOPS(ints_6, 6, TYPES(U1, U6), (A6))
 
-WP_LOOPS(floats_1, 1, (D1), (F1))
-WP_LOOPS(floats_2, 2, (D2), (F2))
-WP_LOOPS(floats_3, 3, (D3), (F3))
-WP_LOOPS(floats_4, 4, (D4), (F4))
-WP_LOOPS(floats_5, 5, (D5), (F5))
-WP_LOOPS(floats_6, 6, (D6), (F6))
-WP_LOOPS(floats_7, 7, (D7), (F7))
-WP_LOOPS(floats_8, 8, (D8), (F8))
+WP_LOOPS(floats_1, 1, TYPES(D1, D1), (F1))
+WP_LOOPS(floats_2, 2, TYPES(D1, D2), (F2))
+WP_LOOPS(floats_3, 3, TYPES(D1, D3), (F3))
+WP_LOOPS(floats_4, 4, TYPES(D1, D4), (F4))
+WP_LOOPS(floats_5, 5, TYPES(D1, D5), (F5))
+WP_LOOPS(floats_6, 6, TYPES(D1, D6), (F6))
+WP_LOOPS(floats_7, 7, TYPES(D1, D7), (F7))
+WP_LOOPS(floats_8, 8, TYPES(D1, D8), (F8))
 
 /* The N arguments that the tables of the call name, for integer registers, floating registers
  * and the stack. The lists for the integer registers are as long as the platform has registers:
@@ -221,23 +239,23 @@ WP_LOOPS(floats_8, 8, (D8), (F8))
 /* Signatures that need neither floating registers nor the stack are mixed only if the platform has
  * more integer registers than the longest of the ints_N fills. */
 #define WIDTH call->n_params
-WP_LOOPS(mixed_0_0, WIDTH, (UALL), (IALL))
-WP_LOOPS(mixed_2_0, WIDTH, (UALL, D2), (IALL, R2))
-WP_LOOPS(mixed_4_0, WIDTH, (UALL, D4), (IALL, R4))
-WP_LOOPS(mixed_8_0, WIDTH, (UALL, D8), (IALL, R8))
+WP_LOOPS(mixed_0_0, WIDTH, TYPES(U1, UALL), (IALL))
+WP_LOOPS(mixed_2_0, WIDTH, TYPES(U1, UALL, D2), (IALL, R2))
+WP_LOOPS(mixed_4_0, WIDTH, TYPES(U1, UALL, D4), (IALL, R4))
+WP_LOOPS(mixed_8_0, WIDTH, TYPES(U1, UALL, D8), (IALL, R8))
 #if N_STACK_SLOTS > 0
-WP_LOOPS(mixed_0_4, WIDTH, (UALL, U4), (IALL, S4))
-WP_LOOPS(mixed_2_4, WIDTH, (UALL, D2, U4), (IALL, R2, S4))
-WP_LOOPS(mixed_4_4, WIDTH, (UALL, D4, U4), (IALL, R4, S4))
-WP_LOOPS(mixed_8_4, WIDTH, (UALL, D8, U4), (IALL, R8, S4))
-WP_LOOPS(mixed_0_8, WIDTH, (UALL, U8), (IALL, S8))
-WP_LOOPS(mixed_2_8, WIDTH, (UALL, D2, U8), (IALL, R2, S8))
-WP_LOOPS(mixed_4_8, WIDTH, (UALL, D4, U8), (IALL, R4, S8))
-WP_LOOPS(mixed_8_8, WIDTH, (UALL, D8, U8), (IALL, R8, S8))
-WP_LOOPS(mixed_0_16, WIDTH, (UALL, U16), (IALL, S16))
-WP_LOOPS(mixed_2_16, WIDTH, (UALL, D2, U16), (IALL, R2, S16))
-WP_LOOPS(mixed_4_16, WIDTH, (UALL, D4, U16), (IALL, R4, S16))
-WP_LOOPS(mixed_8_16, WIDTH, (UALL, D8, U16), (IALL, R8, S16))
+WP_LOOPS(mixed_0_4, WIDTH, TYPES(U1, UALL, U4), (IALL, S4))
+WP_LOOPS(mixed_2_4, WIDTH, TYPES(U1, UALL, D2, U4), (IALL, R2, S4))
+WP_LOOPS(mixed_4_4, WIDTH, TYPES(U1, UALL, D4, U4), (IALL, R4, S4))
+WP_LOOPS(mixed_8_4, WIDTH, TYPES(U1, UALL, D8, U4), (IALL, R8, S4))
+WP_LOOPS(mixed_0_8, WIDTH, TYPES(U1, UALL, U8), (IALL, S8))
+WP_LOOPS(mixed_2_8, WIDTH, TYPES(U1, UALL, D2, U8), (IALL, R2, S8))
+WP_LOOPS(mixed_4_8, WIDTH, TYPES(U1, UALL, D4, U8), (IALL, R4, S8))
+WP_LOOPS(mixed_8_8, WIDTH, TYPES(U1, UALL, D8, U8), (IALL, R8, S8))
+WP_LOOPS(mixed_0_16, WIDTH, TYPES(U1, UALL, U16), (IALL, S16))
+WP_LOOPS(mixed_2_16, WIDTH, TYPES(U1, UALL, D2, U16), (IALL, R2, S16))
+WP_LOOPS(mixed_4_16, WIDTH, TYPES(U1, UALL, D4, U16), (IALL, R4, S16))
+WP_LOOPS(mixed_8_16, WIDTH, TYPES(U1, UALL, D8, U16), (IALL, R8, S16))
 #endif
 
 /* ------------------------------------------------------------------------------------------------
@@ -336,7 +354,7 @@ wp_call_direct_prepare(wp_call *call, const wp_signature *signature)
 {
     wp_call placed = *call;
     wp_demand demand;
-    if (!place_all(&placed, signature, &demand)) {
+    if ((signature->is_variadic && !VARIADIC_IS_DIRECT) || !place_all(&placed, signature, &demand)) {
         return WP_CALL_UNSUPPORTED;
     }
     placed.loop = choose(&demand, signature->n_params, wp_type_describe(signature->result.type)->is_floating);

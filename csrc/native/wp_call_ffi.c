@@ -117,6 +117,17 @@ ffi_loop(const wp_call *call, wp_fn fn, const uint64_t *args, uint64_t *results,
     }
 }
 
+/* Where variadic arguments travel otherwise than named ones, libffi has to know which are which. */
+static ffi_status
+prepare_interface(wp_ffi *ffi, const wp_signature *signature)
+{
+    const unsigned n = (unsigned)signature->n_params;
+    ffi_type *const result = ffi_types[ffi->result];
+    return signature->is_variadic
+               ? ffi_prep_cif_var(&ffi->cif, FFI_DEFAULT_ABI, (unsigned)signature->n_fixed, n, result, ffi->types)
+               : ffi_prep_cif(&ffi->cif, FFI_DEFAULT_ABI, n, result, ffi->types);
+}
+
 int
 wp_call_ffi_prepare(wp_call *call, const wp_signature *signature)
 {
@@ -129,8 +140,7 @@ wp_call_ffi_prepare(wp_call *call, const wp_signature *signature)
         ffi->offsets[i] = offset_in_slot(signature->params[i].type);
     }
     ffi->result = signature->result.type;
-    if (ffi_prep_cif(&ffi->cif, FFI_DEFAULT_ABI, (unsigned)signature->n_params, ffi_types[ffi->result], ffi->types) !=
-        FFI_OK) {
+    if (prepare_interface(ffi, signature) != FFI_OK) {
         free(ffi);
         return WP_CALL_UNSUPPORTED;
     }

@@ -35,6 +35,10 @@ enum { MAX_DEPTH = 16 };
 /* How much of a name an error message repeats. */
 enum { MAX_QUOTED = 40 };
 
+/* No machine that this runs on has another int. */
+#define SIGNED_INT WP_TYPE_I32
+_Static_assert(sizeof(int) == 4, "the type of promoted arguments is another");
+
 typedef struct wp_parser {
     const char *text;
     wp_lexeme token; /* the one not yet consumed */
@@ -121,8 +125,8 @@ fail_expected(wp_parser *p, const char *expected)
     }
     if (p->token.kind == WP_LEX_ELLIPSIS) {
         return fail(p, here(p),
-                    "variadic functions ('...') are not supported "
-                    "(name a function with a fixed list of parameters)");
+                    "'...' stands once, after a parameter and a comma; behind it, the types of this call's other "
+                    "arguments ('int (const char *, ..., double)')");
     }
     if (p->token.kind == WP_LEX_END) {
         return fail(p, here(p), "expected %s, but the text ends", expected);
@@ -312,7 +316,8 @@ static int
 refuse_word(wp_parser *p, wp_base *base, const wp_sig_word *word)
 {
     (void)base;
-    return fail(p, here(p), "'%s' is not supported in a signature", word->text);
+    (void)word;
+    return fail(p, here(p), "'%.*s' is not supported in a signature", quoted(p->token), p->token.start);
 }
 
 /* What consumes a word of the base, by its role. */
@@ -353,11 +358,11 @@ resolve_other(wp_base *base)
     static const struct {
         const char *refusal, *hint;
     } sentences[] = {
-        [WP_ROLE_NAME] = {"unknown type '", "' (pass a pointer to it, or one of the C integer, "
-                                            "floating or pointer types)"},
-        [WP_ROLE_STRUCT] = {"struct or union '", "' by value is not supported "
-                                                 "(pass a pointer to it)"},
-        [WP_ROLE_ENUM] = {"enum '", "' by value is not supported (pass int)"},
+        [WP_ROLE_NAME] = {"unknown type '", "' (write the C integer, floating or pointer type that it stands for)"},
+        [WP_ROLE_STRUCT] = {"struct or union '", "' by value is not supported (wrap it in a C function "
+                                                 "that takes or fills in a pointer)"},
+        [WP_ROLE_ENUM] = {"enum '", "' by value is not supported (write the integer type that it has, mostly "
+                                    "unsigned int; int if an enumerator is negative)"},
     };
     base->refusal = sentences[base->tag].refusal;
     base->hint = sentences[base->tag].hint;
@@ -685,6 +690,41 @@ parse_param(wp_parser *p)
     return complete_param(p, &signature->params[signature->n_params++], &base, &shape);
 }
 
+/* What C makes of an argument after the ellipsis: small integers are int, a float is a double. */
+static void
+promote(wp_param *param)
+{
+    const wp_type_traits *traits = wp_type_describe(param->type);
+    if (param->type == WP_TYPE_F32) {
+        *param = (wp_param){.type = WP_TYPE_F64, .spelling = "double"};
+    } else if (param->type != WP_TYPE_VOID && traits->size < sizeof(int)) {
+        *param = (wp_param){.type = SIGNED_INT, .spelling = "int"};
+    }
+}
+
+/* The list after a parameter: commas and parameters. Behind an ellipsis, which needs nothing behind it, stand the types
+ * of the arguments of these calls. */
+static int
+parse_more_params(wp_parser *p)
+{
+    wp_signature *signature = p->signature;
+    while (take_if(p, ',')) {
+        if (!signature->is_variadic && take_if(p, WP_LEX_ELLIPSIS)) {
+            signature->is_variadic = true;
+            signature->n_fixed = signature->n_params;
+            continue;
+        }
+        const int status = parse_param(p);
+        if (status != WP_SIG_OK) {
+            return status;
+        }
+        if (signature->is_variadic) {
+            promote(&signature->params[signature->n_params - 1]);
+        }
+    }
+    return WP_SIG_OK;
+}
+
 /* Whether the parentheses hold nothing, written `()` or `(void)`. */
 static bool
 accept_no_params(wp_parser *p)
@@ -706,12 +746,16 @@ parse_params(wp_parser *p)
     if (accept_no_params(p)) {
         return WP_SIG_OK;
     }
-    do {
-        const int status = parse_param(p);
-        if (status != WP_SIG_OK) {
-            return status;
-        }
-    } while (take_if(p, ','));
+    int status = parse_param(p);
+    if (status == WP_SIG_OK) {
+        status = parse_more_params(p);
+    }
+    if (status != WP_SIG_OK) {
+        return status;
+    }
+    if (!p->signature->is_variadic) {
+        p->signature->n_fixed = p->signature->n_params;
+    }
     return take_if(p, ')') ? WP_SIG_OK : fail_expected(p, "',' or ')'");
 }
 
@@ -894,8 +938,10 @@ wp_signature_format(const wp_signature *signature, char *buf, size_t size)
     append(&writer, ends_with_star(signature->result.spelling) ? "(" : " (");
     for (size_t i = 0; i < signature->n_params; i++) {
         append(&writer, i == 0 ? "" : ", ");
+        append(&writer, signature->is_variadic && i == signature->n_fixed ? "..., " : "");
         append(&writer, signature->params[i].spelling);
     }
+    append(&writer, signature->is_variadic && signature->n_fixed == signature->n_params ? ", ..." : "");
     append(&writer, signature->n_params == 0 ? "void)" : ")");
     if (size > 0) {
         buf[writer.length < size ? writer.length : size - 1] = '\0';

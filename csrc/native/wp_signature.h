@@ -7,8 +7,12 @@
  * The grammar is that of a C declaration with one function: `result [name] (parameters) [;]`, where
  * a parameter may have a name, qualifiers stand wherever C lets them, arrays and functions are the
  * pointers that C makes of them, and a type that nobody knows is welcome behind a `*`. What cannot
- * be passed as a scalar (structs by value, long double, complex numbers, variadic arguments, a
- * function pointer as a result) is refused with a message that says what would be right.
+ * be passed as a scalar (structs by value, long double, complex numbers, a function pointer as a
+ * result) is refused with a message that says what would be right.
+ *
+ * Behind a `...`, which C has at the end of the list, stand the types of the arguments of these
+ * calls: "int (const char *, ..., double)" is a printf with one double. They are promoted as C
+ * does it, and normalised to what they become.
  *
  * GUARANTEES. Any bytes up to the terminating NUL are safe to parse. A signature does not refer
  * to the text it was made from, never changes once made, and may be read by any number of threads.
@@ -35,13 +39,15 @@ typedef struct wp_param {
 
 typedef struct wp_signature {
     wp_param result;
+    bool is_variadic; /* it has a `...` */
+    size_t n_fixed;   /* the parameters before it; all of them if there is none */
     size_t n_params;
     wp_param params[];
 } wp_signature;
 
 typedef struct wp_signature_error {
     size_t position;   /* byte offset into the text of what is wrong, at most its length */
-    char message[160]; /* one line of printable ASCII, without the position */
+    char message[192]; /* one line of printable ASCII, without the position */
 } wp_signature_error;
 
 enum { WP_SIG_OK = 0, WP_SIG_INVALID = -1, WP_SIG_NOMEM = -2 };

@@ -42,11 +42,15 @@ static const wp_sig_word words[] = {
     SPECIFIER("int", WP_SPEC_INT),
     SPECIFIER("long", WP_SPEC_LONG),
     SPECIFIER("signed", WP_SPEC_SIGNED),
+    SPECIFIER("__signed", WP_SPEC_SIGNED),
+    SPECIFIER("__signed__", WP_SPEC_SIGNED),
     SPECIFIER("unsigned", WP_SPEC_UNSIGNED),
     SPECIFIER("float", WP_SPEC_FLOAT),
     SPECIFIER("double", WP_SPEC_DOUBLE),
     SPECIFIER("_Complex", WP_SPEC_COMPLEX),
     SPECIFIER("complex", WP_SPEC_COMPLEX),
+    SPECIFIER("__complex", WP_SPEC_COMPLEX),
+    SPECIFIER("__complex__", WP_SPEC_COMPLEX),
     /* Cython writes `long long` this way in the names of its capsules, also after `unsigned`. */
     SPECIFIER("PY_LONG_LONG", WP_SPEC_LONG | WP_SPEC_LONG_LONG),
 
@@ -69,7 +73,9 @@ static const wp_sig_word words[] = {
 
     OTHER("const", WP_ROLE_CONST),
     OTHER("__const", WP_ROLE_CONST),
+    OTHER("__const__", WP_ROLE_CONST),
     OTHER("volatile", WP_ROLE_VOLATILE),
+    OTHER("__volatile", WP_ROLE_VOLATILE),
     OTHER("__volatile__", WP_ROLE_VOLATILE),
     OTHER("restrict", WP_ROLE_RESTRICT),
     OTHER("__restrict", WP_ROLE_RESTRICT),
@@ -80,34 +86,80 @@ static const wp_sig_word words[] = {
     OTHER("extern", WP_ROLE_STORAGE),
     OTHER("static", WP_ROLE_STORAGE),
     OTHER("inline", WP_ROLE_STORAGE),
+    OTHER("__inline", WP_ROLE_STORAGE),
+    OTHER("__inline__", WP_ROLE_STORAGE),
+    OTHER("__extension__", WP_ROLE_STORAGE),
 
     /* Without these rows `unsigned __int128` would be an unsigned int named __int128, and so on. */
     OTHER("__int128", WP_ROLE_REFUSED),
     OTHER("__int128_t", WP_ROLE_REFUSED),
     OTHER("__uint128_t", WP_ROLE_REFUSED),
+    OTHER("__int64", WP_ROLE_REFUSED),
+    OTHER("__int32", WP_ROLE_REFUSED),
+    OTHER("__int16", WP_ROLE_REFUSED),
+    OTHER("__int8", WP_ROLE_REFUSED),
     OTHER("_BitInt", WP_ROLE_REFUSED),
+    OTHER("_ExtInt", WP_ROLE_REFUSED),
     OTHER("_Float16", WP_ROLE_REFUSED),
-    OTHER("__fp16", WP_ROLE_REFUSED),
-    OTHER("__bf16", WP_ROLE_REFUSED),
     OTHER("_Float32", WP_ROLE_REFUSED),
     OTHER("_Float64", WP_ROLE_REFUSED),
+    OTHER("_Float128", WP_ROLE_REFUSED),
+    OTHER("_Float16x", WP_ROLE_REFUSED),
     OTHER("_Float32x", WP_ROLE_REFUSED),
     OTHER("_Float64x", WP_ROLE_REFUSED),
-    OTHER("_Float128", WP_ROLE_REFUSED),
+    OTHER("_Float128x", WP_ROLE_REFUSED),
+    OTHER("__fp16", WP_ROLE_REFUSED),
+    OTHER("__bf16", WP_ROLE_REFUSED),
+    OTHER("__float80", WP_ROLE_REFUSED),
     OTHER("__float128", WP_ROLE_REFUSED),
+    OTHER("__ibm128", WP_ROLE_REFUSED),
+    OTHER("__ieee128", WP_ROLE_REFUSED),
     OTHER("_Decimal32", WP_ROLE_REFUSED),
     OTHER("_Decimal64", WP_ROLE_REFUSED),
     OTHER("_Decimal128", WP_ROLE_REFUSED),
+    OTHER("_Decimal64x", WP_ROLE_REFUSED),
     OTHER("_Imaginary", WP_ROLE_REFUSED),
+    OTHER("_Fract", WP_ROLE_REFUSED),
+    OTHER("_Accum", WP_ROLE_REFUSED),
+    OTHER("_Sat", WP_ROLE_REFUSED),
     OTHER("_Atomic", WP_ROLE_REFUSED),
     OTHER("_Alignas", WP_ROLE_REFUSED),
+    OTHER("_Alignof", WP_ROLE_REFUSED),
     OTHER("_Noreturn", WP_ROLE_REFUSED),
     OTHER("_Thread_local", WP_ROLE_REFUSED),
-    OTHER("__attribute__", WP_ROLE_REFUSED),
+    OTHER("_Generic", WP_ROLE_REFUSED),
+    OTHER("_Static_assert", WP_ROLE_REFUSED),
+    OTHER("_Nonnull", WP_ROLE_REFUSED),
+    OTHER("_Nullable", WP_ROLE_REFUSED),
+    OTHER("_Null_unspecified", WP_ROLE_REFUSED),
+    OTHER("__vector", WP_ROLE_REFUSED),
+    OTHER("__vector4", WP_ROLE_REFUSED),
+    OTHER("__pixel", WP_ROLE_REFUSED),
+    OTHER("__thread", WP_ROLE_REFUSED),
+    OTHER("__attribute", WP_ROLE_REFUSED),
     OTHER("__declspec", WP_ROLE_REFUSED),
+    OTHER("__asm", WP_ROLE_REFUSED),
+    OTHER("__alignof", WP_ROLE_REFUSED),
+    OTHER("__typeof", WP_ROLE_REFUSED),
+    OTHER("__typeof_unqual", WP_ROLE_REFUSED),
+    OTHER("__auto_type", WP_ROLE_REFUSED),
+    OTHER("__cdecl", WP_ROLE_REFUSED),
+    OTHER("__stdcall", WP_ROLE_REFUSED),
+    OTHER("__fastcall", WP_ROLE_REFUSED),
+    OTHER("__thiscall", WP_ROLE_REFUSED),
+    OTHER("__vectorcall", WP_ROLE_REFUSED),
+    OTHER("__regcall", WP_ROLE_REFUSED),
+    OTHER("__pascal", WP_ROLE_REFUSED),
+    OTHER("__forceinline", WP_ROLE_REFUSED),
+    OTHER("__unaligned", WP_ROLE_REFUSED),
+    OTHER("__ptr32", WP_ROLE_REFUSED),
+    OTHER("__ptr64", WP_ROLE_REFUSED),
     OTHER("typedef", WP_ROLE_REFUSED),
     OTHER("typeof", WP_ROLE_REFUSED),
-    OTHER("__typeof__", WP_ROLE_REFUSED),
+    OTHER("typeof_unqual", WP_ROLE_REFUSED),
+    OTHER("alignas", WP_ROLE_REFUSED),
+    OTHER("thread_local", WP_ROLE_REFUSED),
+    OTHER("constexpr", WP_ROLE_REFUSED),
     OTHER("auto", WP_ROLE_REFUSED),
     OTHER("register", WP_ROLE_REFUSED),
     OTHER("sizeof", WP_ROLE_REFUSED),
@@ -126,6 +178,15 @@ static const wp_sig_word words[] = {
 };
 
 static const wp_sig_word plain_name = OTHER("", WP_ROLE_NAME);
+static const wp_sig_word reserved_name = OTHER("", WP_ROLE_REFUSED);
+
+/* Compilers write keywords of their own this way, __complex__, and nobody a parameter: to take one that is not listed for
+ * a name could be to miss a part of the type. */
+static bool
+is_reserved(const char *text, size_t length)
+{
+    return length > 4 && memcmp(text, "__", 2) == 0 && memcmp(text + length - 2, "__", 2) == 0;
+}
 
 const wp_sig_word *
 wp_sig_word_find(const char *text, size_t length)
@@ -135,12 +196,13 @@ wp_sig_word_find(const char *text, size_t length)
             return &words[i];
         }
     }
-    return &plain_name;
+    return is_reserved(text, length) ? &reserved_name : &plain_name;
 }
 
 #define LONG_LONG (WP_SPEC_LONG | WP_SPEC_LONG_LONG)
-#define NO_LONG_DOUBLE "'long double' is not supported (use double, or pass a pointer to it)"
-#define NO_COMPLEX "complex numbers by value are not supported (pass a pointer to it)"
+#define NO_LONG_DOUBLE "'long double' by value is not supported (wrap it in a C function that takes or returns double)"
+#define NO_COMPLEX                                                                                                     \
+    "complex numbers by value are not supported (wrap it in a C function that takes or fills in a pointer)"
 
 /* Every row that holds an integer wider or narrower than int has WP_SPEC_INT too, because the
  * word is optional there and wp_sig_form_find() supplies it. */

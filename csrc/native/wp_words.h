@@ -60,7 +60,7 @@ typedef struct wp_sig_form {
     const char *refusal; /* NULL, or why a value of this type cannot be passed and what can */
 } wp_sig_form;
 
-/* Looks a word up. A word that is in no table has WP_ROLE_NAME; never NULL. */
+/* Looks a word up. A word that is in no table has WP_ROLE_NAME, unless it looks like a keyword; never NULL. */
 const wp_sig_word *wp_sig_word_find(const char *text, size_t length);
 
 /* The type that these specifiers spell, or NULL if C knows no such combination. */

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 #if PY_VERSION_HEX < 0x030c0000
 #include <structmember.h>
@@ -100,6 +101,14 @@ static inline bool
 wpy_lacks_memory(void)
 {
     return PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_MemoryError);
+}
+
+/* Every import of the package makes types of its own. For messages that say that an object is of the wrong type, although
+ * the name is right. */
+static inline const char *
+wpy_of_which_import(PyObject *object, const char *name)
+{
+    return strcmp(Py_TYPE(object)->tp_name, name) == 0 ? " of another import of the package" : "";
 }
 
 /* Objects of types that have a managed __dict__ must visit it themselves. */

@@ -65,8 +65,8 @@ static int
 fail_type(const wpy_function *function, size_t at, PyObject *object, const char *wanted)
 {
     forget_exception();
-    return fail(function, at, PyExc_TypeError, "`%s` takes %s, not %.100s", param_at(function, at)->spelling, wanted,
-                Py_TYPE(object)->tp_name);
+    return fail(function, at, PyExc_TypeError, "`%.100s` takes %s, not %.100s", param_at(function, at)->spelling,
+                wanted, Py_TYPE(object)->tp_name);
 }
 
 static int
@@ -77,7 +77,8 @@ fail_range(const wpy_function *function, size_t at, PyObject *object)
     if (text == NULL) {
         return -1;
     }
-    fail(function, at, PyExc_OverflowError, "%S is out of the range of `%s`", text, param_at(function, at)->spelling);
+    fail(function, at, PyExc_OverflowError, "%S is out of the range of `%.100s`", text,
+         param_at(function, at)->spelling);
     Py_DECREF(text);
     return -1;
 }
@@ -90,7 +91,7 @@ fail_pointer(const wpy_function *function, size_t at, PyObject *object)
     const char *hint = PyErr_Occurred() ? "" : wpy_memory_hint(object);
     return hint == NULL ? -1
                         : fail(function, at, PyExc_TypeError,
-                               "`%s` takes a buffer, a ctypes object, an address or None, not %.100s%s",
+                               "`%.100s` takes a buffer, a ctypes object, an address or None, not %.100s%s",
                                param_at(function, at)->spelling, Py_TYPE(object)->tp_name, hint);
 }
 
@@ -294,16 +295,16 @@ check_items(const wpy_function *function, size_t at, PyObject *object, const cha
                     "this %.100s holds references to Python objects, which a native function must not touch", kind);
     case WPY_SWAPPED_ITEMS:
         return fail(function, at, PyExc_TypeError,
-                    "`%s` points to %s, and this %.100s holds them in the other byte order", param->spelling, wanted,
-                    kind);
+                    "`%.100s` points to %s, and this %.100s holds them in the other byte order", param->spelling,
+                    wanted, kind);
     case WPY_UNALIGNED:
         return fail(function, at, PyExc_ValueError,
-                    "`%s` points to %s, and this %.100s is at an address that is not aligned for it; pass a copy",
+                    "`%.100s` points to %s, and this %.100s is at an address that is not aligned for it; pass a copy",
                     param->spelling, wanted, kind);
     default:
         return fail(
             function, at, PyExc_TypeError,
-            "`%s` points to %s, and this %.100s holds items of the format '%.100s'; %s, or declare the parameter "
+            "`%.100s` points to %s, and this %.100s holds items of the format '%.100s'; %s, or declare the parameter "
             "`void *` if the function takes any memory",
             param->spelling, wanted, kind, format != NULL ? format : "B", advice_for_items(param->pointee, format));
     }
@@ -371,14 +372,16 @@ fail_buffer(const wpy_function *function, size_t at, PyObject *object, int flags
     int is_scattered = is_constant == 0 ? gives_buffer(object, less | PyBUF_STRIDES) : 0;
     int result = -1;
     if (is_constant > 0) {
-        result = fail(function, at, PyExc_TypeError,
-                      "`%s` needs a writable buffer, and this %.100s is read-only; pass a writable one (a bytearray, a "
-                      "writable array), or declare the parameter `const` if the function only reads",
-                      param->spelling, kind);
+        result =
+            fail(function, at, PyExc_TypeError,
+                 "`%.100s` needs a writable buffer, and this %.100s is read-only; pass a writable one (a bytearray, a "
+                 "writable array), or declare the parameter `const` if the function only reads",
+                 param->spelling, kind);
     } else if (is_scattered > 0) {
-        result = fail(function, at, PyExc_ValueError,
-                      "`%s` needs one contiguous block of memory, and this %.100s is not contiguous; pass a copy of it",
-                      param->spelling, kind);
+        result =
+            fail(function, at, PyExc_ValueError,
+                 "`%.100s` needs one contiguous block of memory, and this %.100s is not contiguous; pass a copy of it",
+                 param->spelling, kind);
     } else if (is_constant == 0 && is_scattered == 0) {
         wpy_raise(first);
         result = fail(function, at, PyExc_ValueError, "this %.100s gives no buffer: %S", kind, first);
@@ -418,8 +421,8 @@ check_view(const wpy_function *function, size_t at, PyObject *object, const Py_b
     const wp_param *param = param_at(function, at);
     const char *kind = Py_TYPE(object)->tp_name;
     if (buffer->readonly && !param->is_const) {
-        return fail(function, at, PyExc_TypeError, "`%s` needs a writable buffer, and this %.100s gave a read-only one",
-                    param->spelling, kind);
+        return fail(function, at, PyExc_TypeError,
+                    "`%.100s` needs a writable buffer, and this %.100s gave a read-only one", param->spelling, kind);
     }
     if (buffer->len < 0 || buffer->ndim < 0 || buffer->itemsize < 0 || (buffer->buf == NULL && buffer->len > 0)) {
         return fail(function, at, PyExc_ValueError, "this %.100s gives a buffer that does not add up", kind);
@@ -590,8 +593,12 @@ wpy_check_count(const wpy_function *function, Py_ssize_t nargs)
     if (nargs >= 0 && (size_t)nargs == function->n_arguments) {
         return 0;
     }
-    PyErr_Format(PyExc_TypeError, "%U() takes %zu argument%s (%zd given)", function->name, function->n_arguments,
-                 function->n_arguments == 1 ? "" : "s", nargs);
+    PyErr_Format(
+        PyExc_TypeError, "%U() takes %zu argument%s (%zd given)%s", function->name, function->n_arguments,
+        function->n_arguments == 1 ? "" : "s", nargs,
+        function->signature->is_variadic
+            ? "; its signature names the types of those behind the '...', as in \"int (const char *, ..., double)\""
+            : "");
     return -1;
 }
 

@@ -37,6 +37,7 @@ release_function(wpy_trash *trash)
 {
     wpy_function *function = (wpy_function *)(void *)trash;
     Py_XDECREF(function->name);
+    Py_XDECREF(function->full_name);
     Py_XDECREF(function->keep_alive);
     wp_call_release(&function->call);
     wp_signature_free(function->signature);
@@ -132,7 +133,7 @@ native_error(const wpy_function *function, uint64_t slot, int error_number, cons
     Py_XDECREF(text);
     if (error == NULL || set_attribute(error, "code", Py_NewRef(code)) < 0 ||
         set_attribute(error, "errno", PyLong_FromLong(error_number)) < 0 ||
-        set_attribute(error, "function", Py_NewRef(function->name)) < 0) {
+        set_attribute(error, "function", Py_NewRef(function->full_name)) < 0) {
         Py_CLEAR(error);
     }
     Py_DECREF(code);
@@ -153,6 +154,25 @@ wpy_native_failure(const wpy_function *function, uint64_t slot, int error_number
 
 /* ---- Making one ---- */
 
+/* Messages show so many characters of a text before and after the place that they are about. */
+enum { CHARACTERS_AROUND = 60 };
+
+/* The place is in characters, which bytes are as far as a signature can be read. */
+static int
+fail_signature(const wpy_home *home, const char *what, Py_ssize_t place, PyObject *text)
+{
+    Py_ssize_t length = PyUnicode_GET_LENGTH(text);
+    Py_ssize_t from = place > CHARACTERS_AROUND ? place - CHARACTERS_AROUND : 0;
+    Py_ssize_t to = length - from > 2 * CHARACTERS_AROUND ? from + 2 * CHARACTERS_AROUND : length;
+    PyObject *shown = PyUnicode_Substring(text, from < length ? from : length, to);
+    if (shown != NULL) {
+        PyErr_Format(home->signature_error, "%s, at position %zd of %s%A%s", what, place, from > 0 ? "..." : "", shown,
+                     to < length ? "..." : "");
+        Py_DECREF(shown);
+    }
+    return -1;
+}
+
 /* Half of a surrogate pair is a character that UTF-8 does not have. */
 static int
 fail_on_surrogate(const wpy_home *home, PyObject *text)
@@ -163,7 +183,7 @@ fail_on_surrogate(const wpy_home *home, PyObject *text)
     PyObject *error = wpy_take_exception();
     Py_ssize_t position;
     if (PyUnicodeEncodeError_GetStart(error, &position) == 0) {
-        PyErr_Format(home->signature_error, "unexpected character, at position %zd of %A", position, text);
+        (void)fail_signature(home, "unexpected character", position, text);
     }
     Py_DECREF(error);
     return -1;
@@ -179,8 +199,7 @@ parse_signature(const wpy_home *home, PyObject *text, wpy_function *function)
         return fail_on_surrogate(home, text);
     }
     if (strlen(utf8) != (size_t)length) {
-        PyErr_Format(home->signature_error, "unexpected character, at position %zu of %R", strlen(utf8), text);
-        return -1;
+        return fail_signature(home, "unexpected character", (Py_ssize_t)strlen(utf8), text);
     }
     switch (wp_signature_parse(utf8, &function->signature, &error)) {
     case WP_SIG_OK:
@@ -189,8 +208,7 @@ parse_signature(const wpy_home *home, PyObject *text, wpy_function *function)
         PyErr_NoMemory();
         return -1;
     default:
-        PyErr_Format(home->signature_error, "%s, at position %zu of %R", error.message, error.position, text);
-        return -1;
+        return fail_signature(home, error.message, (Py_ssize_t)error.position, text);
     }
 }
 
@@ -229,7 +247,7 @@ parse_raises(PyObject *raises, wpy_function *function, const wpy_home *home)
     }
     if (function->raises == WPY_RAISES_NEVER) {
         PyObject *shown = PyUnicode_Check(raises) ? raises : (PyObject *)Py_TYPE(raises);
-        PyErr_Format(PyExc_ValueError, "raises must be 'nonzero', 'negative', 'null' or None, not %R", shown);
+        PyErr_Format(PyExc_ValueError, "raises must be 'nonzero', 'negative', 'null' or None, not %.100R", shown);
         return -1;
     }
     wp_type result = function->signature->result.type;
@@ -239,7 +257,7 @@ parse_raises(PyObject *raises, wpy_function *function, const wpy_home *home)
                     ? wp_type_describe(result)->is_signed
                     : !is_pointer && result != WP_TYPE_VOID && !wp_type_describe(result)->is_floating;
     if (!fits) {
-        PyErr_Format(home->signature_error, "raises=%R does not fit a result of type `%s`", raises,
+        PyErr_Format(home->signature_error, "raises=%R does not fit a result of type `%.100s`", raises,
                      function->signature->result.spelling);
         return -1;
     }
@@ -271,7 +289,7 @@ read_bound(const wpy_home *home, PyObject *values, wpy_function *function)
     for (size_t i = 0; i < n; i++) {
         const wp_param *param = &function->signature->params[n_params - n + i];
         if (param->type == WP_TYPE_JOB || wp_type_describe(param->type)->is_floating) {
-            PyErr_Format(home->signature_error, "a parameter of type `%s` cannot have a value bound to it",
+            PyErr_Format(home->signature_error, "a parameter of type `%.100s` cannot have a value bound to it",
                          param->spelling);
             return -1;
         }
@@ -282,6 +300,19 @@ read_bound(const wpy_home *home, PyObject *values, wpy_function *function)
     }
     function->n_bound = n;
     return 0;
+}
+
+/* The name as messages show it. That of a C++ function can be a page long. */
+enum { MOST_SHOWN = 200 };
+
+static int
+set_name(wpy_function *function, PyObject *name)
+{
+    function->full_name = Py_NewRef(name);
+    function->name =
+        PyUnicode_GET_LENGTH(name) > MOST_SHOWN ? PyUnicode_FromFormat("%.200U...", name) : Py_NewRef(name);
+    function->name_text = function->name != NULL ? PyUnicode_AsUTF8(function->name) : NULL;
+    return function->name_text != NULL ? 0 : -1;
 }
 
 /* What the constructor was given. */
@@ -314,10 +345,8 @@ function_new(wpy_home *home, const native_args *args)
     wp_store_relaxed(&function->references, 1);
     function->home = home;
     memcpy(&function->address, &address, sizeof address);
-    function->name = Py_NewRef(args->name);
-    function->name_text = PyUnicode_AsUTF8(args->name);
     function->keep_alive = Py_NewRef(args->keep_alive);
-    if (function->name_text == NULL || parse_signature(home, args->signature, function) < 0 ||
+    if (set_name(function, args->name) < 0 || parse_signature(home, args->signature, function) < 0 ||
         prepare_call(home, function, args->force_libffi != 0) < 0 || parse_raises(args->raises, function, home) < 0 ||
         (args->bound != NULL && read_bound(home, args->bound, function) < 0)) {
         wpy_function_unref(function);
@@ -468,7 +497,7 @@ native_repr(native_object *self)
 static PyObject *
 native_get_name(native_object *self, void *Py_UNUSED(closure))
 {
-    return Py_NewRef(self->function->name);
+    return Py_NewRef(self->function->full_name);
 }
 
 static PyObject *

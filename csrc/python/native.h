@@ -29,7 +29,8 @@ typedef struct wpy_function {
     size_t n_arguments; /* Parameters that the caller gives. */
     size_t n_bound;     /* The last so many are always given these, and not by the caller: user data. */
     uint64_t bound[WPY_MOST_BOUND];
-    PyObject *name;        /* str, for messages. */
+    PyObject *full_name;   /* str. */
+    PyObject *name;        /* str, for messages: the same, or the beginning of a long one. */
     const char *name_text; /* The same in UTF-8, kept by it, for threads that are not attached. */
     PyObject *keep_alive;  /* What owns the code, or NULL. */
     wp_pace pace;          /* How long calls take, as measured by the pool. */

@@ -74,7 +74,8 @@ wpy_gate_of(wpy_home *home, PyObject *object)
     } else if (PyObject_TypeCheck(object, home->view_type)) {
         gate = &((view_object *)object)->gate;
     } else {
-        PyErr_Format(PyExc_TypeError, "a WorkerPool or a view of one is needed, not %.100s", Py_TYPE(object)->tp_name);
+        PyErr_Format(PyExc_TypeError, "a WorkerPool or a view of one is needed, not %.100s%s", Py_TYPE(object)->tp_name,
+                     wpy_of_which_import(object, "WorkerPool"));
         return NULL;
     }
     if (gate->handle == NULL) {

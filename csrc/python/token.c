@@ -25,8 +25,8 @@ wpy_token_convert(wpy_home *home, PyObject *object, PyObject **token)
         return 0;
     }
     if (!PyObject_TypeCheck(object, home->token_type)) {
-        PyErr_Format(PyExc_TypeError, "token must be a workerpool.CancelToken or None, not %.100s",
-                     Py_TYPE(object)->tp_name);
+        PyErr_Format(PyExc_TypeError, "token must be a workerpool.CancelToken or None, not %.100s%s",
+                     Py_TYPE(object)->tp_name, wpy_of_which_import(object, "workerpool.CancelToken"));
         return -1;
     }
     *token = object;

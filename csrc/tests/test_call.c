@@ -9,6 +9,9 @@
  */
 #include "../native/wp_call.h"
 
+#include <stdarg.h>
+
+#include "../native/wp_loop.h"
 #include "call_cases.h"
 #include "check.h"
 
@@ -352,6 +355,132 @@ test_dirty_results(void)
 }
 
 /* ------------------------------------------------------------------------------------------------
+ * Variadic functions, by a signature with the ellipsis and by one that does not mention it.
+ */
+
+/* Takes arguments by the letters of `kinds`. Their sum is exact, and weighs each by its place. */
+static double
+weighed_sum(const char *kinds, ...)
+{
+    double sum = 0;
+    va_list arguments;
+    va_start(arguments, kinds);
+    for (int i = 1; *kinds != '\0'; i++, kinds++) {
+        sum += i * (*kinds == 'd'   ? va_arg(arguments, double)
+                    : *kinds == 'i' ? (double)va_arg(arguments, int)
+                                    : (double)va_arg(arguments, int64_t));
+    }
+    va_end(arguments);
+    return sum;
+}
+
+static double
+sum_of_doubles(int32_t n, ...)
+{
+    double sum = 0;
+    va_list arguments;
+    va_start(arguments, n);
+    for (int32_t i = 0; i < n; i++) {
+        sum += va_arg(arguments, double);
+    }
+    va_end(arguments);
+    return sum;
+}
+
+typedef struct variadic_row {
+    const char *signature; /* with a '~' where the ellipsis may stand */
+    const char *kinds;
+} variadic_row;
+
+static const variadic_row variadic[] = {
+    {"double (const char *~)", ""},
+    {"double (const char *, ~double)", "d"},
+    {"double (const char *, ~int64_t)", "q"},
+    {"double (const char *, ~int, double)", "id"},
+    {"double (const char *, ~double, int, double, int64_t)", "didq"},
+    {"double (const char *, ~double, double, double, double, double, double, double, double)", "dddddddd"},
+    {"double (const char *, ~double, double, double, double, double, double, double, double, double, double)",
+     "dddddddddd"},
+    {"double (const char *, ~int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int, double)", "qqqqqqqid"},
+};
+
+static void
+check_variadic(const variadic_row *row, const char *text, bool force_libffi)
+{
+    wp_signature *signature;
+    wp_call call;
+    uint64_t args[WP_SIGNATURE_MAX_PARAMS] = {(uintptr_t)row->kinds};
+    double expected = 0;
+    double result;
+    CHECK_INT(wp_signature_parse(text, &signature, NULL), WP_SIG_OK);
+    for (size_t i = 1; i <= strlen(row->kinds); i++) {
+        const double value = (double)i + (row->kinds[i - 1] == 'd' ? 0.25 : 0);
+        args[i] = (uint64_t)i;
+        if (row->kinds[i - 1] == 'd') {
+            memcpy(&args[i], &value, sizeof value);
+        }
+        expected += (double)i * value;
+    }
+    if (wp_call_prepare(&call, signature, force_libffi) == WP_CALL_OK) {
+        uint64_t slot;
+        wp_call_invoke(&call, (wp_fn)weighed_sum, args, &slot, 1);
+        memcpy(&result, &slot, sizeof result);
+        CHECK(result == expected);
+    }
+    wp_call_release(&call);
+    wp_signature_free(signature);
+}
+
+/* Whether a variadic function can be called as if it were none. */
+#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__))
+#define VARIADIC_IS_LIKE_ANY 1
+#else
+#define VARIADIC_IS_LIKE_ANY 0
+#endif
+
+static void
+test_variadic_functions(void)
+{
+    for (size_t i = 0; i < sizeof variadic / sizeof *variadic; i++) {
+        const char *mark = strchr(variadic[i].signature, '~');
+        const int before = (int)(mark - variadic[i].signature);
+        char with[256], without[256];
+        (void)snprintf(with, sizeof with, "%.*s%s%s", before, variadic[i].signature, mark[1] == ')' ? ", ..." : "..., ",
+                       mark + 1);
+        (void)snprintf(without, sizeof without, "%.*s%s", before, variadic[i].signature, mark + 1);
+        for (int forced = 0; forced < 2; forced++) {
+            check_variadic(&variadic[i], with, forced);
+            if (VARIADIC_IS_LIKE_ANY) {
+                check_variadic(&variadic[i], without, forced);
+            }
+        }
+    }
+}
+
+/* The loops by type over arrays must leave the number of floating registers in %al as well. */
+static void
+test_variadic_functions_in_typed_loops(void)
+{
+    wp_signature *signature;
+    wp_call call;
+    wp_loop loop;
+    wp_loop_error error;
+    int32_t n[4] = {0, 1, 1, 0};
+    double values[4] = {1.5, 2.5, 3.5, 4.5};
+    double results[4];
+    char *pointers[] = {(char *)n, (char *)values, (char *)results};
+    const ptrdiff_t strides[] = {sizeof *n, sizeof *values, sizeof *results};
+    CHECK_INT(wp_signature_parse("double (int, ..., double)", &signature, NULL), WP_SIG_OK);
+    if (wp_call_prepare(&call, signature, false) == WP_CALL_OK) {
+        wp_loop_prepare(&loop, signature, &call, (wp_fn)sum_of_doubles, WP_LOOP_UNCHECKED);
+        CHECK_INT(wp_loop_run(&loop, pointers, strides, 4, &error), 4);
+        CHECK(results[0] == 0 && results[1] == 2.5 && results[2] == 3.5 && results[3] == 0);
+    }
+    wp_call_release(&call);
+    wp_signature_free(signature);
+}
+
+/* ------------------------------------------------------------------------------------------------
  * Life of a call.
  */
 
@@ -444,6 +573,8 @@ main(void)
     RUN(test_many_params);
     RUN(test_number_of_calls);
     RUN(test_dirty_results);
+    RUN(test_variadic_functions);
+    RUN(test_variadic_functions_in_typed_loops);
     RUN(test_generated_functions);
     return check_done();
 }

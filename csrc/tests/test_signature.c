@@ -75,6 +75,18 @@ static const good_row good[] = {
     {"void (long const unsigned volatile int * x)", "vP", "void (const volatile unsigned long *)"},
     {"void (__const char *, __volatile__ char *)", "vPp", "void (const char *, volatile char *)"},
 
+    {"void (__const__ char *, __volatile char *, __signed__ char, __signed)", "vPpbi",
+     "void (const char *, volatile char *, signed char, int)"},
+    {"__extension__ static __inline__ int f(int __x, size_t __n)", "iiL", "int (int, size_t)"},
+
+    /* Variadic functions: what stands behind the ellipsis is promoted. */
+    {"int printf(const char *format, ...)", "iP", "int (const char *, ...)"},
+    {"int (char *, size_t, const char *, ..., double)", "ipLPd", "int (char *, size_t, const char *, ..., double)"},
+    {"int (int, ..., float, short, unsigned char, bool, char)", "iidiiii",
+     "int (int, ..., double, int, int, int, int)"},
+    {"int (float, ..., unsigned, long x, void *p, wp_job *)", "ifIlpj",
+     "int (float, ..., unsigned int, long, void *, wp_job *)"},
+
     /* Pointers to what nobody knows. */
     {"int (FILE *, sqlite3 *db, const sqlite3_stmt *, foo **)", "ippPp",
      "int (FILE *, sqlite3 *, const sqlite3_stmt *, foo **)"},
@@ -148,25 +160,24 @@ static const bad_row bad[] = {
     {"int (double @2)", "expected ',' or ')', not '2'"},
 
     /* Types nobody knows, and types that are no scalars. */
-    {"int (@foo)", "unknown type 'foo' (pass a pointer to it, or one of the C integer, floating or "
-                   "pointer types)"},
+    {"int (@foo)", "unknown type 'foo' (write the C integer, floating or pointer type that it stands for)"},
     {"int (int, const @foo bar)", "unknown type 'foo'"},
     {"@cos (double)", "unknown type 'cos'"},
     {"static @FILE f(int)", "unknown type 'FILE'"},
-    {"int (@wp_job)", "unknown type 'wp_job' (pass a pointer to it"},
+    {"int (@wp_job)", "unknown type 'wp_job' (write the C"},
     {"int (@a_name_that_is_far_too_long_to_be_repeated_in_a_message_of_this_size_altogether_without"
      "_end_until_there_is_one x)",
      "unknown type 'a_name_that_is_far_too_long_to_be_repeat'"},
-    {"int (@struct point)", "struct or union 'point' by value is not supported (pass a pointer"},
+    {"int (@struct point)", "struct or union 'point' by value is not supported (wrap it in a C function that takes"},
     {"int (const @union u x)", "struct or union 'u' by value"},
     {"@struct div_t (int)", "struct or union 'div_t' by value"},
-    {"int (@enum color)", "enum 'color' by value is not supported (pass int)"},
+    {"int (@enum color)", "enum 'color' by value is not supported (write the integer type that it has"},
     {"int (struct @*)", "expected the name of the struct, union or enum, not '*'"},
     {"int (struct @{ int x; } p)", "unexpected character '{'"},
     {"int (struct @int)", "expected the name of the struct"},
-    {"int (@long double)", "'long double' is not supported (use double"},
-    {"int (const @double long x)", "'long double' is not supported"},
-    {"@long double (int)", "'long double' is not supported"},
+    {"int (@long double)", "'long double' by value is not supported (wrap it"},
+    {"int (const @double long x)", "'long double' by value is not supported"},
+    {"@long double (int)", "'long double' by value is not supported"},
     {"int (@double _Complex)", "complex numbers by value are not supported"},
     {"int (@float complex z)", "complex numbers by value are not supported"},
     {"@_Complex (int)", "this combination of words is not a C type"},
@@ -174,6 +185,20 @@ static const bad_row bad[] = {
     {"int (unsigned @__int128)", "'__int128' is not supported"},
     {"int (@_Float16)", "'_Float16' is not supported"},
     {"int (@_Atomic int)", "'_Atomic' is not supported"},
+    {"@double __complex__ (double __complex__)", "complex numbers by value are not supported"},
+    {"int (@double __complex z)", "complex numbers by value are not supported"},
+    {"int (@__complex__ float)", "complex numbers by value are not supported"},
+    {"int (double @__float80)", "'__float80' is not supported"},
+    {"int (@__float80)", "'__float80' is not supported"},
+    {"long double @__ibm128 (int)", "'__ibm128' is not supported"},
+    {"int (@__ibm128 x)", "'__ibm128' is not supported"},
+    {"int (double @_Float64x)", "'_Float64x' is not supported"},
+    {"int (unsigned @__int64)", "'__int64' is not supported"},
+    {"int (unsigned @_BitInt(7))", "'_BitInt' is not supported"},
+    {"int (double @__anything_of_this_kind__)", "'__anything_of_this_kind__' is not supported"},
+    {"int (double * @__vector)", "expected a parameter name, ',' or ')', not '__vector'"},
+    {"int @__cdecl f(int)", "'__cdecl' is not supported"},
+    {"@__attribute((const)) int f(int)", "'__attribute' is not supported"},
     {"int (int @register)", "'register' is not supported"},
     {"@typedef int f(int)", "'typedef' is not supported"},
 
@@ -201,10 +226,18 @@ static const bad_row bad[] = {
     {"int (char @__restrict *)", "'__restrict' qualifies a pointer"},
     {"int (char * @int)", "expected a parameter name, ',' or ')', not 'int'"},
 
-    /* Variadic functions. */
-    {"size_t (const char *name, @...)", "variadic functions ('...') are not supported"},
-    {"int (@...)", "variadic functions"},
-    {"int (int @...)", "variadic functions"},
+    /* The ellipsis. */
+    {"int (@...)", "'...' stands once"},
+    {"int (@..., double)", "'...' stands once"},
+    {"int (int @...)", "'...' stands once, after a parameter and a comma"},
+    {"int (int, ..., double, @...)", "'...' stands once"},
+    {"int (int, ..., @...)", "'...' stands once"},
+    {"int (int, ... @double)", "expected ',' or ')', not 'double'"},
+    {"int (int, ..., @)", "expected the type of a parameter, not ')'"},
+    {"int (int, ..., @struct s)", "struct or union 's' by value"},
+    {"int (int, ..., @void)", "a parameter cannot be void"},
+    {"@... (int)", "'...' stands once"},
+    {"int @... (int)", "'...' stands once"},
     {"int (int, @..)", "unexpected character '.'"},
 
     /* Function pointers in the wrong place, and shapes that C does not have. */

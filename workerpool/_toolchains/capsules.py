@@ -20,6 +20,7 @@ import re
 from functools import cache
 from typing import Any
 
+from .._checks import quoted, shortened
 from .recognised import Recognised, is_of, parameters_of, takes_python_objects
 
 _CYTHON_FILLS_IN = re.compile(r"\b__pyx_skip_dispatch$|\*\s*__pyx_optional_args$")
@@ -55,7 +56,9 @@ def ends_with_user_data(parameters: list[str]) -> bool:
     return bool(parameters) and _VOID_POINTER.fullmatch(parameters[-1]) is not None
 
 
-def _bound(parameters: list[str], context: int | None) -> tuple[int, ...]:
+def bound_values(signature: str, context: int | None) -> tuple[int, ...]:
+    """The values of the last parameters that the caller of such a function does not give."""
+    parameters = parameters_of(signature)
     if context and ends_with_user_data(parameters):
         return (context,)
     return (0,) * _number_filled_in(parameters)
@@ -72,14 +75,15 @@ def of_capsule(capsule: Any, name: str, origin: str, keep_alive: object, signatu
         problem = TypeError('this capsule has no name: native() needs a signature, such as "double (double)"')
     elif not _is_signature(signature):
         raise TypeError(
-            f'{capsule!r} holds no function: one that does is named by its signature, such as "double (double, void *)"'
+            f"{quoted(capsule)} holds no function: one that does is named by its signature, such as "
+            f'"double (double, void *)"'
         )
     elif takes_python_objects(signature):
         raise TypeError(
-            f"{name} of the type `{signature}` takes or returns Python objects, for which it needs the GIL; submit a "
-            f"Python callable"
+            f"{name} of the type `{shortened(signature)}` takes or returns Python objects, for which it needs the GIL; "
+            f"submit a Python callable"
         )
-    parameters = parameters_of(signature) if signature is not None else []
+    context: int | None = get_context(capsule)
     return Recognised(
         get_pointer(capsule, raw_name),
         name,
@@ -87,7 +91,8 @@ def of_capsule(capsule: Any, name: str, origin: str, keep_alive: object, signatu
         signature,
         problem,
         keep_alive=keep_alive,
-        bound=_bound(parameters, get_context(capsule)),
+        context=context,
+        bound=bound_values(signature, context) if signature is not None else (),
     )
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from types import BuiltinFunctionType
 from typing import Any
 
+from .._checks import quoted, shortened
 from .._core import SignatureError
 from .addresses import keep_loaded
 from .recognised import Recognised, integer_spelling, is_of
@@ -78,8 +79,8 @@ def _spelling(backend: Any, ctype: Any, where: str) -> str:
     spelling = _scalar_spelling(backend, ctype)
     if spelling is None:
         raise SignatureError(
-            f"{where} has the cffi type '{ctype.cname}', which cannot be passed by value to a native function; pass a "
-            f"pointer"
+            f"{where} has the cffi type '{shortened(ctype.cname)}', which cannot be passed by value to a "
+            f"native function; wrap it in a C function that takes or fills in a pointer"
         )
     return spelling
 
@@ -88,7 +89,10 @@ def _signature(backend: Any, ctype: Any, name: str) -> str:
     result = _spelling(backend, ctype.result, f"the result of {name}")
     parameters = [_spelling(backend, arg, f"parameter {number} of {name}") for number, arg in enumerate(ctype.args, 1)]
     if ctype.ellipsis:  # Looked at last, because it is also set where cffi itself cannot pass a type.
-        raise SignatureError(f"{name} is variadic ('{ctype.cname}'), which a native function cannot be")
+        raise SignatureError(
+            f"{name} is variadic ('{shortened(ctype.cname)}'); give native() a signature with the types of the other "
+            f"arguments behind the '...', such as \"int (const char *, ..., double)\""
+        )
     return f"{result} ({', '.join(parameters) or 'void'})"
 
 
@@ -130,7 +134,7 @@ def _extern_python_at(backend: Any, address: int) -> str | None:
 def _of_pointer(backend: Any, pointer: Any, name: str | None, keep_alive: object) -> Recognised:
     if is_of(pointer, "_cffi_backend", "__CDataOwnGC"):
         raise TypeError(
-            f"{pointer!r} is a cffi callback into Python, which takes the GIL on every call; submit the Python "
+            f"{quoted(pointer)} is a cffi callback into Python, which takes the GIL on every call; submit the Python "
             f"function itself"
         )
     address = _address(backend, pointer)
@@ -141,7 +145,7 @@ def _of_pointer(backend: Any, pointer: Any, name: str | None, keep_alive: object
             f"function itself"
         )
     if address == 0:
-        raise ValueError(f"{pointer!r} is a null pointer, not a function")
+        raise ValueError(f"{quoted(pointer)} is a null pointer, not a function")
     name = name or "a cffi function"
     signature, problem = None, None
     try:

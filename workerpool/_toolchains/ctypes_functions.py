@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from .._checks import quoted
 from .._core import SignatureError
 from .recognised import Recognised, address_in, integer_spelling
 
@@ -73,7 +74,7 @@ def _spelling(ctype: Any, where: str) -> str:
             return _pointer_spelling(getattr(ctype, "_type_", None))
         if issubclass(ctype, (_ctypes.CFuncPtr, _ctypes.Array)):
             return "void *"
-    raise SignatureError(f"{where} has the ctypes type {ctype!r}, which cannot be passed to a native function")
+    raise SignatureError(f"{where} has the ctypes type {quoted(ctype)}, which cannot be passed to a native function")
 
 
 def _pointer_spelling(target: Any) -> str:

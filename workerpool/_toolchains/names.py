@@ -18,10 +18,13 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
+from .._checks import kind_of, quoted, shortened
 from .._core import NativeFunction
 from .capsules import exported_by
 from .recognised import Recognised, address_in
 
+_FOR_LINKERS = re.compile(r"(?:^|/)lib([^/]{1,100})\.(?:so|dylib)$")
+_LONGEST_PATH = 4096
 _LIKE_A_FILE = re.compile(r"/|\.(so|dylib)(\.|$)")
 
 
@@ -49,20 +52,32 @@ def _find_library(name: str) -> str | None:
         return None
 
 
+def _advice(name: str) -> str:
+    """What to write instead of a file that linkers know and the loader does not: `libc.so` is a text, or not there."""
+    stem = _FOR_LINKERS.search(name)
+    found = _find_library(stem[1]) if stem is not None else None
+    if stem is None or found is None:
+        return ""
+    return f". A file of this name is for linkers; name the library itself: '{found}:...', or '{stem[1]}:...'"
+
+
 def _load_library(name: str) -> Any:
     """Loads a shared library by file name or by the name that the linker knows; "" is the process itself."""
     import ctypes
 
+    if len(name) > _LONGEST_PATH:  # The loader takes its memory for it from the stack.
+        raise OSError(f"native(): the library {quoted(name)} cannot be loaded: the name is too long")
     try:
         return ctypes.CDLL(name or None, use_errno=False)
     except UnicodeEncodeError as error:
-        raise OSError(f"native(): the library {name!r} cannot be loaded: {error}") from None
+        raise OSError(f"native(): the library {quoted(name)} cannot be loaded: {shortened(str(error))}") from None
     except OSError as error:
         found = _find_library(name)
-        if found is None:
-            no_module = "" if _LIKE_A_FILE.search(name) else ", nor is there a module of that name"
-            raise OSError(f"native(): the library {name!r} cannot be loaded: {error}{no_module}") from None
-        return ctypes.CDLL(found)
+        if found is not None:
+            return ctypes.CDLL(found)
+        reason = f"native(): the library {quoted(name)} cannot be loaded: {shortened(str(error))}"
+        no_module = "" if _LIKE_A_FILE.search(name) else ", nor is there a module of that name"
+        raise OSError(f"{reason}{no_module}{_advice(name)}") from None
 
 
 def _of_library(target: str, library: str, symbol: str) -> Recognised:
@@ -70,8 +85,9 @@ def _of_library(target: str, library: str, symbol: str) -> Recognised:
     try:
         function = loaded[symbol]
     except (AttributeError, UnicodeEncodeError):
-        raise AttributeError(f"native(): the library {library!r} has no symbol {symbol!r}") from None
-    problem = TypeError(f'{target!r} needs a signature, such as native({target!r}, "double (double)")')
+        owner = f"the library {quoted(library)}" if library else "the process itself (no library is named)"
+        raise AttributeError(f"native(): {owner} has no symbol {quoted(symbol)}") from None
+    problem = TypeError(f'{quoted(target)} needs a signature, such as native({quoted(target)}, "double (double)")')
     return Recognised(address_in(function), symbol, "a library", None, problem, keep_alive=loaded, pickle_as=target)
 
 
@@ -85,8 +101,8 @@ def _attribute(module: ModuleType, path: str) -> Any:
             value = getattr(value, part)
         except AttributeError:
             raise AttributeError(
-                f"native(): the module {module.__name__!r} has no attribute {path!r}; a library of that name is named "
-                f"by its file, such as 'lib{module.__name__}.so'"
+                f"native(): the module {module.__name__!r} has no attribute {quoted(path)}; a library of that name is "
+                f"named by its file, such as 'lib{module.__name__}.so'"
             ) from None
     return value
 
@@ -110,7 +126,9 @@ def _of_module(target: str, module: ModuleType, path: str, recognise: Callable[[
     found = of_native(value) if isinstance(value, NativeFunction) else recognise(value)
     if found is None:
         hint = "; submit it to the pool as it is" if callable(value) else ""
-        raise TypeError(f"native(): {target!r} is of the type {type(value).__name__}, which is no C function{hint}")
+        raise TypeError(
+            f"native(): {quoted(target)} is of the type {kind_of(value, NativeFunction)}, which is no C function{hint}"
+        )
     name = found.name if isinstance(value, NativeFunction) else path
     return replace(found, name=name, pickle_as=target)
 
@@ -123,7 +141,7 @@ def recognise_name(target: str, recognise: Callable[[Any], Recognised | None]) -
     if not colon or not name or "\0" in target:
         raise ValueError(
             f'native() takes a name as "library:symbol", such as "libz.so.1:crc32", or "module:attribute", not '
-            f"{target!r}"
+            f"{quoted(target)}"
         )
     module = _import(owner)
     return _of_library(target, owner, name) if module is None else _of_module(target, module, name, recognise)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._checks import shortened
 from .._core import SignatureError
 from .recognised import Recognised, integer_spelling, is_of
 
@@ -40,7 +41,8 @@ def _spelling(numba_type: Any, where: str) -> str:
     spelling = _scalar_spelling(numba_type)
     if spelling is None:
         raise SignatureError(
-            f"{where} has the numba type {numba_type}, which is no C scalar; pass types.CPointer(...) and a length"
+            f"{where} has the numba type {shortened(str(numba_type))}, which is no C scalar; pass types.CPointer(...) "
+            f"and a length"
         )
     return spelling
 

@@ -19,6 +19,7 @@ class Recognised:
     signature: its C type as the toolchain knows it, or None where it does not.
     no_signature: why there is none; raised when the user gives none either.
     keep_alive: owns the code.
+    context: user data, for a capsule that does not know its signature.
     bound: values of the last parameters, which the caller does not give: user data.
     knows_result: False if the result in `signature` may be no more than a default of the toolchain.
     pickle_as: the name by which another process can find it.
@@ -31,6 +32,7 @@ class Recognised:
     signature: str | None = None
     no_signature: Exception | None = None
     keep_alive: object = None
+    context: int | None = None
     bound: tuple[int, ...] = ()
     knows_result: bool = True
     pickle_as: str | None = None

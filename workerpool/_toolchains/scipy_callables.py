@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from .._checks import quoted, shortened
 from .._core import SignatureError
 from .capsules import ends_with_user_data, of_capsule
 from .recognised import Recognised, is_of, parameters_of
@@ -43,8 +44,8 @@ def recognise_scipy(target: Any, recognise: Callable[[Any], Recognised | None]) 
     if target.user_data is not None:
         if not ends_with_user_data(parameters_of(found.signature or "")):
             raise SignatureError(
-                f"{target!r} has user data, and the last parameter of `{found.signature}`, to which it would be "
-                f"passed, is no `void *`"
+                f"{quoted(target)} has user data, and the last parameter of `{shortened(str(found.signature))}`, to "
+                f"which it would be passed, is no `void *`"
             )
         found = replace(found, bound=found.bound or (0,))  # It may be a null pointer.
     return replace(found, keep_alive=(target, inner))
