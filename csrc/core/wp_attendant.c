@@ -15,9 +15,10 @@ call_hook(wp_pool *pool)
     return pool->hooks.attend(pool->hooks.context);
 }
 
-/* Attends to the host while it asks. Returns when to attend again. */
+/* Attends to the host while it asks. Returns when to attend again. In a child that the host has forked meanwhile, the
+ * attendant is another's to start. */
 static uint64_t
-attend(wp_pool *pool, unsigned *quiet)
+attend(wp_pool *pool, const wp_service *service, unsigned *quiet)
 {
     wp_attendant *attendant = &pool->attendant;
     if (wp_load_acquire(&attendant->request) == NOT_ASKED) {
@@ -29,7 +30,7 @@ attend(wp_pool *pool, unsigned *quiet)
          * more. Both sides change the same word, so one of the two must see the other. */
         wp_exchange_acq_rel(&attendant->request, NOT_ASKED);
         *quiet = 0;
-        if (!call_hook(pool)) {
+        if (!call_hook(pool) || wp_service_is_of_parent(service)) {
             return WP_FOREVER;
         }
         wp_store_release(&attendant->request, ASKED);
@@ -37,29 +38,50 @@ attend(wp_pool *pool, unsigned *quiet)
     return wp_clock() + ATTEND_EVERY_NS;
 }
 
-static void *
-attendant_main(void *argument)
+static void
+attend_until_leaving(wp_pool *pool, const wp_service *service)
 {
-    wp_pool *pool = argument;
     wp_attendant *attendant = &pool->attendant;
     unsigned quiet = 0;
-    wp_thread_set_name("wp-attendant");
-    for (;;) {
+    while (!wp_service_is_of_parent(service)) {
         uint32_t seen = wp_load_acquire(&attendant->side.signal);
         bool leaving = wp_side_is_leaving(&attendant->side);
-        uint64_t again = attend(pool, &quiet);
-        if (leaving) {
+        uint64_t again = attend(pool, service, &quiet);
+        if (leaving || wp_service_is_of_parent(service)) {
             break;
         }
         wp_word_wait(&attendant->side.signal, seen, again);
     }
-    wp_exchange_acq_rel(&attendant->request, NOT_ASKED); /* Who asks from now on is told that nobody is there. */
-    while (call_hook(pool)) {
+}
+
+/* The last look, after which who asks is told that nobody is there. */
+static void
+finish(wp_pool *pool, const wp_service *service)
+{
+    wp_exchange_acq_rel(&pool->attendant.request, NOT_ASKED);
+    while (!wp_service_is_of_parent(service) && call_hook(pool)) {
     }
-    if (pool->hooks.attendant_stop != NULL) {
+    if (!wp_service_is_of_parent(service) && pool->hooks.attendant_stop != NULL) {
         pool->hooks.attendant_stop(pool->hooks.context);
     }
-    return wp_side_end(pool, &attendant->side);
+}
+
+/* The host's code may fork. In the child this is the only thread, and the attendant of nobody: it just ends, as a worker
+ * does. */
+static void *
+attendant_main(void *argument)
+{
+    wp_pool *pool = argument;
+    wp_service service;
+    wp_service_begin(&service, pool);
+    wp_thread_set_name("wp-attendant");
+    attend_until_leaving(pool, &service);
+    if (!wp_service_is_of_parent(&service)) {
+        finish(pool, &service);
+    }
+    bool forked = wp_service_is_of_parent(&service);
+    wp_service_end(&service);
+    return forked ? NULL : wp_side_end(pool, &pool->attendant.side);
 }
 
 bool

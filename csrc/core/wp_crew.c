@@ -351,8 +351,8 @@ is_wanted_elsewhere(const wp_worker *self, bool turn_is_over)
            (turn_is_over && (wp_load_relaxed(&self->pool->ready) & ~(1u << self->lane)) != 0);
 }
 
-bool
-wp_crew_work(wp_crew *crew, wp_worker *self, uint64_t until)
+static bool
+work(wp_crew *crew, wp_worker *self, uint64_t until)
 {
     uint64_t now = wp_clock();
     uint64_t turn_ends = now + TURN_NS;
@@ -380,6 +380,20 @@ wp_crew_work(wp_crew *crew, wp_worker *self, uint64_t until)
         }
     }
     return false;
+}
+
+/* A worker is known as such. */
+bool
+wp_crew_work(wp_crew *crew, wp_worker *self, uint64_t until)
+{
+    if (self != NULL) {
+        return work(crew, self, until);
+    }
+    wp_service service;
+    wp_service_begin(&service, crew->job->pool);
+    bool more = work(crew, NULL, until);
+    wp_service_end(&service);
+    return more;
 }
 
 void

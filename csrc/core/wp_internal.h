@@ -39,6 +39,7 @@
 #include "wp_pool.h"
 #include "wp_range.h"
 #include "wp_results.h"
+#include "wp_self.h"
 #include "wp_stretch.h"
 
 #include <stdalign.h>
@@ -381,9 +382,6 @@ void wp_leave_as_guest(wp_pool *pool, unsigned lane, wp_worker *self);
 
 /* Starts a worker that is counted already (n_workers, waking); gives the count back if that fails. 0 or errno. */
 int wp_worker_start(wp_pool *pool);
-
-/* The calling thread as a worker of this pool, or NULL. */
-wp_worker *wp_worker_in(const wp_pool *pool);
 
 /* Makes `job` (or none) the worker's current job, by the worker itself; returns the one before. */
 wp_job *wp_worker_set_current(wp_worker *worker, wp_job *job);

@@ -126,8 +126,12 @@ bool wp_job_is_lost(wp_job *job);
 /* Changes the number of workers, at least 1. More start when there is work; surplus ones leave after their job. */
 void wp_pool_resize(wp_pool *pool, uint32_t max_workers);
 
-/* Sleeps until every job submitted before has ended, and any submitted meanwhile. WP_OK, WP_LATE, WP_INTERRUPTED. A
- * worker of the pool must not call it: it would wait for itself. */
+/* Whether the calling thread is one of the pool's own (a worker, the attendant), or runs a job of it at this
+ * moment, for whatever reason: then it must not wait for the whole pool, because it would wait for itself. */
+bool wp_pool_needs_caller(const wp_pool *pool);
+
+/* Sleeps until every job submitted before has ended, and any submitted meanwhile. WP_OK, WP_LATE, WP_INTERRUPTED. Not for
+ * a thread that the pool needs. */
 enum wp_result wp_pool_drain(wp_pool *pool, uint64_t deadline);
 
 /* No more jobs: submit says WP_CLOSED from now on, and workers leave when nothing waits. Idempotent. */
@@ -139,8 +143,8 @@ uint64_t wp_pool_cancel_waiting(wp_pool *pool);
 /* Ends every waiting job as WP_LOST and closes the pool for good. */
 void wp_pool_break(wp_pool *pool);
 
-/* After wp_pool_close: sleeps until all threads have left, and joins them. WP_OK, WP_LATE, WP_INTERRUPTED. A worker of
- * the pool must not call it. */
+/* After wp_pool_close: sleeps until all threads have left, and joins them. WP_OK, WP_LATE, WP_INTERRUPTED. Not for
+ * a thread that the pool needs. */
 enum wp_result wp_pool_join(wp_pool *pool, uint64_t deadline);
 
 bool wp_pool_is_closed(wp_pool *pool);
@@ -151,8 +155,11 @@ bool wp_pool_ask_attendant(wp_pool *pool);
 
 /* ---- Workers ---- */
 
-/* The worker that is the calling thread, or NULL; of any pool. */
+/* The worker that is the calling thread, or NULL; of any pool. In a child that a job has forked it still is, for the sake
+ * of that job, but works for nobody any more. */
 wp_worker *wp_worker_self(void);
+/* The calling thread as a worker of this pool, or NULL. */
+wp_worker *wp_worker_in(const wp_pool *pool);
 wp_pool *wp_worker_pool(const wp_worker *worker);
 uint32_t wp_worker_index(const wp_worker *worker);
 /* The job it runs now; only to be asked by the worker itself. */

@@ -247,7 +247,10 @@ wp_range_run_found_here(wp_pool *pool, unsigned lane, wp_find_range *find, void 
     }
     if (claim_here(&helper, pool, find, context, most)) {
         wp_job *outer = self != NULL ? wp_worker_set_current(self, helper.range) : NULL;
+        wp_service service;
+        wp_service_begin(&service, pool);
         done = run_claimed(&helper);
+        wp_service_end(&service);
         if (self != NULL) {
             wp_worker_set_current(self, outer);
         }

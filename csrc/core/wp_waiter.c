@@ -62,7 +62,10 @@ run_on_caller(wp_job *job, wp_worker *self, uint64_t now)
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
 
+    wp_service service;
+    wp_service_begin(&service, pool);
     wp_state outcome = run_once(job, self, &end);
+    wp_service_end(&service);
 
     wp_lock_take(&pool->lock);
     if (!wp_job_is_of_parent(job)) { /* In a child that the job itself has forked it counts nowhere. */

@@ -39,7 +39,7 @@ wp_worker *
 wp_worker_in(const wp_pool *pool)
 {
     wp_worker *self = wp_worker_self();
-    return self != NULL && self->pool == pool ? self : NULL;
+    return self != NULL && self->pool == pool && !self->is_orphan ? self : NULL;
 }
 
 wp_pool *

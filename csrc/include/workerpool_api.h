@@ -111,7 +111,8 @@ typedef struct wp_capi {
     void (*pool_unref)(wp_pool *pool); /* With the last the pool is closed: what waits is done, then it is freed. */
     uint32_t (*pool_max_workers)(wp_pool *pool);
     uint32_t (*pool_lanes)(wp_pool *pool);
-    /* Sleeps until all jobs have ended. WP_OK, WP_LATE, WP_INTERRUPTED, WP_INVALID (on a worker of this pool). */
+    /* Sleeps until all jobs have ended. WP_OK, WP_LATE, WP_INTERRUPTED, WP_INVALID (on a worker of this pool, or in
+     * a function that the calling thread runs for it). */
     int (*pool_drain)(wp_pool *pool, uint64_t deadline);
     void (*pool_close)(wp_pool *pool); /* No more jobs. */
     /* After pool_close: sleeps until its threads have ended. As pool_drain. */

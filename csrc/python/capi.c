@@ -192,23 +192,16 @@ pool_max_workers(wp_pool *pool)
     return stats.max_workers;
 }
 
-static bool
-is_own_worker(const wp_pool *pool)
-{
-    const wp_worker *self = wp_worker_self();
-    return self != NULL && wp_worker_pool(self) == pool;
-}
-
 static int
 pool_drain(wp_pool *pool, uint64_t deadline)
 {
-    return is_own_worker(pool) ? WP_INVALID : (int)wp_pool_drain(pool, deadline);
+    return wp_pool_needs_caller(pool) ? WP_INVALID : (int)wp_pool_drain(pool, deadline);
 }
 
 static int
 pool_join(wp_pool *pool, uint64_t deadline)
 {
-    return is_own_worker(pool) ? WP_INVALID : (int)wp_pool_join(pool, deadline);
+    return wp_pool_needs_caller(pool) ? WP_INVALID : (int)wp_pool_join(pool, deadline);
 }
 
 /* ---- Tokens ---- */

@@ -314,8 +314,7 @@ static void
 help(wpy_task *task, uint64_t deadline)
 {
     wp_job *job = &task->job;
-    const wp_worker *self = wp_worker_self();
-    bool own_pool = self != NULL && wp_worker_pool(self) == job->pool;
+    bool own_pool = wp_worker_in(job->pool) != NULL;
     const wpy_task_class *class = wpy_task_class_of(task);
     if (class->help != NULL) {
         if (own_pool) {

@@ -197,8 +197,7 @@ take_block(map_object *self, uint32_t room, int *error)
 static bool
 on_own_worker(const map_object *self)
 {
-    const wp_worker *worker = wp_worker_self();
-    return worker != NULL && wp_worker_pool(worker) == self->core;
+    return wp_worker_in(self->core) != NULL;
 }
 
 static void

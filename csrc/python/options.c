@@ -152,8 +152,7 @@ wpy_wait_for_room(wpy_home *home, wp_pool *pool, const wpy_options *options, uin
 static int
 run_here(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_task *task)
 {
-    const wp_worker *self = wp_worker_self();
-    bool on_own_worker = self != NULL && wp_worker_pool(self) == pool;
+    bool on_own_worker = wp_worker_in(pool) != NULL;
     enum wp_result result;
     if (on_own_worker || wpy_task_class_of(task)->is_native) {
         Py_BEGIN_ALLOW_THREADS
@@ -197,8 +196,7 @@ wpy_submit_task(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_t
     if (!wpy_check_not_exiting(home)) {
         return -1;
     }
-    const wp_worker *self = wp_worker_self();
-    bool over = options->on_full == WPY_BLOCK && self != NULL && wp_worker_pool(self) == pool;
+    bool over = options->on_full == WPY_BLOCK && wp_worker_in(pool) != NULL;
     uint64_t deadline = WP_FOREVER;
     for (bool first = true;; first = false) {
         enum wp_result result = wp_pool_submit(pool, options->lane, &task->job, over);

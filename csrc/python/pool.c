@@ -529,22 +529,25 @@ slice_of_join(void *pool, uint64_t deadline)
 }
 
 static int
-refuse_on_own_worker(const wpy_gate *gate, const char *what)
+refuse_if_needed_here(const wpy_gate *gate, const char *what)
 {
-    const wp_worker *self = wp_worker_self();
-    if (self != NULL && wp_worker_pool(self) == gate->core) {
-        PyErr_Format(PyExc_RuntimeError, "%s would wait for the job that calls it: it runs on a worker of this pool",
-                     what);
-        return -1;
+    if (!wp_pool_needs_caller(gate->core)) {
+        return 0;
     }
-    return 0;
+    PyErr_Format(PyExc_RuntimeError,
+                 wp_worker_in(gate->core) != NULL
+                     ? "%s would wait for the job that calls it: it runs on a worker of this pool"
+                     : "%s would wait for the job or callback that calls it: this thread runs it for this pool",
+                 what);
+    return -1;
 }
 
 PyDoc_STRVAR(drain_doc,
              "drain($self, /, timeout=None)\n--\n\n"
              "Wait until every submitted job has ended.\n\n"
              "timeout: seconds to wait at most, or None. Returns True, or False if the time was over first.\n"
-             "Jobs may be submitted meanwhile; they are waited for too. Thread-safe.");
+             "Jobs may be submitted meanwhile; they are waited for too. Thread-safe. Raises RuntimeError where it\n"
+             "would wait for itself: in a job of this pool, or in a callback on one of its threads.");
 
 static PyObject *
 drain(const wpy_gate *gate, PyObject *args, PyObject *kwargs)
@@ -553,7 +556,7 @@ drain(const wpy_gate *gate, PyObject *args, PyObject *kwargs)
     PyObject *timeout = Py_None;
     uint64_t deadline;
     if (gate == NULL || !PyArg_ParseTupleAndKeywords(args, kwargs, "|O:drain", keywords, &timeout) ||
-        wpy_deadline(timeout, "timeout", &deadline) < 0 || refuse_on_own_worker(gate, "drain()") < 0) {
+        wpy_deadline(timeout, "timeout", &deadline) < 0 || refuse_if_needed_here(gate, "drain()") < 0) {
         return NULL;
     }
     int result = wpy_wait(slice_of_drain, gate->core, deadline);
@@ -592,8 +595,8 @@ PyDoc_STRVAR(
     "Take no more jobs, let those that wait be done, and end the workers.\n\n"
     "wait: return only when all is done. cancel_futures: cancel the jobs that wait.\n"
     "timeout: seconds to wait at most, or None; then TimeoutError says which jobs still run. They go on.\n\n"
-    "May be called again, also after a timeout or Ctrl-C, to wait again. Thread-safe. Raises RuntimeError if a\n"
-    "worker of the pool waits for itself.");
+    "May be called again, also after a timeout or Ctrl-C, to wait again. Thread-safe. Raises RuntimeError, and does\n"
+    "not wait, where it would wait for itself: in a job of this pool, or in a callback on one of its threads.");
 
 static PyObject *
 pool_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
@@ -616,7 +619,7 @@ pool_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
     if (!wait) {
         Py_RETURN_NONE;
     }
-    if (refuse_on_own_worker(gate, "shutdown(wait=True)") < 0) {
+    if (refuse_if_needed_here(gate, "shutdown(wait=True)") < 0) {
         return NULL;
     }
     int result = wpy_wait(slice_of_join, gate->core, deadline);
@@ -683,7 +686,7 @@ view_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
     if (!wait) {
         Py_RETURN_NONE;
     }
-    if (refuse_on_own_worker(gate, "shutdown(wait=True)") < 0 || wpy_wait(slice_of_drain, gate->core, WP_FOREVER) < 0) {
+    if (refuse_if_needed_here(gate, "shutdown(wait=True)") < 0 || wpy_wait(slice_of_drain, gate->core, WP_FOREVER) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

@@ -380,8 +380,7 @@ sleep_for_result(void *context, uint64_t deadline)
 static bool
 help(results_object *self, const wpy_gate *gate)
 {
-    const wp_worker *worker = wp_worker_self();
-    bool own_pool = worker != NULL && wp_worker_pool(worker) == gate->core;
+    bool own_pool = wp_worker_in(gate->core) != NULL;
     wp_job *job = wp_pool_find_waiting(gate->core, gate->options.lane, self->core, own_pool ? WP_UNBOUNDED : 1);
     if (job == NULL) {
         return false;

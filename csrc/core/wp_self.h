@@ -1,0 +1,28 @@
+/* What the calling thread is to a pool beside one of its workers.
+ *
+ * PURPOSE. Whoever waits for a whole pool must not be a thread that the pool needs: it would wait for itself. Workers know
+ * themselves (wp_worker_self). The pool's side threads run the host's code too, and so does any thread that runs a job
+ * because it waits for it, because it has submitted it, or because it takes part in a loop.
+ *
+ * DESIGN. A list for each thread, the innermost first, on that thread's stack: jobs that are run so may wait for others that
+ * are run so. An entry is of the pool's epoch: in a forked child the pool is another, and needs nobody.
+ */
+#ifndef WP_SELF_H
+#define WP_SELF_H
+
+#include "wp_pool.h"
+
+typedef struct wp_service {
+    const wp_pool *pool;
+    struct wp_service *outer;
+    uint16_t epoch; /* The pool's when it began. */
+} wp_service;
+
+/* From now on, until the end, the calling thread does something for the pool. */
+void wp_service_begin(wp_service *service, const wp_pool *pool);
+void wp_service_end(const wp_service *service);
+
+/* The service was begun in the parent of this process, where the thread stays that it was for. */
+bool wp_service_is_of_parent(const wp_service *service);
+
+#endif
