@@ -110,10 +110,16 @@ def test_length_hint_of_several_inputs_is_of_the_shortest() -> None:
 
 def test_length_hint_of_more_than_there_can_be() -> None:
     with wp.WorkerPool(1) as pool:
-        results = pool.map(int, range(10**30))
-        with pytest.raises(OverflowError):
-            operator.length_hint(results)
-        assert next(results) == 0
+        for most in (2**40, 2**62, 2**63, 2**64, 10**30, 10**6000):
+            results = pool.map(int, range(most))
+            assert operator.length_hint(results, -1) == -1
+            assert next(results) == 0
+            results.close()
+        items = list(range(1000))
+        assert list(pool.map(max, items, range(2**64))) == list(pool.map(max, range(2**64), items)) == items
+        assert operator.length_hint(pool.map(max, range(2**64), items, range(10**30)), -1) == 1000
+        with pytest.raises(ZeroDivisionError):  # Rather than MemoryError.
+            list(pool.map(lambda i: 1 // (5 - i), range(2**50)))
 
 
 def test_length_hint_while_the_consumer_waits() -> None:

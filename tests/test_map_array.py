@@ -382,10 +382,15 @@ def test_kernel_error_names_the_range(helpers: Helpers, run: Callable[..., Any])
 def test_kernel_with_an_array_of_pointers(helpers: Helpers) -> None:
     """What it takes is no array of doubles, and says nothing about how many elements there are."""
     scale = helpers.native("scale_range", "int (size_t, size_t, const double *[2], double, double *)")
-    out = array.array("d", [1.0, 1.0])
+    out = array.array("d", [1.0, 1.0, 1.0])
     with wp.WorkerPool(1) as pool:
-        pool.map_array(scale, array.array("Q", [0, 0]), 2.0, out=out)
-    assert list(out) == [0.0, 0.0]
+        pool.map_array(scale, array.array("Q", [0, 0, 0, 0]), 2.0, out=out)
+        assert list(out) == [0.0, 0.0, 0.0]
+        with pytest.raises(TypeError, match="points to pointers"):
+            pool.map_array(scale, np.zeros((2, 3)), 2.0, out=out)
+        only = helpers.native("count_range", "int (size_t, size_t, void **)")
+        with pytest.raises(TypeError, match="no array tells how many elements there are"):
+            pool.map_array(only, array.array("Q", [0, 0]))
 
 
 def test_kernel_sees_its_job(helpers: Helpers, pool: wp.WorkerPool) -> None:
@@ -913,6 +918,15 @@ def test_memory_comes_back(run_scenario: RunScenario, helpers_path: str) -> None
 
 # ---- What does not fit ----
 
+
+class Series:
+    def to_numpy(self) -> Any: ...
+
+
+class Image:
+    __array_interface__ = None
+
+
 X = np.arange(10.0)
 DOUBLE = ("id_double", "double (double)")
 SUM = ("sum_doubles", "double (double, double, double, double)")
@@ -946,7 +960,29 @@ WRONG: list[tuple[tuple[str, str], tuple[Any, ...], dict[str, Any], type[Excepti
     (DOUBLE, (X.astype("u2"),), {}, TypeError, "takes float64, not uint16"),
     (DOUBLE, (X.astype("O"),), {}, TypeError, "takes float64, not elements of the format 'O'"),
     (DOUBLE, (RECORDS,), {}, TypeError, "takes float64, not elements of the format 'T{"),
-    (DOUBLE, (X.astype("M8[s]"),), {}, TypeError, "gives no buffer with strides"),
+    (
+        DOUBLE,
+        (X.astype("M8[s]"),),
+        {},
+        TypeError,
+        "gives no buffer with strides: cannot include dtype 'M' in a buffer; dates are integers to C: pass its .view(",
+    ),
+    (DOUBLE, (Series(),), {}, TypeError, "or a number, not Series; pass its .to_numpy()"),
+    (DOUBLE, (Image(),), {}, TypeError, "or a number, not Image; pass numpy.asarray() of it"),
+    (
+        DOUBLE,
+        (X,),
+        {"out": Series()},
+        TypeError,
+        "out: an array is needed (any object with a buffer), not Series; pass",
+    ),
+    (
+        KERNEL,
+        (Image(), 2),
+        {},
+        TypeError,
+        "argument 3: `const double *` takes an array (any object with a buffer), not Im",
+    ),
     (DOUBLE, (X.astype("f8").astype(">f8"),), {}, ValueError, "byte order of another machine (format '>d')"),
     (DOUBLE, (MISALIGNED,), {}, ValueError, "not aligned to 8 bytes"),
     (DOUBLE, (b"abc",), {}, TypeError, "takes float64, not uint8"),
@@ -991,6 +1027,17 @@ WRONG: list[tuple[tuple[str, str], tuple[Any, ...], dict[str, Any], type[Excepti
     (KERNEL, (range(5, 20), X, 2), {}, ValueError, "argument 3: it has 10 elements, and the range is range(5, 20)"),
     (KERNEL, (range(-1, 5), X, 2), {}, ValueError, "begins at 0 or later"),
     (KERNEL, (range(0, 10, 2), X, 2), {}, ValueError, "has the step 1"),
+    (
+        KERNEL,
+        (range(2**63, 2**63 + 3), X, 2),
+        {},
+        OverflowError,
+        "scale_range() argument 1: a range of elements ends before 2**63, unlike range(9223372036854775808, ",
+    ),
+    (KERNEL, (range(2**64), X, 2), {}, OverflowError, "argument 1: a range of elements ends before 2**63"),
+    (KERNEL, (range(0, 1, 2**70), X, 2), {}, OverflowError, "argument 1: a range of elements ends before 2**63"),
+    (KERNEL, (range(10**6000), X, 2), {}, OverflowError, "argument 1: a range of elements ends before 2**63"),
+    (KERNEL, (range(-(2**70), 3), X, 2), {}, ValueError, "argument 1: a range of elements begins at 0 or later"),
     (KERNEL, (MISALIGNED, 2), {}, ValueError, "argument 3: its elements are not aligned"),
     (KERNEL, ([1.0], 2), {}, TypeError, "argument 3: `const double *` takes an array"),
     (KERNEL, (X,), {}, TypeError, "cannot be called with 1 arguments: as a kernel it takes 3"),

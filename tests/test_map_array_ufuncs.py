@@ -4,6 +4,8 @@ does not fit is an error before anything runs; what a loop raises on any thread 
 from __future__ import annotations
 
 import array
+import ctypes
+import functools
 import math
 import re
 import warnings
@@ -319,6 +321,7 @@ def test_floating_point_errors_give_no_warnings(pool: wp.WorkerPool) -> None:
 
 
 X = np.arange(10.0)
+DEEP = functools.reduce(lambda inner, _: inner * 1, range(70), ctypes.c_double)()
 WRONG: list[tuple[Any, tuple[Any, ...], dict[str, Any], type[Exception], str]] = [
     (np.add, (X,), {}, TypeError, "add() takes 2 arguments (1 given)"),
     (np.add, (X, X, X), {}, TypeError, "add() takes 2 arguments (3 given)"),
@@ -364,8 +367,18 @@ WRONG: list[tuple[Any, tuple[Any, ...], dict[str, Any], type[Exception], str]] =
         (X.astype("M8[s]"), 1),
         {},
         TypeError,
-        "only arrays of plain numbers can be looped over, not datetime64[s]",
+        "only arrays of plain numbers can be looped over, not datetime64[s]; pass its .view('i8') if the loop is",
     ),
+    (
+        np.sin,
+        (np.float64,),
+        {},
+        TypeError,
+        "sin() argument 1: an array (any object with a buffer) or a number is needed",
+    ),
+    (np.sin, (X[0],), {"out": np.float64(0)}, ValueError, "sin() out: this numpy.ndarray is read-only"),
+    (np.sin, (DEEP,), {}, ValueError, "sin() argument 1: this c_double"),
+    (np.sin, (X,), {"out": DEEP}, ValueError, "sin() out: this c_double"),
     (np.matmul, (X, X), {}, TypeError, "matmul() works on whole rows ("),
     (np.bitwise_and, (X, X), {}, TypeError, "bitwise_and"),
     (np.frompyfunc(abs, 1, 1), (X,), {}, TypeError, "works on Python objects, which needs the GIL"),

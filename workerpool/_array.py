@@ -29,26 +29,38 @@ def _ufunc_of(fn: Any) -> Any:
     numpy = sys.modules.get("numpy")
     if numpy is None:
         return None
-    if isinstance(fn, numpy.ufunc):
+    if issubclass(type(fn), numpy.ufunc):
         return fn
     inner = getattr(fn, "ufunc", None)
-    return inner if isinstance(inner, numpy.ufunc) else None
+    return inner if issubclass(type(inner), numpy.ufunc) else None
 
 
-def _as_array(value: Any, name: str, place: str) -> Any:
-    """A view of a buffer as a NumPy array of plain numbers."""
+def _hint(value: Any) -> str:
+    if hasattr(type(value), "to_numpy"):
+        return "; pass its .to_numpy()"
+    if hasattr(type(value), "__array__") or hasattr(type(value), "__array_interface__"):
+        return "; pass numpy.asarray() of it"
+    return ""
+
+
+def _as_array(value: Any, name: str, place: str, is_number: bool) -> Any:
+    """A view of a buffer as a NumPy array of plain numbers. It is this array that the loop is over, whatever else the
+    object that was given might make of itself."""
     numpy: Any = sys.modules["numpy"]
-    if not isinstance(value, (numpy.ndarray, numpy.generic)):
+    if not issubclass(type(value), (numpy.ndarray, numpy.generic) if is_number else numpy.ndarray):
         try:
             value = memoryview(value)
         except TypeError:
             raise TypeError(
                 f"{name}() {place}: an array (any object with a buffer) or a number is needed, "
-                f"not {type(value).__name__}"
+                f"not {type(value).__name__}{_hint(value)}"
             ) from None
+        except (ValueError, BufferError) as error:
+            raise ValueError(f"{name}() {place}: this {type(value).__name__} gives no buffer: {error}") from error
     array = numpy.asarray(value)
     if array.dtype.char not in _NUMBERS:
-        raise TypeError(f"{name}() {place}: only arrays of plain numbers can be looped over, not {array.dtype}")
+        hint = "; pass its .view('i8') if the loop is one over integers" if array.dtype.kind in "mM" else ""
+        raise TypeError(f"{name}() {place}: only arrays of plain numbers can be looped over, not {array.dtype}{hint}")
     if not array.dtype.isnative:
         native = array.dtype.newbyteorder("=")
         raise ValueError(
@@ -69,7 +81,7 @@ def _inputs(ufunc: Any, arguments: tuple[Any, ...]) -> list[Any]:
     return [
         value
         if type(value) in {int, float, complex}
-        else _as_array(_plain(value), ufunc.__name__, f"argument {number}")
+        else _as_array(_plain(value), ufunc.__name__, f"argument {number}", is_number=True)
         for number, value in enumerate(arguments, 1)
     ]
 
@@ -144,7 +156,7 @@ def _request_of_ufunc(fn: Any, ufunc: Any, arguments: tuple[Any, ...], out: Any,
     inputs = _inputs(ufunc, arguments)
     outputs = _outputs(ufunc, out)
     out_arrays = [
-        None if array is None else _as_array(array, name, "out" if ufunc.nout == 1 else f"out[{number}]")
+        None if array is None else _as_array(array, name, "out" if ufunc.nout == 1 else f"out[{number}]", False)
         for number, array in enumerate(outputs)
     ]
     given = tuple(
@@ -157,7 +169,7 @@ def _request_of_ufunc(fn: Any, ufunc: Any, arguments: tuple[Any, ...], out: Any,
         _as_type(x, dtype, f"{name}() argument {number}")
         for number, (x, dtype) in enumerate(zip(inputs, types, strict=False), 1)
     )
-    return None, (info, name, types[ufunc.nin :]), arrays, outputs, grain
+    return None, (info, name, types, outputs), arrays, tuple(out_arrays), grain
 
 
 def request(method: str, fn: Any, arguments: tuple[Any, ...], out: Any, grain: SupportsIndex | None) -> _Request:

@@ -16,6 +16,7 @@
 
 #include "array_call.h"
 #include "future.h"
+#include "message.h"
 #include "native_call.h"
 #include "pool.h"
 #include "token.h"
@@ -57,7 +58,7 @@ take_output(const request *r, wpy_array_plan *plan, wpy_operand *operand, PyObje
     if (operand->has_view || wpy_shape_count(&plan->shape) == 0) {
         return 0; /* Taken already; or made, and nothing will be written to it. */
     }
-    return plan->function == NULL ? wpy_operand_take_buffer(plan->operands, operand, output)
+    return plan->function == NULL ? wpy_operand_take_dtype(plan->operands, operand, output, dtype)
                                   : wpy_operand_take_array(plan->operands, operand, output, type,
                                                            plan->function->signature->result.spelling, false);
 }
@@ -84,6 +85,17 @@ fill_in(const wpy_function *function, wpy_operand *operand, size_t at)
     if (at >= n_free(function)) {
         wpy_operand_set_value(operand, function->signature->params[at].type, function->bound[at - n_free(function)]);
     }
+}
+
+static int
+fail_no_array(const wpy_array_plan *plan, const wpy_operand *operand, const wp_param *param, PyObject *object,
+              const char *or_else)
+{
+    const char *hint = wpy_array_hint(object);
+    return hint == NULL ? -1
+                        : wpy_operand_fail(plan->operands, operand, PyExc_TypeError,
+                                           "`%s` takes an array (any object with a buffer)%s, not %.100s%s",
+                                           param->spelling, or_else, Py_TYPE(object)->tp_name, hint);
 }
 
 /* ---- A scalar function ---- */
@@ -126,9 +138,7 @@ take_argument(const wpy_array_plan *plan, wpy_operand *operand, size_t at, PyObj
     }
     if (!by_value) {
         if (!PyObject_CheckBuffer(object)) {
-            return wpy_operand_fail(plan->operands, operand, PyExc_TypeError,
-                                    "`%s` takes an array (any object with a buffer) or a number, not %.100s",
-                                    param->spelling, Py_TYPE(object)->tp_name);
+            return fail_no_array(plan, operand, param, object, " or a number");
         }
         return wpy_operand_take_array(plan->operands, operand, object, param->type, param->spelling, false);
     }
@@ -290,22 +300,37 @@ fail_kernel(const request *r)
 }
 
 static int
+fail_range(PyObject *range, const wpy_function *function, PyObject *type, const char *right)
+{
+    PyObject *text = wpy_short_repr(range);
+    if (text != NULL) {
+        PyErr_Format(type, "%U() argument 1: a range of elements %s, unlike %U", function->name, right, text);
+        Py_DECREF(text);
+    }
+    return -1;
+}
+
+static int
 read_range(PyObject *range, const wpy_function *function, uint64_t *begin, uint64_t *end)
 {
     static const char *const names[] = {"start", "stop", "step"};
     long long values[3] = {0};
+    int is_beyond = 0;
     for (size_t i = 0; i < 3; i++) {
+        int overflow = 0;
         PyObject *value = PyObject_GetAttrString(range, names[i]);
-        values[i] = value != NULL ? PyLong_AsLongLong(value) : -1;
+        values[i] = value != NULL ? PyLong_AsLongLongAndOverflow(value, &overflow) : -1;
+        is_beyond = is_beyond || overflow > 0;
         Py_XDECREF(value);
         if (PyErr_Occurred()) {
             return -1;
         }
     }
+    if (is_beyond) {
+        return fail_range(range, function, PyExc_OverflowError, "ends before 2**63");
+    }
     if (values[0] < 0 || values[2] != 1) {
-        PyErr_Format(PyExc_ValueError, "%U(): a range of elements begins at 0 or later and has the step 1, unlike %R",
-                     function->name, range);
-        return -1;
+        return fail_range(range, function, PyExc_ValueError, "begins at 0 or later and has the step 1");
     }
     *begin = (uint64_t)values[0];
     *end = (uint64_t)(values[1] > values[0] ? values[1] : values[0]);
@@ -357,9 +382,7 @@ take_kernel_argument(const wpy_array_plan *plan, wpy_operand *operand, size_t at
         return take_block(plan, operand, param, object, k, end);
     }
     if (is_typed(param)) {
-        return wpy_operand_fail(plan->operands, operand, PyExc_TypeError,
-                                "`%s` takes an array (any object with a buffer), not %.100s", param->spelling,
-                                Py_TYPE(object)->tp_name);
+        return fail_no_array(plan, operand, param, object, "");
     }
     if (wpy_convert_argument(plan->function, at, object, &slot, &operand->hold) < 0) {
         return -1;
@@ -392,12 +415,14 @@ take_kernel_arguments(const request *r, wpy_array_plan *plan, kernel_call *k, ui
 }
 
 /* Without a typed array the elements are those of the first untyped one, as the view counts them that the kernel is
- * given. */
+ * given. An array of pointers counts something else. */
 static void
 count_untyped(const wpy_array_plan *plan, kernel_call *k)
 {
+    const wp_param *params = plan->function->signature->params;
     for (size_t i = 2; i < plan->operands->n && k->range == NULL && !k->has_count; i++) {
-        k->has_count = wpy_hold_count(&plan->operands->list[i].hold, &k->count);
+        k->has_count =
+            params[i].pointee != WP_TYPE_PTR && wpy_hold_count(&plan->operands->list[i].hold, &k->count);
     }
 }
 
@@ -511,43 +536,82 @@ take_call_info(wpy_array_plan *plan, PyObject *capsule, PyObject *name)
     return 0;
 }
 
+/* What the package says of a ufunc: the capsule, the name, a dtype for each array and output, and for each output the
+ * object that is the result, or None for one that is to be made. */
+typedef struct ufunc_request {
+    PyObject *capsule;
+    PyObject *name;
+    PyObject *dtypes;
+    PyObject *results;
+    Py_ssize_t n_in;
+    Py_ssize_t n_out;
+} ufunc_request;
+
+static int
+parse_ufunc(const request *r, ufunc_request *u)
+{
+    if (!PyArg_ParseTuple(r->ufunc, "OUO!O!", &u->capsule, &u->name, &PyTuple_Type, &u->dtypes, &PyTuple_Type,
+                          &u->results)) {
+        return -1;
+    }
+    u->n_in = PyTuple_GET_SIZE(r->args);
+    u->n_out = PyTuple_GET_SIZE(r->outputs);
+    if (u->n_in + u->n_out > WPY_MOST_OPERANDS || PyTuple_GET_SIZE(u->dtypes) != u->n_in + u->n_out ||
+        PyTuple_GET_SIZE(u->results) != u->n_out) {
+        PyErr_SetString(PyExc_SystemError, "a ufunc, its dtypes and its arrays are not of one number");
+        return -1;
+    }
+    return 0;
+}
+
+static int
+take_ufunc_operands(const request *r, const ufunc_request *u, wpy_array_plan *plan)
+{
+    for (Py_ssize_t i = 0; i < u->n_in + u->n_out; i++) {
+        const bool is_output = i >= u->n_in;
+        const size_t number = (size_t)(is_output ? i - u->n_in : i + 1);
+        PyObject *array = is_output ? PyTuple_GET_ITEM(r->outputs, i - u->n_in) : PyTuple_GET_ITEM(r->args, i);
+        wpy_operand *operand = wpy_operands_next(plan->operands, number, is_output);
+        if (array != Py_None &&
+            wpy_operand_take_dtype(plan->operands, operand, array, PyTuple_GET_ITEM(u->dtypes, i)) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* The result is what the caller gave as an output, and not the array that was made of it. */
+static void
+set_result(PyObject *results, PyObject *given, Py_ssize_t at)
+{
+    PyObject *object = PyTuple_GET_ITEM(given, at);
+    if (object != Py_None) {
+        PyObject *array = PyTuple_GET_ITEM(results, at);
+        PyTuple_SET_ITEM(results, at, Py_NewRef(object));
+        Py_DECREF(array);
+    }
+}
+
 static int
 plan_ufunc(const request *r, wpy_array_plan *plan)
 {
-    PyObject *capsule, *name, *dtypes;
-    if (!PyArg_ParseTuple(r->ufunc, "OUO!", &capsule, &name, &PyTuple_Type, &dtypes) ||
-        take_call_info(plan, capsule, name) < 0) {
+    ufunc_request u;
+    if (parse_ufunc(r, &u) < 0 || take_call_info(plan, u.capsule, u.name) < 0) {
         return -1;
     }
-    const Py_ssize_t n_in = PyTuple_GET_SIZE(r->args);
-    const Py_ssize_t n_out = PyTuple_GET_SIZE(dtypes);
     plan->kind = WPY_UFUNC;
-    plan->operands = wpy_operands_new((size_t)(n_in + n_out), name, capsule);
-    plan->result = PyTuple_New(n_out);
-    if (plan->operands == NULL || plan->result == NULL) {
+    plan->operands = wpy_operands_new((size_t)(u.n_in + u.n_out), u.name, u.capsule);
+    plan->result = PyTuple_New(u.n_out);
+    if (plan->operands == NULL || plan->result == NULL || take_ufunc_operands(r, &u, plan) < 0 ||
+        wpy_operands_broadcast(plan->operands, &plan->shape) < 0) {
         return -1;
     }
-    for (Py_ssize_t i = 0; i < n_in; i++) {
-        wpy_operand *operand = wpy_operands_next(plan->operands, (size_t)i + 1, false);
-        if (wpy_operand_take_buffer(plan->operands, operand, PyTuple_GET_ITEM(r->args, i)) < 0) {
+    for (Py_ssize_t i = 0; i < u.n_out; i++) {
+        if (take_output(r, plan, &plan->operands->list[u.n_in + i], plan->result, WP_TYPE_VOID,
+                        PyTuple_GET_ITEM(u.dtypes, u.n_in + i)) < 0) {
             return -1;
         }
-    }
-    for (Py_ssize_t i = 0; i < n_out; i++) {
-        wpy_operand *operand = wpy_operands_next(plan->operands, (size_t)i, true);
-        PyObject *given = PyTuple_GET_ITEM(r->outputs, i);
-        if (given != Py_None && wpy_operand_take_buffer(plan->operands, operand, given) < 0) {
-            return -1;
-        }
-    }
-    if (wpy_operands_broadcast(plan->operands, &plan->shape) < 0) {
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < n_out; i++) {
-        if (take_output(r, plan, &plan->operands->list[n_in + i], plan->result, WP_TYPE_VOID,
-                        PyTuple_GET_ITEM(dtypes, i)) < 0) {
-            return -1;
-        }
+        set_result(plan->result, u.results, i);
     }
     return 0;
 }

@@ -35,6 +35,9 @@
 #define SLOW_INPUT_NS 50000u
 /* What the package gives for "no bound". */
 #define WPY_UNLIMITED_BUFFERSIZE (UINT64_C(1) << 63)
+/* More results than this are not announced: list() would ask for all the memory before the first of them, which may raise
+ * or never be wanted. */
+#define MOST_HINTED ((Py_ssize_t)1 << 26)
 /* A map never has more arguments a call than a native function. */
 #define MOST_ITERATORS WP_SIGNATURE_MAX_PARAMS
 
@@ -588,13 +591,18 @@ map_close(map_object *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-/* How many items the shortest of the iterators still has, by their own account; -1 with an exception. */
+/* How many items the shortest of the iterators still has, by their own account; -1 with an exception. A range may have
+ * more than can be counted. */
 static Py_ssize_t
 input_left(PyObject *iterators)
 {
-    Py_ssize_t left = PY_SSIZE_T_MAX / 2;
+    Py_ssize_t left = PY_SSIZE_T_MAX;
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(iterators) && left > 0; i++) {
         Py_ssize_t hint = PyObject_LengthHint(PyTuple_GET_ITEM(iterators, i), 0);
+        if (hint < 0 && PyErr_ExceptionMatches(PyExc_OverflowError)) {
+            PyErr_Clear();
+            continue;
+        }
         left = hint < left ? hint : left;
     }
     return left;
@@ -615,6 +623,9 @@ map_length_hint(map_object *self, PyObject *Py_UNUSED(ignored))
     Py_ssize_t left = self->iterators != NULL ? input_left(self->iterators) : 0;
     Py_ssize_t under_way = (Py_ssize_t)self->in_flight;
     leave(self);
+    if (left > MOST_HINTED) {
+        Py_RETURN_NOTIMPLEMENTED;
+    }
     return left >= 0 ? PyLong_FromSsize_t(left + under_way) : NULL;
 }
 

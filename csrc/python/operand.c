@@ -1,6 +1,8 @@
 /* See operand.h. */
 #include "operand.h"
 
+#include "message.h"
+
 #include "wp_loop.h"
 
 #include <stdarg.h>
@@ -93,6 +95,9 @@ int
 wpy_operand_fail(const wpy_operands *operands, const wpy_operand *operand, PyObject *type, const char *format, ...)
 {
     va_list arguments;
+    if (wpy_must_pass_on()) {
+        return -1;
+    }
     va_start(arguments, format);
     PyObject *cause = PyErr_Occurred() ? wpy_take_exception() : NULL;
     PyObject *what = PyUnicode_FromFormatV(format, arguments);
@@ -188,7 +193,7 @@ name_of_element(element e, const Py_buffer *view)
     case 'c':
         return PyUnicode_FromString("bytes");
     default:
-        return PyUnicode_FromFormat("elements of the format '%s'", view->format != NULL ? view->format : "B");
+        return PyUnicode_FromFormat("elements of the format '%.100s'", view->format != NULL ? view->format : "B");
     }
 }
 
@@ -217,28 +222,115 @@ wpy_struct_letter(wp_type type)
 /* ---- Taking one ---- */
 
 static int
+fail_read_only(const wpy_operands *operands, const wpy_operand *operand, PyObject *object)
+{
+    return wpy_operand_fail(operands, operand, PyExc_ValueError, "this %.100s is read-only, and %s",
+                            Py_TYPE(object)->tp_name,
+                            operand->is_output ? "the result is written to it; give a writable array"
+                                               : "the function may write to it; give a writable array, or declare the "
+                                                 "parameter `const`");
+}
+
+static int
 fail_buffer(const wpy_operands *operands, const wpy_operand *operand, PyObject *object)
 {
-    const char *kind = Py_TYPE(object)->tp_name;
     Py_buffer probe;
-    if (wpy_lacks_memory()) {
+    if (wpy_must_pass_on()) {
         return -1;
     }
     PyObject *first = wpy_take_exception();
     if (operand->is_written && wpy_get_buffer(object, &probe, PyBUF_RECORDS_RO) == 0) {
         wpy_release_buffer(&probe);
         Py_DECREF(first);
-        return wpy_operand_fail(operands, operand, PyExc_ValueError, "this %.100s is read-only, and %s", kind,
-                                operand->is_output
-                                    ? "the result is written to it; give a writable array"
-                                    : "the function may write to it; give a writable array, or declare the "
-                                      "parameter `const`");
+        return fail_read_only(operands, operand, object);
     }
-    PyErr_Clear();
-    wpy_raise(first);
-    wpy_operand_fail(operands, operand, PyExc_TypeError, "this %.100s gives no buffer with strides: %S", kind, first);
+    if (!wpy_must_pass_on()) {
+        PyErr_Clear();
+        const char *hint = wpy_array_hint(object);
+        if (hint != NULL) {
+            wpy_raise(first);
+            wpy_operand_fail(operands, operand, PyExc_TypeError, "this %.100s gives no buffer with strides: %S%s",
+                             Py_TYPE(object)->tp_name, first, hint);
+        }
+    }
     Py_DECREF(first);
     return -1;
+}
+
+static int
+fail_no_buffer(const wpy_operands *operands, const wpy_operand *operand, PyObject *object)
+{
+    const char *hint = wpy_array_hint(object);
+    return hint == NULL ? -1
+                        : wpy_operand_fail(operands, operand, PyExc_TypeError,
+                                           "an array is needed (any object with a buffer), not %.100s%s",
+                                           Py_TYPE(object)->tp_name, hint);
+}
+
+/* Whether the lengths of the dimensions and of an element tell how long the memory is. */
+static bool
+has_its_length(const Py_buffer *view)
+{
+    size_t bytes = (size_t)view->itemsize;
+    bool is_empty = false;
+    bool is_countable = view->itemsize >= 0 && view->len >= 0;
+    for (int d = 0; d < view->ndim; d++) {
+        is_empty = is_empty || view->shape[d] == 0;
+        is_countable =
+            is_countable && view->shape[d] >= 0 && (is_empty || !__builtin_mul_overflow(bytes, view->shape[d], &bytes));
+    }
+    return is_countable && (size_t)view->len == (is_empty ? 0 : bytes);
+}
+
+/* Whether the elements are at addresses that exist: the strides may lead to others. */
+static bool
+is_within_memory(const Py_buffer *view)
+{
+    ptrdiff_t low = 0;
+    ptrdiff_t high = view->itemsize;
+    bool is_within = true;
+    for (int d = 0; d < view->ndim && view->strides != NULL; d++) {
+        ptrdiff_t extent;
+        is_within = is_within && !__builtin_mul_overflow(view->strides[d], view->shape[d] - 1, &extent) &&
+                    !__builtin_add_overflow(extent < 0 ? low : high, extent, extent < 0 ? &low : &high);
+    }
+    return is_within && (uintptr_t)view->buf >= (uintptr_t)0 - (uintptr_t)low &&
+           (uintptr_t)view->buf <= UINTPTR_MAX - (uintptr_t)high;
+}
+
+static bool
+has_suboffsets(const Py_buffer *view)
+{
+    bool has_some = false;
+    for (int d = 0; d < view->ndim && view->suboffsets != NULL; d++) {
+        has_some = has_some || view->suboffsets[d] >= 0;
+    }
+    return has_some;
+}
+
+/* An exporter is anybody's code: what it gives is checked on the very view that is used, and no other one is taken. */
+static int
+check_view(const wpy_operands *operands, const wpy_operand *operand, PyObject *object)
+{
+    const Py_buffer *view = &operand->view;
+    if (view->ndim > WP_GRID_MAX_DIMS) {
+        return wpy_operand_fail(operands, operand, PyExc_ValueError,
+                                "this %.100s has %d dimensions, and a loop goes over %d at most; give it another shape",
+                                Py_TYPE(object)->tp_name, view->ndim, (int)WP_GRID_MAX_DIMS);
+    }
+    if (operand->is_written && view->readonly) {
+        return fail_read_only(operands, operand, object);
+    }
+    const bool has_shape = view->ndim == 0 || (view->ndim > 0 && view->shape != NULL);
+    const bool adds_up = has_shape && has_its_length(view) && !has_suboffsets(view) &&
+                         (view->len == 0 || (view->buf != NULL && is_within_memory(view)));
+    if (!adds_up) {
+        return wpy_operand_fail(operands, operand, PyExc_ValueError,
+                                "this %.100s gives a buffer that does not add up: its shape, strides, element size and "
+                                "length contradict each other",
+                                Py_TYPE(object)->tp_name);
+    }
+    return 0;
 }
 
 /* Some exporters (ctypes) leave the strides out although they were asked for, where the elements lie in C's order. */
@@ -254,7 +346,7 @@ fill_strides(wpy_operand *operand)
         PyErr_NoMemory();
         return -1;
     }
-    Py_ssize_t step = operand->view.itemsize;
+    Py_ssize_t step = operand->view.len > 0 ? operand->view.itemsize : 0; /* Of no elements they mean nothing. */
     for (int d = operand->n_dims; d-- > 0;) {
         operand->own_strides[d] = step;
         step *= operand->shape[d];
@@ -263,17 +355,20 @@ fill_strides(wpy_operand *operand)
     return 0;
 }
 
-int
-wpy_operand_take_buffer(const wpy_operands *operands, wpy_operand *operand, PyObject *object)
+/* Takes a buffer as it is; what its elements are is not looked at. */
+static int
+take_buffer(const wpy_operands *operands, wpy_operand *operand, PyObject *object)
 {
     if (!PyObject_CheckBuffer(object)) {
-        return wpy_operand_fail(operands, operand, PyExc_TypeError,
-                                "an array is needed (any object with a buffer), not %.100s", Py_TYPE(object)->tp_name);
+        return fail_no_buffer(operands, operand, object);
     }
     if (wpy_get_buffer(object, &operand->view, operand->is_written ? PyBUF_RECORDS : PyBUF_RECORDS_RO) < 0) {
         return fail_buffer(operands, operand, object);
     }
-    operand->has_view = true;
+    operand->has_view = true; /* So that it is released, whatever is wrong with it. */
+    if (check_view(operands, operand, object) < 0) {
+        return -1;
+    }
     operand->base = operand->view.buf;
     operand->size = (size_t)operand->view.itemsize;
     operand->n_dims = operand->view.ndim;
@@ -306,10 +401,13 @@ int
 wpy_operand_take_array(const wpy_operands *operands, wpy_operand *operand, PyObject *object, wp_type type,
                        const char *spelling, bool any_byte)
 {
-    if (wpy_operand_take_buffer(operands, operand, object) < 0) {
+    if (take_buffer(operands, operand, object) < 0) {
         return -1;
     }
-    const element e = element_of(&operand->view);
+    element e = element_of(&operand->view);
+    if (e.size == 0 && operand->view.len == 0) { /* ctypes gives no size for elements that are not there. */
+        e.size = operand->size = wp_type_describe(type)->size;
+    }
     if (!fits(e, type, any_byte)) {
         return fail_element(operands, operand, e, type, spelling);
     }
@@ -320,6 +418,58 @@ wpy_operand_take_array(const wpy_operands *operands, wpy_operand *operand, PyObj
                                 operand->view.format, wpy_numpy_name(type));
     }
     operand->alignment = operand->size;
+    return 0;
+}
+
+static char
+kind_of_dtype(char kind)
+{
+    return kind == 'b' ? '?' : kind == 'c' ? 'Z' : kind != '\0' && strchr("iuf", kind) != NULL ? kind : 0;
+}
+
+/* A number that an attribute of an object is; -1 with an exception. */
+static Py_ssize_t
+attribute_as_size(PyObject *object, const char *name)
+{
+    PyObject *value = PyObject_GetAttrString(object, name);
+    Py_ssize_t number = value != NULL ? PyLong_AsSsize_t(value) : -1;
+    Py_XDECREF(value);
+    return number;
+}
+
+/* What a dtype of NumPy says that elements are, and how they are aligned; -1 with an exception. */
+static int
+element_of_dtype(PyObject *dtype, element *e, size_t *alignment)
+{
+    PyObject *kind = PyObject_GetAttrString(dtype, "kind");
+    const char *letter = kind != NULL ? PyUnicode_AsUTF8(kind) : NULL;
+    const Py_ssize_t size = letter != NULL ? attribute_as_size(dtype, "itemsize") : -1;
+    const Py_ssize_t aligned_to = size >= 0 ? attribute_as_size(dtype, "alignment") : -1;
+    if (aligned_to >= 0) {
+        *e = (element){.kind = kind_of_dtype(letter[0]), .size = (size_t)size};
+        *alignment = (size_t)aligned_to;
+    }
+    Py_XDECREF(kind);
+    return aligned_to >= 0 ? 0 : -1;
+}
+
+int
+wpy_operand_take_dtype(const wpy_operands *operands, wpy_operand *operand, PyObject *object, PyObject *dtype)
+{
+    element wanted;
+    if (element_of_dtype(dtype, &wanted, &operand->alignment) < 0 || take_buffer(operands, operand, object) < 0) {
+        return -1;
+    }
+    const element e = element_of(&operand->view);
+    if (e.kind == 0 || e.kind != wanted.kind || e.size != wanted.size || e.is_swapped) {
+        PyObject *given = name_of_element(e, &operand->view);
+        if (given != NULL) {
+            wpy_operand_fail(operands, operand, PyExc_TypeError, "the loop is one over %S, and this buffer gives %U%s",
+                             dtype, given, e.is_swapped ? " in the byte order of another machine" : "");
+            Py_DECREF(given);
+        }
+        return -1;
+    }
     return 0;
 }
 

@@ -2,7 +2,8 @@
  *
  * An operand is a buffer with a shape and strides, or one value that is the same for every element: a number, a pointer,
  * the job. Everything that could be wrong with an array (its elements' type and byte order, its alignment, being
- * read-only, its shape, memory that it shares with another) is found here, before anything runs.
+ * read-only, its shape, memory that it shares with another) is found here, before anything runs. Each buffer is taken
+ * once, and what was checked is the view that is used: whoever gives buffers may give another one the next time.
  */
 #ifndef WPY_OPERAND_H
 #define WPY_OPERAND_H
@@ -54,8 +55,8 @@ wpy_operand *wpy_operands_next(wpy_operands *operands, size_t number, bool is_ou
 /* Raises an exception that begins with the function and the operand. Always -1. */
 int wpy_operand_fail(const wpy_operands *operands, const wpy_operand *operand, PyObject *type, const char *format, ...);
 
-/* Takes a buffer as it is; what its elements are is not looked at. -1 with an exception. */
-int wpy_operand_take_buffer(const wpy_operands *operands, wpy_operand *operand, PyObject *object);
+/* Takes a buffer whose elements must be numbers of a dtype of NumPy, aligned as that says. -1 with an exception. */
+int wpy_operand_take_dtype(const wpy_operands *operands, wpy_operand *operand, PyObject *object, PyObject *dtype);
 
 /* Takes a buffer whose elements must be of a type that C calls `spelling`. Where `any_byte`, a type of one byte fits all
  * elements of one byte. */
