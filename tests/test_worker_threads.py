@@ -227,3 +227,116 @@ def test_niceness_and_affinity_stay_with_the_worker(run_scenario: RunScenario, p
         args=(pool,),
     )
     assert done.stdout == "True\n"
+
+
+# ---- Stacks ----
+
+# Each call of `max` takes some of the C stack, so this needs about 60 MB.
+DEEP = """
+import sys, threading, workerpool as wp
+
+sys.setrecursionlimit(10**6)
+
+def deep(n):
+    return 0 if n == 0 else 1 + max(map(deep, [n - 1]))
+
+"""
+
+
+@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="there is a fixed limit to the recursion in C")
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_stack_size_of_threading(run_scenario: RunScenario, pool: str, when: str) -> None:
+    """As it is when the worker starts: it may be set after the pool was made."""
+    done = run_scenario(
+        DEEP
+        + f"""
+if {when!r} == "before":
+    threading.stack_size(512 << 20)
+with wp.{pool}(2) as pool:
+    threading.stack_size(512 << 20)
+    print(pool.submit(deep, 60000).result())
+""",
+        60,
+        options=(),
+    )
+    assert done.stdout == "60000\n"
+
+
+@linux_only
+def test_stack_sizes_that_workers_have(run_scenario: RunScenario) -> None:
+    """Seen in their mappings: the drop-in's are as threading's, but never too small for Python; attendants have enough."""
+    run_scenario(
+        """
+        import ctypes, json, re, threading, time, workerpool as wp
+
+        libc = ctypes.CDLL(None)
+
+        def stack():
+            attributes = ctypes.create_string_buffer(256)
+            size = ctypes.c_size_t()
+            libc.pthread_self.restype = ctypes.c_void_p
+            libc.pthread_getattr_np(ctypes.c_void_p(libc.pthread_self()), attributes)
+            libc.pthread_attr_getstacksize(attributes, ctypes.byref(size))
+            libc.pthread_attr_destroy(attributes)
+            return size.value
+
+        def stack_in(pool):
+            with pool:
+                return pool.submit(stack).result()
+
+        KIB, MIB = 1 << 10, 1 << 20
+        assert stack_in(wp.WorkerPool(1)) >= 8 * MIB
+        assert stack_in(wp.ThreadPoolExecutor(1)) >= 8 * MIB
+        assert MIB <= stack_in(wp.WorkerPool(1, stack_size=MIB)) < 2 * MIB
+        threading.stack_size(20 * MIB)
+        assert 20 * MIB <= stack_in(wp.ThreadPoolExecutor(1)) < 21 * MIB
+        assert 20 * MIB <= stack_in(wp.WorkerPool(1)) < 21 * MIB
+        assert MIB <= stack_in(wp.WorkerPool(1, stack_size=MIB)) < 2 * MIB
+        assert MIB <= stack_in(wp.WorkerPool(1, stack_size=MIB + 1)) < 2 * MIB
+        threading.stack_size(64 * KIB)
+        assert 128 * KIB <= stack_in(wp.ThreadPoolExecutor(1)) < MIB
+
+        # Callbacks that the attendant runs, of a pool with the smallest stacks.
+        usleep = wp.native("libc.so.6:usleep", "int (unsigned int)")
+        with wp.WorkerPool(2, stack_size=wp._core._least_stack_size()) as pool:
+            told = []
+
+            def callback(future):
+                re.compile("(a|b)*c[a-z]+" + str(time.time()))
+                told.append(json.dumps({"a": [{"b": stack()}]}))
+
+            for _ in range(20):
+                pool.submit(usleep, 1000).add_done_callback(callback)
+        assert len(told) == 20
+        """
+    )
+
+
+@linux_only
+def test_stack_of_ulimit(run_scenario: RunScenario) -> None:
+    """The standard library's threads have it."""
+    done = run_scenario(
+        """
+        import os, resource, sys, threading, workerpool as wp
+
+        HARD = resource.getrlimit(resource.RLIMIT_STACK)[1]
+        SIZE = 64 << 20
+        if HARD != resource.RLIM_INFINITY and HARD < SIZE:
+            print("OK")
+            sys.exit()
+        if len(sys.argv) == 1:
+            resource.setrlimit(resource.RLIMIT_STACK, (SIZE, HARD))
+            os.execv(sys.executable, [sys.executable, __file__, "again"])
+
+        def mapped():
+            with open("/proc/self/statm") as file:
+                return int(file.read().split()[0]) * resource.getpagesize()
+
+        with wp.ThreadPoolExecutor(1) as pool:
+            before = mapped()
+            pool.submit(int).result()
+            print("OK" if mapped() - before >= SIZE else mapped() - before)
+        """
+    )
+    assert done.stdout == "OK\n"

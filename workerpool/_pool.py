@@ -149,6 +149,10 @@ def _default_lane(names: Sequence[str]) -> int:
     return names.index(DEFAULT_LANE) if DEFAULT_LANE in names else len(names) // 2
 
 
+def _stack_size(value: SupportsIndex) -> int:
+    return whole_number(value, "stack_size", _core._least_stack_size(), LARGEST_SIZE)
+
+
 def _check_initializer(initializer: Callable[..., object] | None) -> None:
     if initializer is not None and not callable(initializer):
         raise TypeError("initializer must be a callable")
@@ -322,7 +326,8 @@ class WorkerPool(_core.Pool, _Submitter):
     thread_name_prefix: threads are called prefix_0, prefix_1 and so on.
     initializer, initargs: called on each worker before its first job. If it raises, the pool is broken.
     idle_timeout: seconds after which a worker without work ends; None: never.
-    stack_size: bytes of stack for each worker; None: 8 MiB.
+    stack_size: bytes of stack for each worker, at least 128 KiB (192 from Python 3.14 on); None: what
+        threading.stack_size() says when a submit starts the worker, or 8 MiB, or what `ulimit -s` says if that is more.
     inner_threads: threads that OpenMP and BLAS libraries may use for each worker, itself included; None: as many as
         they would. 1 keeps a BLAS from starting a team of threads on every worker. A number is never raised. OpenMP,
         what takes its threads from there, and MKL are limited on the workers only. OpenBLAS with threads of its own (as
@@ -369,7 +374,7 @@ class WorkerPool(_core.Pool, _Submitter):
             initializer=initializer,
             initargs=tuple(_iterable(initargs, "initargs")),
             idle_timeout=idle_timeout,
-            stack_size=0 if stack_size is None else whole_number(stack_size, "stack_size", 16384, LARGEST_SIZE),
+            stack_size=0 if stack_size is None else _stack_size(stack_size),
         )
         if inner is not None:
             _core._limit_inner_threads(self, inner)

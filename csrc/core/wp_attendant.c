@@ -84,6 +84,14 @@ attendant_main(void *argument)
     return forked ? NULL : wp_side_end(pool, &pool->attendant.side);
 }
 
+/* It runs what a worker would have run, so it has no less stack than they have. */
+static size_t
+stack_size(wp_pool *pool)
+{
+    size_t of_workers = wp_pool_stack_size(pool);
+    return of_workers > WP_DEFAULT_STACK ? of_workers : 0;
+}
+
 bool
 wp_pool_ask_attendant(wp_pool *pool)
 {
@@ -91,7 +99,9 @@ wp_pool_ask_attendant(wp_pool *pool)
     if (wp_exchange_acq_rel(&attendant->request, ASKED) == ASKED) {
         return true;
     }
+    size_t stack = stack_size(pool);
     wp_lock_take(&attendant->side.lock);
+    attendant->side.stack_size = stack;
     bool started = wp_side_start(pool, &attendant->side, attendant_main);
     wp_lock_give(&attendant->side.lock);
     if (started) {

@@ -426,6 +426,9 @@ bool wp_worker_sleep(wp_pool *pool, wp_worker *self, bool serves_stream, wp_erra
 /* A thread that may be the calling one, which cannot join itself but is about to end. */
 void wp_join_or_detach(pthread_t thread);
 
+/* Bytes of stack for a worker that the calling thread is about to start; 0: the default. No lock held. */
+size_t wp_pool_stack_size(wp_pool *pool);
+
 /* The reference of one of the pool's own threads. */
 void wp_pool_hold(wp_pool *pool);
 void wp_pool_let_go(wp_pool *pool);

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 #ifdef __linux__
@@ -13,9 +14,6 @@
 #endif
 
 #define NS_PER_SECOND 1000000000u
-/* The platform's default is 8 MiB on most of Linux but 512 KiB on macOS and 128 KiB on musl: native functions written for a
- * main thread's stack would crash there. Where it is more, somebody asked for it (ulimit -s). */
-#define LEAST_DEFAULT_STACK ((size_t)8 << 20)
 
 uint64_t
 wp_clock(void)
@@ -148,15 +146,47 @@ wp_processor(void)
 #endif
 }
 
+/* The platform's default is 8 MiB on most of Linux but 512 KiB on macOS and 128 KiB on musl: native functions written for a
+ * main thread's stack would crash there. Where it is more, somebody asked for it (ulimit -s). */
+static size_t
+default_stack_size(const pthread_attr_t *attributes)
+{
+    size_t system_default = 0;
+    pthread_attr_getstacksize(attributes, &system_default);
+    return system_default > WP_DEFAULT_STACK ? system_default : WP_DEFAULT_STACK;
+}
+
+/* Some systems take whole pages only. */
 static int
 set_stack_size(pthread_attr_t *attributes, size_t size)
 {
-    size_t system_default = 0;
-    if (size == 0) {
-        pthread_attr_getstacksize(attributes, &system_default);
-        size = system_default > LEAST_DEFAULT_STACK ? system_default : LEAST_DEFAULT_STACK;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t wanted = size > 0 ? size : default_stack_size(attributes);
+    if (wanted > SIZE_MAX - page) {
+        return ENOMEM;
     }
-    return pthread_attr_setstacksize(attributes, size);
+    return pthread_attr_setstacksize(attributes, (wanted + page - 1) / page * page);
+}
+
+/* The system is asked for the memory as for a stack, and gets it back: what it would refuse to any thread it refuses here. */
+int
+wp_stack_size_check(size_t stack_size)
+{
+    pthread_attr_t attributes;
+    int error = pthread_attr_init(&attributes);
+    if (error != 0) {
+        return error;
+    }
+    error = set_stack_size(&attributes, stack_size);
+    pthread_attr_destroy(&attributes);
+    if (error == 0 && stack_size > 0) {
+        void *stack = mmap(NULL, stack_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (stack == MAP_FAILED) {
+            return ENOMEM;
+        }
+        munmap(stack, stack_size);
+    }
+    return error;
 }
 
 int

@@ -56,7 +56,12 @@ void wp_yield(void);
 /* Starts a thread in which every signal is blocked but those that a thread raises by its own fault: so none comes before
  * it is ready, and to a thread that never unblocks them none comes at all. stack_size: bytes; 0 for the default, which is
  * 8 MiB, or the system's if that is more. Returns 0 or an errno value. */
+#define WP_DEFAULT_STACK ((size_t)8 << 20)
 int wp_thread_start(pthread_t *thread, void *(*main)(void *), void *argument, size_t stack_size);
+
+/* Whether a thread could have a stack of so many bytes now: 0; EINVAL for less than the system allows, ENOMEM for more than
+ * there is room for. */
+int wp_stack_size_check(size_t stack_size);
 
 enum wp_wait_result { WP_WAIT_WOKEN, WP_WAIT_TIMED_OUT, WP_WAIT_INTERRUPTED };
 

@@ -140,6 +140,13 @@ wp_pool_try_ref(wp_pool *pool)
     return false;
 }
 
+size_t
+wp_pool_stack_size(wp_pool *pool)
+{
+    size_t fixed = pool->config.stack_size;
+    return fixed == 0 && pool->hooks.stack_size != NULL ? pool->hooks.stack_size(pool->hooks.context) : fixed;
+}
+
 void *
 wp_pool_hook_context(const wp_pool *pool)
 {

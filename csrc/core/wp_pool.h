@@ -18,6 +18,8 @@ typedef struct wp_lane_config {
 
 /* What a host adds to the life of the threads. Each may be NULL; called with no lock held. */
 typedef struct wp_hooks {
+    /* On a thread that is about to start a worker: bytes for its stack; 0: the default. */
+    size_t (*stack_size)(void *context);
     /* First of all on a new worker. Must be quick: nobody else is called meanwhile. */
     void (*worker_begin)(void *context, wp_worker *worker);
     /* On a new worker, before its first job. May take long. Nonzero: it could not be initialised, and the pool breaks. */
@@ -45,7 +47,7 @@ typedef struct wp_pool_config {
     wp_lane_config lanes[WP_MAX_LANES]; /* The most urgent first. */
     uint32_t fairness;     /* A waiting lane is served at least once in so many jobs; 0: never before a more urgent. */
     uint64_t idle_timeout; /* A worker that found nothing to do for so long (ns) retires; or WP_FOREVER. */
-    size_t stack_size;     /* Bytes; 0: the default. */
+    size_t stack_size;     /* Bytes for each worker; 0: what the hook says, or the default. */
     char thread_name[32];  /* Workers are called thread_name_0 and so on. */
     wp_hooks hooks;
 } wp_pool_config;

@@ -6,7 +6,7 @@ wp_side_start(wp_pool *pool, wp_side *side, void *(*main)(void *))
 {
     if (!side->started && !side->leaving) {
         wp_pool_hold(pool);
-        side->started = wp_thread_start(&side->thread, main, pool, pool->config.stack_size) == 0;
+        side->started = wp_thread_start(&side->thread, main, pool, side->stack_size) == 0;
         if (!side->started) {
             wp_sub_acq_rel(&pool->references, 1); /* The caller's stands. */
         }

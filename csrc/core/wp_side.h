@@ -15,6 +15,7 @@ typedef struct wp_side {
     bool leaving;     /* No more work will come. */
     bool left;        /* Pool's lock: the thread has done its last. */
     bool joined;      /* Pool's lock: somebody joins it, or has. */
+    size_t stack_size; /* Bytes for the thread, before it starts; 0: the default. Workers may have less. */
     pthread_t thread; /* Written at the start. */
     wp_word signal;   /* Changes when the thread should look up. */
 } wp_side;

@@ -656,7 +656,7 @@ wp_worker_start(wp_pool *pool)
     }
     link_worker(pool, worker);
     pthread_t thread; /* The worker stores its own: it may be gone before pthread_create returns here. */
-    int error = wp_thread_start(&thread, worker_main, worker, pool->config.stack_size);
+    int error = wp_thread_start(&thread, worker_main, worker, wp_pool_stack_size(pool));
     if (error != 0) {
         start_failed(pool, worker);
     }

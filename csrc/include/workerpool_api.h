@@ -62,7 +62,7 @@ typedef struct wp_pool_options {
     uint32_t fairness;           /* A waiting lane is served at least once in so many jobs; 0: 64. */
     uint32_t reserved;           /* 0 */
     uint64_t idle_timeout;       /* A worker that found nothing to do for so long ends; 0: none does. */
-    size_t stack_size;           /* Bytes for each worker; 0: 8 MiB. */
+    size_t stack_size;           /* Bytes for each worker, that the system allows and has room for; 0: 8 MiB. */
     const char *thread_name;     /* Workers are called so, with _0 and so on; NULL: "workerpool". */
 } wp_pool_options;
 

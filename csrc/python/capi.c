@@ -144,7 +144,8 @@ configure(const wp_pool_options *options, wp_pool_config *config)
 {
     const char *name = options->thread_name != NULL ? options->thread_name : "workerpool";
     uint32_t n_lanes = options->n_lanes > 0 ? options->n_lanes : 1;
-    if (n_lanes > WP_MAX_LANES || options->max_workers > MOST_WORKERS || strlen(name) >= sizeof config->thread_name) {
+    if (n_lanes > WP_MAX_LANES || options->max_workers > MOST_WORKERS || strlen(name) >= sizeof config->thread_name ||
+        wp_stack_size_check(options->stack_size) != 0) {
         return false;
     }
     *config = (wp_pool_config){

@@ -154,6 +154,33 @@ initialize(const wpy_context *context)
     return -1;
 }
 
+/* What imports, regular expressions and a printed traceback take, with room to spare: of 64 KiB they overflow. */
+size_t
+wpy_least_stack_size(void)
+{
+#if PY_VERSION_HEX >= 0x030e0000
+    size_t least = (size_t)192 << 10; /* The interpreter keeps a part of it for itself, and counts what is left. */
+#else
+    size_t least = (size_t)128 << 10;
+#endif
+#ifdef Py_DEBUG
+    least *= 4;
+#endif
+    return least;
+}
+
+/* As for a thread that Python starts. A thread that is not attached cannot ask, and takes what was seen last. */
+static size_t
+on_stack_size(void *pointer)
+{
+    wpy_context *context = pointer;
+    if (wpy_current_thread_state() != NULL) {
+        wp_store_relaxed(&context->stack_size, PyThread_get_stacksize());
+    }
+    size_t size = wp_load_relaxed(&context->stack_size);
+    return size == 0 || size >= wpy_least_stack_size() ? size : wpy_least_stack_size();
+}
+
 static void
 on_worker_begin(void *pointer, wp_worker *worker)
 {
@@ -385,7 +412,9 @@ wpy_context_new(wpy_home *home, const wp_pool_config *config, PyObject *lane_nam
         return NULL;
     }
     wp_pool_config complete = *config;
+    wp_store_relaxed(&context->stack_size, PyThread_get_stacksize());
     complete.hooks = (wp_hooks){
+        .stack_size = on_stack_size,
         .worker_begin = on_worker_begin,
         .worker_start = initializer != NULL ? on_worker_start : NULL,
         .worker_stop = on_worker_stop,

@@ -20,6 +20,7 @@ typedef struct wpy_context {
     PyObject *thread_name;          /* Constant: a str, what workers' names begin with. */
     PyObject *initializer;          /* Constant; or NULL. */
     PyObject *initargs;             /* Constant; a tuple, or NULL. */
+    _Atomic(size_t) stack_size;     /* threading.stack_size() as it was last seen; 0: not set. */
     uint32_t inner_threads;         /* What libraries may use for each worker, see wp_inner.h; 0: as they are. Set once,
                                        before the first worker starts. */
     struct wpy_context *next;       /* Home's lock: the list of all. */
@@ -34,6 +35,9 @@ wpy_context *wpy_context_new(wpy_home *home, const wp_pool_config *config, PyObj
 /* Any thread: a pool that runs no Python, on the home's list so that the exit hook waits for it; NULL without memory. The
  * caller has its reference. */
 wp_pool *wpy_bare_pool_new(wpy_home *home, const wp_pool_config *config);
+
+/* The least stack, in bytes, for a thread that runs Python. */
+size_t wpy_least_stack_size(void);
 
 /* The names of a pool's lanes: a borrowed tuple. */
 PyObject *wpy_lane_names(wp_pool *pool);

@@ -170,6 +170,12 @@ processors(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
+least_stack_size(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromSize_t(wpy_least_stack_size());
+}
+
+static PyObject *
 limit_inner_threads(PyObject *module, PyObject *args)
 {
     const wpy_state *state = PyModule_GetState(module);
@@ -191,6 +197,8 @@ static PyMethodDef module_methods[] = {
     {"current_job", wpy_current_job, METH_NOARGS, wpy_current_job_doc},
     {"processors", processors, METH_NOARGS,
      "processors()\n--\n\nHow many processors this process may use, by its affinity and its cgroup's quota."},
+    {"_least_stack_size", least_stack_size, METH_NOARGS,
+     "_least_stack_size()\n--\n\nBytes of stack that a thread needs to run Python."},
     {"_limit_inner_threads", limit_inner_threads, METH_VARARGS,
      "_limit_inner_threads(pool, limit, /)\n--\n\nFor a pool that has not been given a job yet."},
     {"_map_array", wpy_map_array, METH_VARARGS, wpy_map_array_doc},

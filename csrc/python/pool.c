@@ -279,13 +279,25 @@ parse_pool_args(PyObject *args, PyObject *kwargs, pool_args *given)
                : -1;
 }
 
+/* What is given, in bytes; 0: as threading.stack_size() says. */
+static int
+check_stack_size(Py_ssize_t size)
+{
+    if (size == 0 || wp_stack_size_check((size_t)size) == 0) {
+        return 0;
+    }
+    PyErr_Format(PyExc_ValueError, "stack_size is %zd bytes, for which the system has no room", size);
+    return -1;
+}
+
 static int
 start_pool(wpy_gate *gate, const pool_args *given)
 {
     wp_pool_config config = {.max_workers = given->max_workers, .fairness = given->fairness};
     config.stack_size = (size_t)given->stack_size;
     int on_full = wpy_on_full_of(given->on_full);
-    if (on_full < 0 || wpy_duration(given->idle_timeout, "idle_timeout", &config.idle_timeout) < 0 ||
+    if (on_full < 0 || check_stack_size(given->stack_size) < 0 ||
+        wpy_duration(given->idle_timeout, "idle_timeout", &config.idle_timeout) < 0 ||
         read_thread_name(given->thread_name, config.thread_name, sizeof config.thread_name) < 0) {
         return -1;
     }

@@ -628,6 +628,24 @@ test_threads(void)
     CHECK_STR(facts.name, "test_0");
     CHECK(facts.stack < (size_t)8 << 20);
     end_pool(pool);
+
+    config.stack_size = ((size_t)1 << 20) + 1; /* No whole number of pages. */
+    pool = wp_pool_new(&config);
+    CHECK_INT(finish(submit(pool, 0, note_facts, &facts)), WP_DONE);
+    CHECK(facts.stack > (size_t)1 << 20);
+    end_pool(pool);
+}
+
+static void
+test_stack_sizes_that_can_be(void)
+{
+    static const size_t sizes[] = {0, (size_t)1 << 20, ((size_t)1 << 20) + 1};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        CHECK_INT(wp_stack_size_check(sizes[i]), 0);
+    }
+    CHECK_INT(wp_stack_size_check(1), EINVAL);
+    CHECK_INT(wp_stack_size_check((size_t)1 << 60), ENOMEM);
+    CHECK_INT(wp_stack_size_check(SIZE_MAX), ENOMEM);
 }
 
 /* The indices of the workers that run at one time are all different, and small. */
@@ -792,6 +810,7 @@ main(void)
     RUN(test_looking_on_while_jobs_run);
     RUN(test_stats);
     RUN(test_threads);
+    RUN(test_stack_sizes_that_can_be);
     RUN(test_worker_indices);
     RUN(test_first_thread_cannot_be_started);
     RUN(test_second_thread_cannot_be_started);

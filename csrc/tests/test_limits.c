@@ -336,13 +336,15 @@ test_keeper_cannot_be_started(void)
     wp_pool *pool = pool_for(1, 1, 10);
     CHECK_INT(finish(submit(pool, 0, do_nothing, NULL)), WP_DONE);
     wait_at_rest(pool);
-    pool->config.stack_size = (size_t)1 << 60;
+    pool->config.stack_size = (size_t)1 << 60; /* The attendant's is no less than a worker's. */
+    pool->keeper.side.stack_size = (size_t)1 << 60;
     wp_job *job = job_with(LONG, WP_FOREVER, NULL, do_nothing, NULL);
     CHECK_INT(wp_pool_submit(pool, 0, job, false), WP_NO_THREAD);
     CHECK_INT(wp_job_state(job), WP_NEW);
     CHECK(!wp_pool_ask_attendant(pool));
     CHECK_INT(finish(submit(pool, 0, do_nothing, NULL)), WP_DONE);
     pool->config.stack_size = 0;
+    pool->keeper.side.stack_size = 0;
     CHECK_INT(wp_pool_submit(pool, 0, job, false), WP_OK);
     CHECK_INT(finish(job), WP_DONE);
     end_pool(pool);

@@ -709,6 +709,8 @@ wrong_use(PyObject *module, PyObject *capsule)
     wp_pool_options lanes = {.size = sizeof lanes, .n_lanes = 17};
     wp_pool_options name = {.size = sizeof name, .thread_name = "a name that is longer than thirty-one bytes"};
     wp_pool_options no_size = {.max_workers = 1};
+    wp_pool_options small = {.size = sizeof small, .stack_size = 1};
+    wp_pool_options huge = {.size = sizeof huge, .stack_size = (size_t)1 << 60};
     uint32_t beyond = wp->pool_lanes(b->pool);
     int waits_for_itself = 1;
     Py_BEGIN_ALLOW_THREADS
@@ -723,13 +725,14 @@ wrong_use(PyObject *module, PyObject *capsule)
     }
     Py_END_ALLOW_THREADS
     return Py_BuildValue(
-        "{si,si,si,si,si,si,si,si,si}", "lane of submit", wp->submit(b->pool, beyond, NULL, square, NULL, 0, NULL),
+        "{si,si,si,si,si,si,si,si,si,si,si}", "lane of submit", wp->submit(b->pool, beyond, NULL, square, NULL, 0, NULL),
         "options of submit", wp->submit(b->pool, 0, &short_options, square, NULL, 0, NULL), "lane of parallel",
         wp->parallel(b->pool, beyond, NULL, 1, 1, double_and_add, NULL, NULL), "lane of stage_new",
         wp->stage_new(b->pool, beyond, negate, 1, &stage), "capacity of stage_new",
         wp->stage_new(b->pool, 0, negate, (1u << 28) + 1, &stage), "lanes of pool_new",
         wp->pool_new(wp->state, &lanes, &pool), "name of pool_new", wp->pool_new(wp->state, &name, &pool),
-        "size of pool_new", wp->pool_new(wp->state, &no_size, &pool), "waits for itself", waits_for_itself);
+        "size of pool_new", wp->pool_new(wp->state, &no_size, &pool), "small stack of pool_new",
+        wp->pool_new(wp->state, &small, &pool), "huge stack of pool_new", wp->pool_new(wp->state, &huge, &pool), "waits for itself", waits_for_itself);
 }
 
 /* ---- The module ---- */
