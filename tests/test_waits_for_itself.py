@@ -192,7 +192,9 @@ print("ended")
     assert done.stdout == "ended\n"
 
 
-def test_callback_that_shuts_the_pool_down_does_not_keep_the_program(run_scenario: RunScenario, helpers: Helpers) -> None:
+def test_callback_that_shuts_the_pool_down_does_not_keep_the_program(
+    run_scenario: RunScenario, helpers: Helpers
+) -> None:
     done = run_scenario(
         """
         import sys, workerpool as wp

@@ -226,6 +226,18 @@ def test_what_is_no_function(pool: Any, wrong: Any) -> None:
         results.submit(wrong)
 
 
+def test_methods_are_called_by_the_class_that_users_know(pool: Any) -> None:
+    for call, name in (
+        (pool.map_array, "map_array"),
+        (pool.lane("high").submit_array, "submit_array"),
+        (pool.map, "map"),
+        (pool.lane, "lane"),
+    ):
+        with pytest.raises(TypeError, match=rf"^WorkerPool\.{name}\(\) missing 1 required positional argument"):
+            call()
+    assert pickle.loads(pickle.dumps(wp.WorkerPool.map_array)) is wp.WorkerPool.map_array
+
+
 def test_submit_without_anything(pool: Any) -> None:
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'fn'"):
         pool.submit()

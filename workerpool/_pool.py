@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from types import EllipsisType
+from types import EllipsisType, FunctionType
 from typing import Any, SupportsIndex, TypeVar
 
 from . import _array, _core
@@ -400,6 +400,12 @@ class WorkerPool(_core.Pool, _Submitter):
     def __repr__(self) -> str:
         state = "shut down" if self._shutdown else "open"
         return f"<{type(self).__name__} {self._thread_name_prefix!r}, max_workers={self._max_workers}, {state}>"
+
+
+# Python's own messages name a method by this: by the class that users know.
+for _method in vars(_Submitter).values():
+    if isinstance(_method, FunctionType):
+        _method.__qualname__ = f"WorkerPool.{_method.__name__}"
 
 
 class _WorkQueue:
