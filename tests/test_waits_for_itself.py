@@ -37,11 +37,11 @@ def learn_that_it_is_short():
         assert list(pool.map(native, range(8, 600))) == list(range(8, 600))
 
 class Held:
-    "The pool's only worker has a job."
+    "The pool's only worker has a job, so that others run those that they wait for; where they do not, it leaves in time."
 
     def __init__(self, pool):
         self.leave, begun = threading.Event(), threading.Event()
-        pool.submit(lambda: begun.set() or self.leave.wait())
+        pool.submit(lambda: begun.set() or self.leave.wait(5))
         assert begun.wait(10)
 
     def __enter__(self):
@@ -91,8 +91,8 @@ KINDS = [worker, waiter, reader, map_consumer, map_array, map_array_of_several, 
 
 def on_each_kind_of_thread(action):
     global act
-    learn_that_it_is_short()
     for kind in KINDS:
+        learn_that_it_is_short()  # The action may have taken long.
         said.clear()
         pool = wp.WorkerPool(1, queue_size=50, lanes=("normal",))
         act = lambda: action(pool)
