@@ -78,6 +78,11 @@ typedef struct wp_job_class {
      * range has not ended yet. May be NULL. */
     void (*given_up)(wp_job *job, uint32_t begin, uint32_t end);
 
+    /* The job will not begin, ever: it may have what only its run would need released. Called on any thread by who
+     * withdraws it, with no lock held, before the outcome becomes visible; so it must run no foreign code, which could wait
+     * for the outcome. May be NULL. */
+    void (*withdrawn)(wp_job *job);
+
     /* Before the first and after the last of several consecutive jobs of this class on one worker; may be NULL. */
     void (*enter)(wp_worker *self);
     void (*leave)(wp_worker *self);

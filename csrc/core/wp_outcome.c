@@ -159,6 +159,9 @@ wp_job_withdraw(wp_job *job, wp_state outcome)
     }
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
+    if (job->class->withdrawn != NULL) {
+        job->class->withdrawn(job);
+    }
     wp_job_ended(job, outcome);
     if (was_waiting) {
         wp_job_unref(job); /* The pool's; a worker that has claimed it drops it instead. */

@@ -44,7 +44,10 @@ typedef struct array_call {
     PyObject *name;         /* A reference. */
     char name_text[80];     /* What fits of the name in UTF-8: for reports by threads that are not attached. */
     PyObject *result;       /* A reference. */
-    wpy_operands *operands; /* NULL once they were let go of. */
+    wpy_operands *operands; /* NULL once they were let go of: */
+    wp_word is_held;        /* then 0. */
+    wpy_releaser releaser;  /* Of operands. */
+    wpy_trash trash;        /* To release them, with a reference to the job. */
     bool runs_here;         /* The thread that began it waits for it, and lets go of everything itself. */
     uint64_t begin;
     wp_loop loop; /* Of elements. */
@@ -228,16 +231,47 @@ note_pace(array_call *call)
 }
 
 static void
-end_call(wp_job *job, wp_state outcome)
+release_operands(wpy_task *task)
+{
+    array_call *call = call_of(&task->job);
+    while (wp_load_acquire(&call->is_held) && wpy_begin_release(&call->releaser)) {
+        if (wp_load_acquire(&call->is_held)) {
+            wpy_operands *operands = call->operands;
+            call->operands = NULL;
+            wpy_operands_free(operands);
+            wp_store_release(&call->is_held, 0);
+        }
+        wpy_end_release(&call->releaser);
+    }
+}
+
+static void
+release_trash(wpy_trash *trash)
+{
+    array_call *call = (array_call *)(void *)((char *)trash - offsetof(array_call, trash));
+    release_operands(&call->task);
+    wp_job_unref(&call->task.job);
+}
+
+/* Leaves the operands to whoever sees the end first, or to the next attached thread that comes by. One that runs on the
+ * calling thread sees to them itself. */
+static void
+leave_operands(wp_job *job)
 {
     array_call *call = call_of(job);
-    wpy_operands *operands = call->operands;
-    (void)outcome;
-    note_pace(call);
-    if (!call->runs_here) {
-        call->operands = NULL;
-        wpy_operands_throw_away(operands, call->home, job->pool);
+    if (!call->runs_here && wp_load_relaxed(&call->is_held)) {
+        wp_job_ref(job);
+        call->trash.release = release_trash;
+        wpy_leave_trash(call->home, &call->trash, job->pool);
     }
+}
+
+static void
+end_call(wp_job *job, wp_state outcome)
+{
+    (void)outcome;
+    note_pace(call_of(job));
+    leave_operands(job);
 }
 
 static const wp_crew_class crew_class = {.join = join, .part = do_part, .end = end_call};
@@ -379,8 +413,7 @@ exception(wpy_task *task)
 static void
 let_go(array_call *call)
 {
-    wpy_operands_free(call->operands);
-    call->operands = NULL;
+    release_operands(&call->task);
     Py_CLEAR(call->result);
     Py_CLEAR(call->failure.exception);
     Py_CLEAR(call->name);
@@ -429,6 +462,7 @@ static const wpy_task_class array_class = {
             .api = &wp_view_api,
             .name = "loop over arrays",
             .run = run,
+            .withdrawn = leave_operands,
             .leave = wpy_leave_native,
             .notify = wpy_task_notify,
             .destroy = destroy,
@@ -440,6 +474,7 @@ static const wpy_task_class array_class = {
     .exception = exception,
     .help = help,
     .free = free_call,
+    .let_go = release_operands,
     .is_native = true,
 };
 
@@ -565,6 +600,7 @@ wpy_array_call_new(wpy_home *home, const wpy_options *options, wpy_array_plan *p
     copy_name(call);
     call->result = plan->result;
     call->operands = plan->operands;
+    wp_store_relaxed(&call->is_held, 1);
     call->begin = plan->begin;
     call->strided = plan->strided;
     call->context = plan->context;

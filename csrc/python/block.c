@@ -190,11 +190,50 @@ run_python_alone(wp_job *job, wp_worker *self)
 
 /* ---- The end ---- */
 
+/* Those of units from `begin` to `end`, if they were not released. By one thread at a time: who comes second finds them
+ * released. */
+static void
+release_holds(wpy_block *block, uint32_t begin, uint32_t end)
+{
+    for (size_t i = (size_t)begin * block->width; i < (size_t)end * block->width; i++) {
+        wpy_hold_release(&block->holds[i]);
+    }
+}
+
+void
+wpy_block_let_go(wpy_block *block, uint32_t unit)
+{
+    if (wpy_begin_release(&block->releaser)) {
+        release_holds(block, unit, unit + 1);
+        wpy_end_release(&block->releaser);
+    }
+}
+
+/* Unit by unit, so that a consumer does not wait for all of them. */
+static void
+release_ended_block(wpy_trash *trash)
+{
+    wpy_block *block = (wpy_block *)(void *)((char *)trash - offsetof(wpy_block, trash));
+    for (uint32_t unit = 0; unit < block->units; unit++) {
+        wpy_block_let_go(block, unit);
+    }
+    wp_job_unref(wpy_block_job(block));
+}
+
+static void
+leave_holds(wpy_block *block)
+{
+    wp_job *job = wpy_block_job(block);
+    wp_job_ref(job);
+    block->trash.release = release_ended_block;
+    wpy_leave_trash(block->home, &block->trash, job->pool);
+}
+
 static void
 release_native(wpy_block *block)
 {
-    for (size_t i = 0; block->holds != NULL && i < (size_t)block->units * block->width; i++) {
-        wpy_hold_release(&block->holds[i]);
+    if (block->holds != NULL) {
+        release_holds(block, 0, block->units);
     }
     wpy_function_unref(block->function);
 }
@@ -240,11 +279,15 @@ destroy_block(wp_job *job)
     }
 }
 
-/* A plain block's end is told to the group here; a range does that by itself, and asks for no notice. */
+/* A plain block's end is told to the group here; a range does that by itself, and asks for a notice only if it has something
+ * to let go of. */
 static void
 settle_and_tell(wp_job *job)
 {
     wp_group *group = block_of(job)->range.group;
+    if (block_of(job)->holds != NULL) {
+        leave_holds(block_of(job));
+    }
     wp_group_ref(group); /* The block may go once it is settled. */
     wp_job_settle(job);
     wp_group_tell(group);
@@ -448,6 +491,8 @@ wpy_block_seal(wpy_block *block)
     wp_store_relaxed(&block->range.open, block->units);
     if (block->is_plain) {
         block->range.job.flags = 0;
+    }
+    if (block->is_plain || block->holds != NULL) {
         wp_job_ask_for_notice(&block->range.job);
     }
 }
@@ -547,6 +592,9 @@ wpy_block_take(wpy_block *block, uint32_t unit)
 {
     bool done = block->is_plain ? wp_job_state(wpy_block_job(block)) == WP_DONE
                                 : wp_load_relaxed(&block->status[unit]) == WPY_UNIT_DONE;
+    if (block->holds != NULL) {
+        wpy_block_let_go(block, unit);
+    }
     if (done && block->function != NULL) {
         return wpy_convert_result(block->function, block->results[unit]);
     }

@@ -29,7 +29,10 @@ typedef struct wpy_block {
     unsigned char takes;            /* enum wpy_takes; */
     uint64_t *slots;                /* Native: units * width. */
     uint64_t *results;              /* Native: units. */
-    struct wpy_hold *holds;         /* Native with pointers: units * width. */
+    struct wpy_hold *holds;         /* Native with pointers: units * width. Released by the consumer of each unit, or
+                                       once the block has ended. */
+    wpy_releaser releaser;          /* Of holds. */
+    wpy_trash trash;                /* Once the block has ended, with a reference to it: to release the holds. */
     int *errors;                    /* Native with `raises`: units; the errno of those that failed. */
     PyObject **arguments;           /* Python: units * width. */
     PyObject **values;              /* Python: units; the result or the exception, taken out by the consumer. */
@@ -84,6 +87,10 @@ bool wpy_block_unit_ended(wpy_block *block, uint32_t unit);
 /* The unit that ended next after those that were yielded, for a block with an order; false if none has. */
 bool wpy_block_next_ended(wpy_block *block, uint32_t *unit);
 
+/* Releases what an ended unit of a block with holds held; runs foreign code. Its consumer does so before its result is
+ * seen. */
+void wpy_block_let_go(wpy_block *block, uint32_t unit);
+
 /* The result of a unit of a range, if it is there and no exception: a new reference. Else NULL, perhaps with an exception
  * set. For the fast path; wpy_block_take says the rest. */
 static inline PyObject *
@@ -91,6 +98,9 @@ wpy_block_take_ready(wpy_block *block, uint32_t unit)
 {
     if (block->is_plain || wp_load_acquire(&block->status[unit]) != WPY_UNIT_DONE) {
         return NULL;
+    }
+    if (block->holds != NULL) {
+        wpy_block_let_go(block, unit);
     }
     if (block->function != NULL) {
         return wpy_convert_result(block->function, block->results[unit]);

@@ -294,7 +294,9 @@ call_stop(call_object *self, PyObject *Py_UNUSED(ignored))
     wpy_task *task = hold_task(self);
     if (task != NULL) {
         if (self->gate_owner == NULL && !wp_job_is_lost(&task->job)) {
+            wpy_hush();
             wp_job_stop(&task->job);
+            wpy_speak(task->home);
         }
         wp_job_unref(&task->job);
     }
@@ -466,12 +468,24 @@ next_to_tell(bridge_object *self)
     return call;
 }
 
+/* Before anybody sees the end. */
+static void
+let_go(call_object *call)
+{
+    wpy_task *task = hold_task(call);
+    if (task != NULL) {
+        wpy_task_let_go(task);
+        wp_job_unref(&task->job);
+    }
+}
+
 static void
 deliver(bridge_object *self)
 {
     call_object *call;
     queue_arrived(self);
     while ((call = next_to_tell(self)) != NULL) {
+        let_go(call);
         if (call->future != NULL && !is_done(self, call->future)) {
             set_outcome(self, call);
         }

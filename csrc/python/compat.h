@@ -179,6 +179,21 @@ wpy_release_buffer(Py_buffer *view)
 #endif
 }
 
+/* An item of a list that others may change meanwhile: a new reference, or NULL, without an exception, past its end. */
+static inline PyObject *
+wpy_list_item(PyObject *list, Py_ssize_t at)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    PyObject *item = at < PyList_GET_SIZE(list) ? PyList_GetItemRef(list, at) : NULL;
+    if (item == NULL) {
+        PyErr_Clear(); /* It has become shorter just now. */
+    }
+    return item;
+#else
+    return at < PyList_GET_SIZE(list) ? Py_NewRef(PyList_GET_ITEM(list, at)) : NULL;
+#endif
+}
+
 /* The exception that is set, as one object with its traceback, which is then not set any more. */
 static inline PyObject *
 wpy_take_exception(void)

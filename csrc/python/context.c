@@ -206,16 +206,20 @@ on_worker_start(void *pointer, wp_worker *worker)
 
 /* Attached: everything that waits for an attached thread. */
 static void
-attend(wpy_home *home)
+attend(wpy_home *home, wp_pool *pool)
 {
-    wpy_tell_notices(home);
+    wpy_tell_notices(home, pool, NULL);
     wpy_empty_trash(home);
 }
 
+/* The attendant is in foreign code for longer than this (ns): it may wait for what it would have to tell itself. */
+#define HELD_UP_NS 5000000u
+
 static bool
-has_notices(wpy_home *home)
+is_attendant_held_up(wpy_context *context)
 {
-    return wp_load_acquire(&home->notices) != NULL;
+    uint64_t since = wp_load_relaxed(&context->attending_since);
+    return since != 0 && wp_clock() - since > HELD_UP_NS;
 }
 
 /* Somebody may sleep until he is told, so a worker without memory for a thread state asks the attendant, who tries again
@@ -231,7 +235,7 @@ tell_as_worker(wpy_home *home, wp_worker *worker)
         }
         wpy_wait_for_memory();
     }
-    attend(home);
+    attend(home, pool);
     wpy_detach();
 }
 
@@ -242,7 +246,7 @@ on_worker_idle(void *pointer, wp_worker *worker)
 {
     const wpy_context *context = pointer;
     wp_inner_renew();
-    if (has_notices(context->home)) {
+    if (wpy_has_notices(context->home)) {
         tell_as_worker(context->home, worker);
     }
 }
@@ -264,11 +268,11 @@ wpy_leave_native(wp_worker *self)
         return;
     }
     wp_pool *pool = wp_worker_pool(self);
-    const wpy_context *context = wp_pool_hook_context(pool);
-    if (!has_notices(context->home)) {
+    wpy_context *context = wp_pool_hook_context(pool);
+    if (!wpy_has_notices(context->home)) {
         return;
     }
-    if (wp_pool_has_work(pool)) {
+    if (wp_pool_has_work(pool) && !is_attendant_held_up(context)) {
         wp_pool_ask_attendant(pool); /* Waiting for the GIL here would keep native jobs waiting. */
     } else {
         on_worker_idle(wp_pool_hook_context(pool), self);
@@ -280,7 +284,7 @@ on_attend(void *pointer)
 {
     wpy_context *context = pointer;
     wpy_home *home = context->home;
-    if (!has_notices(home) && wp_load_acquire(&home->trash) == NULL) {
+    if (!wpy_has_notices(home) && wp_load_acquire(&home->trash) == NULL) {
         return false;
     }
     if (context->attendant_state == NULL) {
@@ -290,7 +294,10 @@ on_attend(void *pointer)
         }
     }
     PyEval_RestoreThread(context->attendant_state);
-    attend(home);
+    wp_store_relaxed(&context->attending_since, wp_clock());
+    wpy_tell_notices(home, NULL, &context->attending_since);
+    wpy_empty_trash(home);
+    wp_store_relaxed(&context->attending_since, 0);
     PyEval_SaveThread();
     return true;
 }
@@ -310,9 +317,10 @@ on_forked(void *pointer)
     wpy_context *context = pointer;
     wpy_home *home = context->home;
     context->attendant_state = NULL;
+    wp_store_relaxed(&context->attending_since, 0);
     wp_inner_forked();
     wp_store_relaxed(&home->lock.word, WP_LOCK_FREE);
-    wp_store_relaxed(&home->notices, NULL);
+    wpy_forget_notices(home);
     wp_store_relaxed(&home->trash, NULL);
     wp_add_relaxed(&home->forks, 1);
 }

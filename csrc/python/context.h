@@ -16,14 +16,15 @@ typedef struct wpy_context {
     wpy_home *home;                 /* A reference. */
     wp_pool *pool;                  /* The pool that holds this context; no reference. NULL until the pool is made. */
     PyThreadState *attendant_state; /* Attendant's thread only. */
-    PyObject *lane_names;           /* Constant: a tuple of str. */
-    PyObject *thread_name;          /* Constant: a str, what workers' names begin with. */
-    PyObject *initializer;          /* Constant; or NULL. */
-    PyObject *initargs;             /* Constant; a tuple, or NULL. */
-    _Atomic(size_t) stack_size;     /* threading.stack_size() as it was last seen; 0: not set. */
-    uint32_t inner_threads;         /* What libraries may use for each worker, see wp_inner.h; 0: as they are. Set once,
+    _Atomic(uint64_t) attending_since; /* When the attendant began with what it is at, attached; 0: with nothing. */
+    PyObject *lane_names;              /* Constant: a tuple of str. */
+    PyObject *thread_name;             /* Constant: a str, what workers' names begin with. */
+    PyObject *initializer;             /* Constant; or NULL. */
+    PyObject *initargs;                /* Constant; a tuple, or NULL. */
+    _Atomic(size_t) stack_size;        /* threading.stack_size() as it was last seen; 0: not set. */
+    uint32_t inner_threads;   /* What libraries may use for each worker, see wp_inner.h; 0: as they are. Set once,
                                        before the first worker starts. */
-    struct wpy_context *next;       /* Home's lock: the list of all. */
+    struct wpy_context *next; /* Home's lock: the list of all. */
     struct wpy_context *previous;
 } wpy_context;
 

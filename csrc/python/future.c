@@ -100,12 +100,28 @@ wpy_future_submit(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy
     return future;
 }
 
-static PyObject *
-future_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+static int
+refuse_arguments(PyObject *args, PyObject *kwargs)
 {
     if (PyTuple_GET_SIZE(args) > 0 || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)) {
         PyErr_SetString(PyExc_TypeError, "Future() takes no arguments");
-        return NULL;
+        return -1;
+    }
+    return 0;
+}
+
+/* The base class's would make a Condition. */
+static int
+future_init(PyObject *Py_UNUSED(self), PyObject *args, PyObject *kwargs)
+{
+    return refuse_arguments(args, kwargs);
+}
+
+static PyObject *
+future_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    if (type->tp_init == future_init && refuse_arguments(args, kwargs) < 0) {
+        return NULL; /* They are for the __init__ of a derived class. */
     }
     wpy_home *home = wpy_home_of_type(type);
     wpy_task *task = home != NULL ? PyMem_Malloc(sizeof *task) : NULL;
@@ -121,12 +137,6 @@ future_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     part_of(self)->task = task;
     return self;
-}
-
-static int
-future_init(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
-{
-    return 0; /* The base class's would make a Condition. */
 }
 
 /* What an unfinished task holds is the pool's too, so it is alive whatever the collector finds. A task that has ended, or
@@ -178,10 +188,12 @@ future_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     wpy_task *task = part_of(self)->task;
     PyObject_GC_UnTrack(self);
+    if (task != NULL && !(task->job.flags & WPY_JOB_HAS_CALL)) {
+        task->unseen = NULL; /* First: while foreign code runs below, a worker may make the future known. */
+    }
     PyObject_ClearWeakRefs(self);
     wpy_clear_dict(self);
     if (task != NULL) {
-        task->unseen = NULL;
         wp_job_unref(&task->job);
     }
     Py_XDECREF(part_of(self)->handle);
@@ -211,13 +223,17 @@ future_get_dict(PyObject *self, void *closure)
 static bool
 is_done(wpy_task *task)
 {
-    return wp_job_is_settled(&task->job) || wp_job_is_lost(&task->job);
+    if (wp_job_is_settled(&task->job)) {
+        wpy_task_let_go(task); /* Before anybody is told. */
+        return true;
+    }
+    return wp_job_is_lost(&task->job);
 }
 
 static bool
 is_cancelled(wpy_task *task)
 {
-    return wp_job_is_settled(&task->job) && wp_job_state(&task->job) == WP_CANCELLED;
+    return is_done(task) && wp_job_is_settled(&task->job) && wp_job_state(&task->job) == WP_CANCELLED;
 }
 
 static bool
@@ -271,7 +287,7 @@ cancel_waiting(wpy_task *task)
         return false;
     }
     if (wp_job_conclude(&task->job, WP_CANCELLED)) {
-        wpy_task_tell(task);
+        wpy_task_notify(&task->job);
     }
     return true;
 }
@@ -285,8 +301,10 @@ static PyObject *
 future_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     wpy_task *task = part_of(self)->task;
+    wpy_hush();
     bool cancelled = cancel_waiting(task);
-    return PyBool_FromLong(cancelled || is_cancelled(task));
+    wpy_speak(task->home);
+    return PyBool_FromLong(is_cancelled(task) || cancelled);
 }
 
 PyDoc_STRVAR(
@@ -300,10 +318,10 @@ static PyObject *
 future_request_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     wpy_task *task = part_of(self)->task;
-    if (is_manual(task) || wp_job_is_lost(&task->job)) {
-        return PyBool_FromLong(cancel_waiting(task));
-    }
-    return PyBool_FromLong(wp_job_stop(&task->job));
+    wpy_hush(); /* Its children may be asked to stop as well. */
+    bool asked = is_manual(task) || wp_job_is_lost(&task->job) ? cancel_waiting(task) : wp_job_stop(&task->job);
+    wpy_speak(task->home);
+    return PyBool_FromLong(asked);
 }
 
 /* ---- Waiting ---- */
@@ -385,6 +403,7 @@ future_result(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject 
         return NULL;
     }
     wpy_empty_trash(task->home);
+    wpy_task_let_go(task);
     return wpy_task_result(task);
 }
 
@@ -400,6 +419,7 @@ future_exception(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObje
         return NULL;
     }
     wpy_empty_trash(task->home);
+    wpy_task_let_go(task);
     return wpy_task_exception(task);
 }
 
@@ -416,13 +436,27 @@ lock_watchers(PyObject *self)
     return watchers;
 }
 
-static int
-append_to(PyObject **list, PyObject *object)
+/* The list in a place, made if there is none: a borrowed reference, or NULL without memory. Making it may run finalizers,
+ * which may come here. */
+static PyObject *
+list_in(PyObject **place)
 {
-    if (*list == NULL) {
-        *list = PyList_New(0);
+    if (*place == NULL) {
+        PyObject *made = PyList_New(0);
+        if (*place == NULL) {
+            *place = made;
+        } else {
+            Py_XDECREF(made);
+        }
     }
-    return *list == NULL ? -1 : PyList_Append(*list, object);
+    return *place;
+}
+
+static int
+append_to(PyObject **place, PyObject *object)
+{
+    PyObject *list = list_in(place);
+    return list == NULL ? -1 : PyList_Append(list, object);
 }
 
 static PyObject *
@@ -461,11 +495,7 @@ watchers_list(PyObject *self, bool waiters)
     if (watchers == NULL) {
         return NULL;
     }
-    PyObject **list = waiters ? &watchers->waiters : &watchers->callbacks;
-    if (*list == NULL) {
-        *list = PyList_New(0);
-    }
-    PyObject *result = Py_XNewRef(*list);
+    PyObject *result = Py_XNewRef(list_in(waiters ? &watchers->waiters : &watchers->callbacks));
     wpy_watchers_give(watchers);
     return result;
 }
@@ -484,71 +514,19 @@ future_get_callbacks(PyObject *self, void *Py_UNUSED(closure))
 
 /* ---- `_condition` ---- */
 
-typedef struct condition {
-    PyObject_HEAD
-    PyObject *future;
-} condition;
-
+/* Once it is there, neither this nor taking and giving back needs memory. */
 static PyObject *
 future_get_condition(PyObject *self, void *Py_UNUSED(closure))
 {
-    const wpy_home *home = part_of(self)->task->home;
-    condition *object = (condition *)home->condition_type->tp_alloc(home->condition_type, 0);
-    if (object != NULL) {
-        object->future = Py_NewRef(self);
-    }
-    return (PyObject *)object;
+    return Py_XNewRef((PyObject *)wpy_task_watch(part_of(self)->task, self));
 }
 
-static void
-condition_dealloc(condition *self)
+/* What concurrent.futures does first of all with the futures that it is to wait for; task.h says what for. */
+static Py_hash_t
+future_hash(PyObject *self)
 {
-    PyTypeObject *type = Py_TYPE(self);
-    Py_XDECREF(self->future);
-    type->tp_free(self);
-    Py_DECREF(type);
+    return wpy_task_watchers(part_of(self)->task) != NULL ? PyBaseObject_Type.tp_hash(self) : -1;
 }
-
-static PyObject *
-condition_acquire(condition *self, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
-{
-    if (lock_watchers(self->future) == NULL) {
-        return NULL;
-    }
-    Py_RETURN_TRUE;
-}
-
-static PyObject *
-condition_release(condition *self, PyObject *Py_UNUSED(args))
-{
-    wpy_watchers *watchers = wpy_task_watch(part_of(self->future)->task, self->future);
-    if (watchers == NULL || wpy_watchers_give(watchers) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-static PyMethodDef condition_methods[] = {
-    {"acquire", (PyCFunction)(void (*)(void))condition_acquire, METH_VARARGS | METH_KEYWORDS,
-     "Take the future's lock; it is re-entrant."},
-    {"release", (PyCFunction)condition_release, METH_NOARGS, "Give the future's lock back."},
-    {"__enter__", (PyCFunction)(void (*)(void))condition_acquire, METH_VARARGS | METH_KEYWORDS, NULL},
-    {"__exit__", (PyCFunction)condition_release, METH_VARARGS, NULL},
-    {0},
-};
-
-static PyType_Slot condition_slots[] = {
-    {Py_tp_dealloc, condition_dealloc},
-    {Py_tp_methods, condition_methods},
-    {0, NULL},
-};
-
-PyType_Spec wpy_condition_spec = {
-    .name = "workerpool._core.FutureLock",
-    .basicsize = sizeof(condition),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
-    .slots = condition_slots,
-};
 
 /* ---- For those who end futures themselves ---- */
 
@@ -643,7 +621,7 @@ static PyObject *
 future_get_result(PyObject *self, void *Py_UNUSED(closure))
 {
     wpy_task *task = part_of(self)->task;
-    if (wp_job_is_settled(&task->job) && wp_job_state(&task->job) == WP_DONE) {
+    if (is_done(task) && wp_job_state(&task->job) == WP_DONE) {
         return wpy_task_result(task);
     }
     Py_RETURN_NONE;
@@ -738,11 +716,17 @@ PyDoc_STRVAR(future_doc, "The outcome of a job, now or later. A concurrent.futur
                          "Every method may be called from any thread.");
 
 static PyType_Slot future_slots[] = {
-    {Py_tp_doc, (void *)future_doc},   {Py_tp_new, future_tp_new},
-    {Py_tp_init, future_init},         {Py_tp_dealloc, future_dealloc},
-    {Py_tp_traverse, future_traverse}, {Py_tp_clear, future_clear},
-    {Py_tp_methods, future_methods},   {Py_tp_getset, future_getset},
-    {Py_tp_setattro, future_setattro}, {0, NULL},
+    {Py_tp_doc, (void *)future_doc},
+    {Py_tp_new, future_tp_new},
+    {Py_tp_init, future_init},
+    {Py_tp_dealloc, future_dealloc},
+    {Py_tp_traverse, future_traverse},
+    {Py_tp_clear, future_clear},
+    {Py_tp_methods, future_methods},
+    {Py_tp_getset, future_getset},
+    {Py_tp_setattro, future_setattro},
+    {Py_tp_hash, future_hash},
+    {0, NULL},
 };
 
 PyTypeObject *

@@ -4,6 +4,7 @@
 #include "task.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 wpy_home *
 wpy_home_new(void)
@@ -75,13 +76,52 @@ wpy_is_attached(const wpy_home *home)
 
 /* ---- Trash ---- */
 
+/* Calls of `release` inside of one another: a chain of a few costs no detour, and a stack holds many more. */
+#define MOST_NESTED 24
+
+/* Of the thread, while it is attached. */
+static _Thread_local struct {
+    unsigned nested;     /* Calls of `release` that have not returned. */
+    unsigned hushed;     /* Calls of wpy_hush without their wpy_speak. */
+    wpy_trash *deferred; /* A stack: to be released when both are 0. */
+} own;
+
+static void
+release(wpy_trash *trash)
+{
+    own.nested++;
+    trash->release(trash);
+    own.nested--;
+}
+
+/* Takes one at a time, since what is released may throw away more. */
+static void
+release_deferred(void)
+{
+    while (own.nested == 0 && own.hushed == 0 && own.deferred != NULL) {
+        wpy_trash *trash = own.deferred;
+        own.deferred = trash->next;
+        release(trash);
+    }
+}
+
 void
 wpy_throw_away(wpy_home *home, wpy_trash *trash, wp_pool *pool)
 {
-    if (wpy_is_attached(home)) {
-        trash->release(trash);
-        return;
+    if (!wpy_is_attached(home)) {
+        wpy_leave_trash(home, trash, pool);
+    } else if (own.nested >= MOST_NESTED || own.hushed > 0) {
+        trash->next = own.deferred;
+        own.deferred = trash;
+    } else {
+        release(trash);
+        release_deferred();
     }
+}
+
+void
+wpy_leave_trash(wpy_home *home, wpy_trash *trash, wp_pool *pool)
+{
     wpy_trash *top = wp_load_relaxed(&home->trash);
     do {
         trash->next = top;
@@ -120,15 +160,96 @@ wpy_throw_job_away(wpy_home *home, wp_job *job, void (*release)(wp_job *job))
     wpy_throw_away(home, &dead->trash, self != NULL ? wp_worker_pool(self) : NULL);
 }
 
+/* One at a time: while foreign code runs for one, the others are there for whoever comes by. Only who has the lock takes
+ * anything off, so what was read of the top holds. */
+static wpy_trash *
+take_trash(wpy_home *home)
+{
+    wp_lock_take(&home->taking);
+    wpy_trash *top = wp_load_acquire(&home->trash);
+    while (top != NULL && !wp_cas_weak_acq_rel(&home->trash, &top, top->next)) {
+    }
+    wp_lock_give(&home->taking);
+    return top;
+}
+
 void
 wpy_empty_trash_slowly(wpy_home *home)
 {
-    wpy_trash *trash = wp_exchange_acq_rel(&home->trash, NULL);
-    while (trash != NULL) {
-        wpy_trash *next = trash->next;
-        trash->release(trash);
-        trash = next;
+    wpy_trash *trash;
+    while (own.nested < MOST_NESTED && own.hushed == 0 && (trash = take_trash(home)) != NULL) {
+        release(trash);
     }
+    release_deferred();
+}
+
+/* ---- Ending many jobs at once ---- */
+
+void
+wpy_hush(void)
+{
+    own.hushed++;
+}
+
+bool
+wpy_is_hushed(void)
+{
+    return own.hushed > 0;
+}
+
+void
+wpy_speak(wpy_home *home)
+{
+    if (--own.hushed > 0) {
+        return;
+    }
+    PyObject *pending = wpy_take_exception();
+    wpy_tell_own_notices();
+    release_deferred();
+    wpy_empty_trash(home);
+    if (pending != NULL) {
+        wpy_raise(pending);
+        Py_DECREF(pending);
+    }
+}
+
+/* ---- Releasing what one thread at a time may ---- */
+
+/* How long to wait for another thread (ns), in naps of so long (ns). Without foreign code it needs microseconds. */
+#define PATIENCE_NS 100000000u
+#define NAP_NS 50000u
+
+static void
+nap(void)
+{
+    struct timespec moment = {.tv_nsec = NAP_NS};
+    Py_BEGIN_ALLOW_THREADS
+    nanosleep(&moment, NULL);
+    Py_END_ALLOW_THREADS
+}
+
+bool
+wpy_begin_release(wpy_releaser *releaser)
+{
+    unsigned long me = PyThread_get_thread_ident();
+    unsigned long other = 0;
+    uint64_t until = 0;
+    while (!wp_cas_acq_rel(releaser, &other, me)) {
+        uint64_t now = wp_clock();
+        until = until == 0 ? now + PATIENCE_NS : until;
+        if (other == me || now >= until) {
+            return false;
+        }
+        nap();
+        other = 0;
+    }
+    return true;
+}
+
+void
+wpy_end_release(wpy_releaser *releaser)
+{
+    wp_store_release(releaser, 0);
 }
 
 bool

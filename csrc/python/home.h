@@ -24,12 +24,21 @@ typedef struct wpy_trash {
     void (*release)(struct wpy_trash *trash);
 } wpy_trash;
 
+/* First in, first out: the first is read by those who only ask whether there is one. Linked by their next_notice. */
+typedef struct wpy_notice_line {
+    _Atomic(struct wpy_watchers *) first;
+    struct wpy_watchers *last; /* If there is a first. */
+} wpy_notice_line;
+
 typedef struct wpy_home {
     wp_word references;
     PyInterpreterState *interpreter; /* Constant. */
 
-    _Atomic(wpy_trash *) trash;             /* A stack; pushed by any thread, emptied by attached ones. */
-    _Atomic(struct wpy_watchers *) notices; /* A stack: watchers that are to be told of the end of their task. */
+    _Atomic(wpy_trash *) trash;             /* A stack; pushed by any thread, taken off one by one by attached ones. */
+    _Atomic(struct wpy_watchers *) notices; /* A stack: tasks that have ended, whose watchers are to be told. */
+    wp_lock taking;                         /* For who takes something off these; held for a few instructions. */
+    wpy_notice_line ended;                  /* Taking: what was on the stack of notices, the oldest first. */
+    wpy_notice_line settled;                /* Taking: their ends were told, their callbacks are still to be called. */
     wp_lock lock;
     struct wpy_context *pools; /* Home's lock: every pool that was not freed. */
     wp_word exiting;           /* 1 once the interpreter shuts down: no more jobs. */
@@ -38,7 +47,7 @@ typedef struct wpy_home {
 
     /* Attached; set once by the module, cleared with it. */
     PyTypeObject *future_type;
-    PyTypeObject *condition_type;
+    PyTypeObject *watchers_type;
     PyTypeObject *pool_type;
     PyTypeObject *view_type;
     PyTypeObject *handle_type;
@@ -109,11 +118,36 @@ wpy_home_of_module(PyObject *module)
 }
 
 /* Any thread: releases `trash` now if the thread is attached to this home's interpreter, else leaves it to one that is.
- * `pool` is asked for its attendant in that case, and may be NULL where an attached thread is sure to come by. */
+ * `pool` is asked for its attendant in that case, and may be NULL where an attached thread is sure to come by.
+ *
+ * What is released may hold what is thrown away in its turn, and so on for a million jobs: nested so deep that it could
+ * become too much for the stack, it is left to the outermost call. */
 void wpy_throw_away(wpy_home *home, wpy_trash *trash, wp_pool *pool);
+
+/* The same, but never on the calling thread before it comes to wpy_empty_trash: for who may run no foreign code now. */
+void wpy_leave_trash(wpy_home *home, wpy_trash *trash, wp_pool *pool);
 
 /* The same for a job whose last reference is gone. */
 void wpy_throw_job_away(wpy_home *home, wp_job *job, void (*release)(wp_job *job));
+
+/* ---- Ending many jobs at once ----
+ *
+ * Callbacks and finalizers are foreign code: it may look at another of the jobs, wait for it, or come back in here. So who
+ * ends several jobs ends all of them first, between these two calls, and what is to be told and released is told and
+ * released by the second. Attached, on one thread; they nest. The second keeps the exception that is set. */
+void wpy_hush(void);
+void wpy_speak(wpy_home *home);
+
+/* Whether the calling thread is between the two. */
+bool wpy_is_hushed(void);
+
+/* ---- Releasing what one thread at a time may ----
+ *
+ * `releaser` is 0, or the thread that is at it. True: it is the calling one now, which must end it. False: another is, or
+ * was and has taken long (it may be in foreign code); or it is the calling thread already. Waits a moment for another. */
+typedef _Atomic(unsigned long) wpy_releaser;
+bool wpy_begin_release(wpy_releaser *releaser);
+void wpy_end_release(wpy_releaser *releaser);
 
 /* Attached: releases what others threw away. One load when there is nothing. */
 void wpy_empty_trash_slowly(wpy_home *home);

@@ -93,6 +93,7 @@ stop(map_object *self)
 {
     bool cancel = !goes_on_alone(self);
     self->exhausted = true;
+    wpy_hush();
     while (self->first != NULL) {
         wpy_block *block = self->first;
         self->first = block->next;
@@ -103,6 +104,7 @@ stop(map_object *self)
         drop_block(self->held, false);
         self->held = NULL;
     }
+    wpy_speak(self->home);
     Py_CLEAR(self->iterators);
     Py_CLEAR(self->last_error);
     self->in_flight = 0;

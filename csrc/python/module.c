@@ -108,8 +108,7 @@ add_future_type(PyObject *module, wpy_home *home)
 static int
 add_types(PyObject *module, wpy_home *home)
 {
-    return add_future_type(module, home) < 0 ||
-                   add_type(module, &wpy_condition_spec, NULL, &home->condition_type) < 0 ||
+    return add_future_type(module, home) < 0 || add_type(module, &wpy_watchers_spec, NULL, &home->watchers_type) < 0 ||
                    add_type(module, &wpy_handle_spec, NULL, &home->handle_type) < 0 ||
                    add_type(module, &wpy_pool_spec, "Pool", &home->pool_type) < 0 ||
                    add_type(module, &wpy_view_spec, "View", &home->view_type) < 0 ||

@@ -1,8 +1,8 @@
 /* See native_call.h.
  *
  * The arguments are converted to slots at submit; the call runs detached and leaves its result in a slot; the result
- * becomes an object when somebody asks for it. Buffers are held until the call is over, and released by the next attached
- * thread that comes by (wpy_throw_away), since the worker that ran the call is not attached.
+ * becomes an object when somebody asks for it. Buffers are held until the call is over. The worker that made it is not
+ * attached, so they are released by whoever sees the end first (let_go), or by the next attached thread that comes by.
  */
 #include "native_call.h"
 
@@ -22,8 +22,8 @@ typedef struct native_call {
     uint64_t result;
     int error_number;
     uint64_t
-        slots[]; /* n_params of them; then as many wpy_hold if the function has pointers; then the slot of its notes
-                         if it is handed the job; then an extra, if any. */
+        slots[]; /* n_params of them; then as many wpy_hold if the function has pointers, and the custody of them; then
+                         the slot of its notes if it is handed the job; then an extra, if any. */
 } native_call;
 
 static native_call *
@@ -31,6 +31,15 @@ call_of(const wpy_task *task)
 {
     return (native_call *)(uintptr_t)task;
 }
+
+/* Behind the holds of a function that has pointers: how what they hold is let go of, once the call is over or will not be
+ * made. The future may live on without it. */
+typedef struct custody {
+    wpy_trash trash; /* With a reference to the job. */
+    native_call *call;
+    wpy_releaser releaser;
+    wp_word is_held; /* 0 once everything was released, or if there is nothing. */
+} custody;
 
 static wpy_hold *
 holds_of(native_call *call)
@@ -41,7 +50,7 @@ holds_of(native_call *call)
 static size_t
 holds_size(const wpy_function *function)
 {
-    return function->has_pointers ? function->signature->n_params * sizeof(wpy_hold) : 0;
+    return function->has_pointers ? function->signature->n_params * sizeof(wpy_hold) + sizeof(custody) : 0;
 }
 
 /* Only a function that is handed its job can say anything about it. */
@@ -64,46 +73,67 @@ wpy_native_call_is_short(const wpy_task *task)
     return wpy_function_is_short(call_of(task)->function);
 }
 
-/* The buffers' memory goes back soon after the call, not only when the future goes: what the job held is handed over in
- * one piece, so that the future may live on without it. */
-typedef struct held {
-    wpy_trash trash;
-    size_t n;
-    wpy_hold holds[];
-} held;
-
-static void
-release_held(wpy_trash *trash)
+static custody *
+custody_of(native_call *call)
 {
-    held *h = (held *)(void *)trash;
-    for (size_t i = 0; i < h->n; i++) {
-        wpy_hold_release(&h->holds[i]);
-    }
-    PyMem_RawFree(h);
+    return (void *)(holds_of(call) + call->function->signature->n_params);
 }
 
 static void
-let_go_of_buffers(native_call *call)
+release_holds(native_call *call)
 {
-    size_t n = call->function->signature->n_params;
-    wpy_hold *holds = holds_of(call);
-    size_t used = 0;
-    for (size_t i = 0; i < n; i++) {
-        used += holds[i].object_or_buffer != 0;
+    for (size_t i = 0; i < call->function->signature->n_params; i++) {
+        wpy_hold_release(&holds_of(call)[i]);
     }
-    held *h = used > 0 ? PyMem_RawMalloc(sizeof *h + used * sizeof(wpy_hold)) : NULL;
-    if (h == NULL) {
-        return; /* Nothing held, or no memory: then the buffers go with the task. */
-    }
-    h->n = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (holds[i].object_or_buffer != 0) {
-            h->holds[h->n++] = holds[i];
-            holds[i].object_or_buffer = 0;
+}
+
+static void
+let_go(wpy_task *task)
+{
+    native_call *call = call_of(task);
+    custody *c = call->function->has_pointers ? custody_of(call) : NULL;
+    while (c != NULL && wp_load_acquire(&c->is_held) && wpy_begin_release(&c->releaser)) {
+        if (wp_load_acquire(&c->is_held)) {
+            release_holds(call);
+            wp_store_release(&c->is_held, 0);
         }
+        wpy_end_release(&c->releaser);
     }
-    h->trash.release = release_held;
-    wpy_throw_away(call->task.home, &h->trash, call->task.job.pool);
+}
+
+static void
+release_custody(wpy_trash *trash)
+{
+    custody *c = (custody *)(void *)trash;
+    native_call *call = c->call;
+    let_go(&call->task);
+    wp_job_unref(&call->task.job);
+}
+
+/* Leaves the buffers to the first attached thread that comes by. */
+static void
+leave_holds(wp_job *job)
+{
+    native_call *call = call_of(wpy_task_of(job));
+    custody *c = call->function->has_pointers ? custody_of(call) : NULL;
+    if (c != NULL && wp_load_relaxed(&c->is_held)) {
+        wp_job_ref(job);
+        c->trash.release = release_custody;
+        wpy_leave_trash(call->task.home, &c->trash, job->pool);
+    }
+}
+
+static void
+init_custody(native_call *call)
+{
+    custody *c = custody_of(call);
+    bool is_held = false;
+    for (size_t i = 0; i < call->function->signature->n_params; i++) {
+        is_held = is_held || holds_of(call)[i].object_or_buffer != 0;
+    }
+    c->call = call;
+    wp_store_relaxed(&c->releaser, 0);
+    wp_store_relaxed(&c->is_held, is_held);
 }
 
 /* Whether this call is one of those by which the function's pace is measured: all while it is unknown or slow, else a
@@ -126,9 +156,7 @@ run(wp_job *job, wp_worker *self)
     if (begin != 0) {
         wp_pace_note(&function->pace, wp_clock() - begin, 1);
     }
-    if (function->has_pointers) {
-        let_go_of_buffers(call);
-    }
+    leave_holds(job);
     return wpy_native_outcome(function, call->result, job);
 }
 
@@ -151,8 +179,8 @@ free_call(wpy_task *task)
 {
     native_call *call = call_of(task);
     wpy_function *function = call->function;
-    for (size_t i = 0; function->has_pointers && i < function->signature->n_params; i++) {
-        wpy_hold_release(&holds_of(call)[i]);
+    if (function->has_pointers) {
+        release_holds(call);
     }
     if (function->has_job) {
         wp_notes_free(notes(&task->job));
@@ -177,6 +205,7 @@ static const wpy_task_class native_class = {
             .api = &wp_view_api,
             .name = "native function",
             .run = run,
+            .withdrawn = leave_holds,
             .leave = wpy_leave_native,
             .notify = wpy_task_notify,
             .destroy = wpy_task_destroy,
@@ -188,6 +217,7 @@ static const wpy_task_class native_class = {
     .result = result,
     .exception = exception,
     .free = free_call,
+    .let_go = let_go,
     .is_native = true,
 };
 
@@ -210,6 +240,9 @@ wpy_native_call_new(wpy_home *home, const wpy_options *options, wpy_function *fu
     if (wpy_convert_row(function, args, nargs, call, call->slots, holds) < 0) {
         PyMem_Free(call);
         return NULL;
+    }
+    if (function->has_pointers) {
+        init_custody(call);
     }
     wpy_function_ref(function);
     call->result = 0;

@@ -41,19 +41,6 @@ wpy_operands_free(wpy_operands *operands)
     }
 }
 
-static void
-release_operands(wpy_trash *trash)
-{
-    wpy_operands_free((wpy_operands *)(void *)trash);
-}
-
-void
-wpy_operands_throw_away(wpy_operands *operands, wpy_home *home, wp_pool *pool)
-{
-    operands->trash.release = release_operands;
-    wpy_throw_away(home, &operands->trash, pool);
-}
-
 wpy_operand *
 wpy_operands_next(wpy_operands *operands, size_t number, bool is_output)
 {

@@ -33,20 +33,16 @@ typedef struct wpy_operand {
 
 /* All operands of one job. Released by an attached thread once the job has ended. */
 typedef struct wpy_operands {
-    wpy_trash trash; /* First: how they are released. */
-    PyObject *name;  /* A reference: the function's, for messages. */
-    PyObject *keep;  /* A reference to what else the loop needs alive, or NULL. */
-    size_t n;        /* Operands that are taken. */
+    PyObject *name; /* A reference: the function's, for messages. */
+    PyObject *keep; /* A reference to what else the loop needs alive, or NULL. */
+    size_t n;       /* Operands that are taken. */
     wpy_operand list[];
 } wpy_operands;
 
 /* Room for so many operands, none of them taken; NULL with MemoryError. Takes no references over. */
 wpy_operands *wpy_operands_new(size_t most, PyObject *name, PyObject *keep);
 
-/* Any thread: gives up what they hold, now or soon. */
-void wpy_operands_throw_away(wpy_operands *operands, wpy_home *home, wp_pool *pool);
-
-/* Attached: the same, at once. NULL does nothing. */
+/* Attached: gives up what they hold. NULL does nothing. */
 void wpy_operands_free(wpy_operands *operands);
 
 /* The next operand, not taken yet. */

@@ -626,7 +626,9 @@ pool_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
     }
     wp_pool_close(gate->core);
     if (cancel_futures) {
+        wpy_hush();
         wp_pool_cancel_waiting(gate->core);
+        wpy_speak(gate->home);
     }
     if (!wait) {
         Py_RETURN_NONE;

@@ -131,6 +131,34 @@ drop_arguments(python_call *call)
 }
 
 static PyObject *
+taken(PyObject **place)
+{
+    return __atomic_exchange_n(place, NULL, __ATOMIC_ACQ_REL);
+}
+
+/* One that was not called has its arguments still. Several threads may see its end at once. */
+static void
+let_go(wpy_task *task)
+{
+    python_call *call = call_of(task);
+    wp_state state = wp_job_state(&task->job);
+    if (state != WP_CANCELLED && state != WP_EXPIRED && state != WP_LOST) {
+        return;
+    }
+    for (uint32_t i = 0; i <= call->n_args; i++) {
+        Py_XDECREF(taken(&call->args[i]));
+    }
+    Py_XDECREF(taken(&call->kwnames));
+    PyObject *context = taken(&call->context);
+#ifndef Py_GIL_DISABLED
+    if (context != NULL) {
+        PyObject_GC_Track(context);
+    }
+#endif
+    Py_XDECREF(context);
+}
+
+static PyObject *
 call_in(PyObject *context, python_call *call)
 {
     if (PyContext_Enter(context) < 0) {
@@ -253,6 +281,7 @@ static const wpy_task_class python_class = {
     .exception = stored_outcome,
     .free = free_call,
     .traverse = traverse,
+    .let_go = let_go,
 };
 
 void

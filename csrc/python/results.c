@@ -27,13 +27,15 @@ result_dealloc(result_object *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    Py_XDECREF(self->index);
+    Py_TRASHCAN_BEGIN(self, result_dealloc) /* Its value may be a result. */
+        Py_XDECREF(self->index);
     Py_XDECREF(self->value);
     Py_XDECREF(self->error);
     Py_XDECREF(self->worker);
     Py_XDECREF(self->label);
     type->tp_free(self);
     Py_DECREF(type);
+    Py_TRASHCAN_END
 }
 
 static int
@@ -145,6 +147,7 @@ result_new(wpy_home *home, wpy_task *task)
         return NULL;
     }
     bool ran = task->job.worker != WP_NO_WORKER;
+    wpy_task_let_go(task);
     self->index = PyLong_FromUnsignedLongLong(extra->core.index);
     self->worker = ran ? PyLong_FromUnsignedLong(task->job.worker) : Py_NewRef(Py_None);
     self->label = Py_NewRef(extra->label != NULL ? extra->label : Py_None);

@@ -4,8 +4,6 @@
 #include "bridge.h"
 #include "python_call.h"
 
-#include <stdlib.h>
-
 void
 wpy_task_init(wpy_task *task, wpy_home *home, const wpy_task_class *class, unsigned flags, wp_extra *extra)
 {
@@ -79,9 +77,9 @@ release_task(wp_job *job)
     wpy_task *task = wpy_task_of(job);
     wpy_watchers *watchers = wp_load_relaxed(&task->watchers);
     if (watchers != NULL) {
-        Py_XDECREF(watchers->waiters);
-        Py_XDECREF(watchers->callbacks);
-        free(watchers);
+        Py_CLEAR(watchers->waiters);
+        Py_CLEAR(watchers->callbacks);
+        Py_DECREF(watchers);
     }
     Py_CLEAR(task->outcome);
     wpy_task_class_of(task)->free(task);
@@ -177,8 +175,8 @@ static void
 tell_waiters(wpy_home *home, PyObject *waiters, PyObject *future, wp_state state)
 {
     PyObject *name = name_for_waiters(home, state);
-    for (Py_ssize_t i = 0; waiters != NULL && i < PyList_GET_SIZE(waiters); i++) {
-        PyObject *waiter = Py_NewRef(PyList_GET_ITEM(waiters, i));
+    PyObject *waiter;
+    for (Py_ssize_t i = 0; waiters != NULL && (waiter = wpy_list_item(waiters, i)) != NULL; i++) {
         PyObject *told = PyObject_CallMethodOneArg(waiter, name, future);
         if (told == NULL) {
             PyErr_WriteUnraisable(waiter);
@@ -188,51 +186,115 @@ tell_waiters(wpy_home *home, PyObject *waiters, PyObject *future, wp_state state
     }
 }
 
-void
-wpy_task_tell(wpy_task *task)
+/* The first step: the end becomes visible. */
+static void
+settle(wpy_task *task)
 {
     wpy_watchers *watchers = wp_load_acquire(&task->watchers);
     wpy_watchers_take(watchers);
     wp_job_settle(&task->job);
-    tell_waiters(task->home, watchers->waiters, watchers->future, wp_job_state(&task->job));
-    watchers->told = true;
-    PyObject *callbacks = watchers->callbacks;
-    PyObject *future = watchers->future;
     if (wpy_task_class_of(task)->is_manual) {
-        Py_XINCREF(future); /* It was not kept, but whoever ends it has it. */
+        Py_XINCREF(watchers->future); /* It was not kept, but whoever ends it has it. */
     }
-    watchers->callbacks = NULL;
+    wpy_task_let_go(task);
+    PyObject *waiters = Py_XNewRef(watchers->waiters);
+    tell_waiters(task->home, waiters, watchers->future, wp_job_state(&task->job));
+    watchers->told = true;
+    wpy_watchers_give(watchers);
+    Py_XDECREF(waiters);
+}
+
+/* The second step. As in the standard library, a callback that changes the list changes what is called. */
+static void
+call_callbacks(wpy_task *task)
+{
+    wpy_watchers *watchers = wp_load_acquire(&task->watchers);
+    wpy_watchers_take(watchers);
+    PyObject *callbacks = Py_XNewRef(watchers->callbacks);
+    PyObject *future = watchers->future;
     watchers->future = NULL;
     wpy_watchers_give(watchers);
 
-    for (Py_ssize_t i = 0; callbacks != NULL && i < PyList_GET_SIZE(callbacks); i++) {
-        wpy_call_back(task->home, PyList_GET_ITEM(callbacks, i), future);
+    PyObject *callback;
+    for (Py_ssize_t i = 0; callbacks != NULL && (callback = wpy_list_item(callbacks, i)) != NULL; i++) {
+        wpy_call_back(task->home, callback, future);
+        Py_DECREF(callback);
     }
+
+    wpy_watchers_take(watchers);
+    PyObject *called = watchers->callbacks; /* They are not kept for as long as the future. */
+    watchers->callbacks = NULL;
+    wpy_watchers_give(watchers);
+    Py_XDECREF(called);
     Py_XDECREF(callbacks);
     Py_XDECREF(future);
 }
 
+void
+wpy_task_tell(wpy_task *task)
+{
+    settle(task);
+    call_callbacks(task);
+}
+
+/* ---- Lines of notices ---- */
+
+static void
+append_notice(wpy_notice_line *line, wpy_watchers *notice)
+{
+    notice->next_notice = NULL;
+    if (wp_load_relaxed(&line->first) == NULL) {
+        wp_store_release(&line->first, notice);
+    } else {
+        line->last->next_notice = notice;
+    }
+    line->last = notice;
+}
+
+static wpy_watchers *
+take_first(wpy_notice_line *line)
+{
+    wpy_watchers *first = wp_load_relaxed(&line->first);
+    if (first != NULL) {
+        wp_store_release(&line->first, first->next_notice);
+    }
+    return first;
+}
+
+/* What the calling thread has ended while it is hushed. */
+static _Thread_local wpy_notice_line own_notices;
+
+static void
+tell_ends(wpy_notice_line *ended, wpy_notice_line *settled)
+{
+    wpy_watchers *notice;
+    while ((notice = take_first(ended)) != NULL) {
+        settle(notice->task);
+        append_notice(settled, notice);
+    }
+}
+
+void
+wpy_tell_own_notices(void)
+{
+    wpy_notice_line ended = own_notices;
+    wpy_notice_line settled = {NULL, NULL};
+    wpy_watchers *notice;
+    own_notices = (wpy_notice_line){NULL, NULL}; /* A callback may end others in the same way. */
+    tell_ends(&ended, &settled);
+    while ((notice = take_first(&settled)) != NULL) {
+        wpy_task *task = notice->task;
+        call_callbacks(task);
+        wp_job_unref(&task->job);
+    }
+}
+
 /* A thread that is not attached leaves the telling to one that is: to itself at the end of its claim (wpy_leave_native),
  * or to the attendant. */
-void
-wpy_task_notify(wp_job *job)
+static void
+leave_notice(wpy_task *task, wpy_watchers *notice)
 {
-    wpy_task *task = wpy_task_of(job);
-    if (job->flags & WPY_JOB_HAS_CALL) {
-        wpy_bridge_deliver(task);
-        return;
-    }
-    if (wpy_is_attached(task->home)) {
-        PyObject *pending = wpy_take_exception();
-        wpy_task_tell(task);
-        if (pending != NULL) {
-            wpy_raise(pending);
-            Py_DECREF(pending);
-        }
-        return;
-    }
-    wp_job_ref(job);
-    wpy_watchers *notice = wp_load_acquire(&task->watchers);
+    wp_job *job = &task->job;
     wpy_watchers *top = wp_load_relaxed(&task->home->notices);
     do {
         notice->next_notice = top;
@@ -243,20 +305,111 @@ wpy_task_notify(wp_job *job)
 }
 
 void
-wpy_tell_notices(wpy_home *home)
+wpy_task_notify(wp_job *job)
+{
+    wpy_task *task = wpy_task_of(job);
+    if (job->flags & WPY_JOB_HAS_CALL) {
+        wpy_bridge_deliver(task);
+        return;
+    }
+    if (!wpy_is_attached(task->home)) {
+        wp_job_ref(job);
+        leave_notice(task, wp_load_acquire(&task->watchers));
+    } else if (wpy_is_hushed()) {
+        wp_job_ref(job);
+        append_notice(&own_notices, wp_load_acquire(&task->watchers));
+    } else {
+        PyObject *pending = wpy_take_exception();
+        wpy_task_tell(task);
+        if (pending != NULL) {
+            wpy_raise(pending);
+            Py_DECREF(pending);
+        }
+    }
+}
+
+bool
+wpy_has_notices(wpy_home *home)
+{
+    return wp_load_acquire(&home->notices) != NULL || wp_load_acquire(&home->ended.first) != NULL ||
+           wp_load_acquire(&home->settled.first) != NULL;
+}
+
+void
+wpy_forget_notices(wpy_home *home)
+{
+    wp_store_relaxed(&home->taking.word, WP_LOCK_FREE);
+    wp_store_relaxed(&home->notices, NULL);
+    wp_store_relaxed(&home->ended.first, NULL);
+    wp_store_relaxed(&home->settled.first, NULL);
+}
+
+/* The stack turned round: told in the order in which they ended. Lock held. */
+static void
+line_up(wpy_home *home)
 {
     wpy_watchers *newest = wp_exchange_acq_rel(&home->notices, NULL);
     wpy_watchers *oldest = NULL;
-    while (newest != NULL) { /* The stack turned round: told in the order in which they ended. */
+    while (newest != NULL) {
         wpy_watchers *next = newest->next_notice;
         newest->next_notice = oldest;
         oldest = newest;
         newest = next;
     }
     while (oldest != NULL) {
-        wpy_task *task = oldest->task;
-        oldest = oldest->next_notice; /* Read before the task, and its watchers, may go. */
-        wpy_task_tell(task);
+        wpy_watchers *next = oldest->next_notice;
+        append_notice(&home->ended, oldest);
+        oldest = next;
+    }
+}
+
+/* The next that has ended and was not settled; if there is none, the next whose callbacks are to be called. `more`: there
+ * are others to be called. */
+static wpy_watchers *
+take_notice(wpy_home *home, bool *is_settled, bool *more)
+{
+    wp_lock_take(&home->taking);
+    if (wp_load_relaxed(&home->ended.first) == NULL) {
+        line_up(home);
+    }
+    wpy_watchers *notice = take_first(&home->ended);
+    *is_settled = notice == NULL;
+    if (*is_settled) {
+        notice = take_first(&home->settled);
+    }
+    *more = wp_load_relaxed(&home->settled.first) != NULL;
+    wp_lock_give(&home->taking);
+    return notice;
+}
+
+static void
+settle_notice(wpy_home *home, wpy_watchers *notice)
+{
+    settle(notice->task);
+    wp_lock_take(&home->taking);
+    append_notice(&home->settled, notice);
+    wp_lock_give(&home->taking);
+}
+
+void
+wpy_tell_notices(wpy_home *home, wp_pool *pool, _Atomic(uint64_t) *since)
+{
+    wpy_watchers *notice;
+    bool is_settled;
+    bool more;
+    while ((notice = take_notice(home, &is_settled, &more)) != NULL) {
+        wpy_task *task = notice->task;
+        if (since != NULL) {
+            wp_store_relaxed(since, wp_clock());
+        }
+        if (!is_settled) {
+            settle_notice(home, notice);
+            continue;
+        }
+        if (more && pool != NULL) {
+            wp_pool_ask_attendant(pool);
+        }
+        call_callbacks(task);
         wp_job_unref(&task->job);
     }
 }
@@ -276,49 +429,106 @@ wpy_task_discard(wpy_task *task)
 
 /* ---- Watching ---- */
 
-static wpy_watchers *
-watchers_new(wpy_task *task)
-{
-    wpy_watchers *watchers = calloc(1, sizeof *watchers);
-    if (watchers == NULL) {
-        PyErr_NoMemory();
-        return NULL;
-    }
-    watchers->task = task;
-    wpy_watchers_take(watchers); /* Nobody may use them before they are complete. */
-    return watchers;
-}
-
 wpy_watchers *
-wpy_task_watch(wpy_task *task, PyObject *future)
+wpy_task_watchers(wpy_task *task)
 {
     wpy_watchers *watchers = wp_load_acquire(&task->watchers);
     if (watchers != NULL) {
         return watchers;
     }
-    wpy_watchers *made = watchers_new(task);
+    PyTypeObject *type = task->home->watchers_type;
+    wpy_watchers *made = (wpy_watchers *)type->tp_alloc(type, 0);
     if (made == NULL) {
         return NULL;
     }
-    wpy_task_show_future(task);
+    made->task = task;
     if (!wp_cas_acq_rel(&task->watchers, &watchers, made)) {
-        free(made);
+        Py_DECREF(made);
         return watchers;
     }
-    /* Kept alive before the notice is asked for: it may come at once, though only as far as the lock. One that no pool
-     * ends would keep itself. */
-    bool keep = !wpy_task_class_of(task)->is_manual;
-    made->future = keep ? Py_NewRef(future) : future;
-    if (!wp_job_ask_for_notice(&task->job)) {
-        made->told = true;
-        made->future = NULL;
-        if (keep) {
-            Py_DECREF(future);
-        }
-    }
-    wpy_watchers_give(made);
     return made;
 }
+
+/* Kept alive before the notice is asked for: it may come at once, though only as far as the lock, which the caller has.
+ * One that no pool ends would keep itself. Returns what is to be let go of when the lock has been given back. */
+static PyObject *
+ask_for_notice(wpy_task *task, wpy_watchers *watchers, PyObject *future)
+{
+    bool keep = !wpy_task_class_of(task)->is_manual;
+    wpy_task_show_future(task);
+    watchers->future = keep ? Py_NewRef(future) : future;
+    wp_store_release(&watchers->asked, 1);
+    if (wp_job_ask_for_notice(&task->job)) {
+        return NULL;
+    }
+    watchers->told = true;
+    watchers->future = NULL;
+    return keep ? future : NULL;
+}
+
+wpy_watchers *
+wpy_task_watch(wpy_task *task, PyObject *future)
+{
+    wpy_watchers *watchers = wpy_task_watchers(task);
+    if (watchers == NULL || wp_load_acquire(&watchers->asked)) {
+        return watchers;
+    }
+    wpy_watchers_take(watchers);
+    PyObject *unused = wp_load_relaxed(&watchers->asked) ? NULL : ask_for_notice(task, watchers, future);
+    wpy_watchers_give(watchers);
+    Py_XDECREF(unused);
+    return watchers;
+}
+
+/* ---- As a future's `_condition` ---- */
+
+static void
+watchers_dealloc(wpy_watchers *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    Py_XDECREF(self->waiters);
+    Py_XDECREF(self->callbacks);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *
+watchers_acquire(wpy_watchers *self, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    wpy_watchers_take(self);
+    Py_RETURN_TRUE;
+}
+
+static PyObject *
+watchers_release(wpy_watchers *self, PyObject *Py_UNUSED(args))
+{
+    if (wpy_watchers_give(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef watchers_methods[] = {
+    {"acquire", (PyCFunction)(void (*)(void))watchers_acquire, METH_VARARGS | METH_KEYWORDS,
+     "Take the future's lock; it is re-entrant."},
+    {"release", (PyCFunction)watchers_release, METH_NOARGS, "Give the future's lock back."},
+    {"__enter__", (PyCFunction)(void (*)(void))watchers_acquire, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"__exit__", (PyCFunction)watchers_release, METH_VARARGS, NULL},
+    {0},
+};
+
+static PyType_Slot watchers_slots[] = {
+    {Py_tp_dealloc, watchers_dealloc},
+    {Py_tp_methods, watchers_methods},
+    {0, NULL},
+};
+
+PyType_Spec wpy_watchers_spec = {
+    .name = "workerpool._core.FutureLock",
+    .basicsize = sizeof(wpy_watchers),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = watchers_slots,
+};
 
 /* ---- Outcomes ---- */
 

@@ -7,7 +7,16 @@
  * of its own (never one that futures share: concurrent.futures.wait takes many, in the order of their addresses, and
  * would deadlock), the waiters' list, the callbacks' list; and the job is asked for a notice of its end. The end becomes
  * visible (wp_job_settle) under that lock, in the same step in which the waiters are told, so that no waiter is told
- * twice or never.
+ * twice or never. The watchers are themselves what `_condition` gives. They are made, but no notice asked for, when a
+ * future is first hashed: concurrent.futures.wait takes all locks one by one as if that could not fail, and what it does
+ * before is to put the futures into a set.
+ *
+ * TELLING is in two steps, since callbacks are foreign code that may wait for other jobs: the ends of all jobs that have
+ * ended are told first, and then their callbacks are called, in the order of the ends. Nothing is taken before it is its
+ * turn, so that another thread can go on where this one is held up.
+ *
+ * LETTING GO. What a job held for its run (buffers) is released before anybody sees its end, by who sees it first or by
+ * whoever comes by: see `let_go`.
  *
  * THE COLLECTOR. Half of the time of a hundred thousand submits would go into the cyclic collector's looking at their
  * futures, which hold nothing that could refer to them. So it does not know a future until it gets watchers, an attribute
@@ -23,18 +32,24 @@
 
 #include <stdalign.h>
 
+/* An object for Python, to which the task has a reference: a future's `_condition`, of which it offers what others use. It
+ * may outlive the task; then nobody asks for more than the lock. */
 typedef struct wpy_watchers {
+    PyObject_HEAD
     wp_lock lock;
+    wp_word asked;                /* Written under the lock: 1 once a notice of the end was asked for. */
     _Atomic(unsigned long) owner; /* The thread that holds the lock; 0 for none. */
     unsigned depth;               /* Holder only: the lock is re-entrant. */
     bool told;                    /* Under the lock: the end was told; what comes later is not. */
     PyObject *waiters;            /* Under the lock: a list, or NULL. */
     PyObject *callbacks;          /* Under the lock: a list, or NULL. */
-    PyObject *future;      /* Under the lock: kept alive until the end was told, if a pool will end it; else not. */
-    struct wpy_task *task; /* Constant: whose end. */
-    struct wpy_watchers
-        *next_notice; /* While on the home's stack of notices, which then holds a reference to the job. */
+    PyObject *future; /* Under the lock: kept alive until the callbacks were called, if a pool will end it; else not
+                              before that is so. */
+    struct wpy_task *task;            /* Constant: whose end. */
+    struct wpy_watchers *next_notice; /* While on a stack or in a line of notices, which has a reference to the job. */
 } wpy_watchers;
+
+extern PyType_Spec wpy_watchers_spec;
 
 typedef struct wpy_task wpy_task;
 
@@ -64,6 +79,9 @@ typedef struct wpy_task_class {
     void (*free)(wpy_task *task);
     /* Visits what the call holds besides its outcome; may be NULL. */
     int (*traverse)(wpy_task *task, visitproc visit, void *arg);
+    /* Releases what a job that has ended held for its run, unless that is done; by then it is, also if another thread was at
+     * it. Runs foreign code. NULL: there is nothing. */
+    void (*let_go)(wpy_task *task);
     /* For a worker that waits for a task of its own pool: does what it can of it. NULL: the core runs the job, if it has
      * not begun. Attached. */
     void (*help)(wpy_task *task);
@@ -140,8 +158,18 @@ void wpy_task_forget_result(wpy_task *task);
 /* Visits what a task holds that the cyclic collector may follow, if nobody but the caller holds the task. */
 int wpy_task_traverse(wpy_task *task, visitproc visit, void *arg);
 
-/* Tells the watchers of every task whose notice is due. */
-void wpy_tell_notices(wpy_home *home);
+/* Tells the watchers of every task whose notice is due. Asks `pool`, if there is one, for its attendant where there is more
+ * than one callback: it goes on if this thread is held up. `since`, which may be NULL: when the last one began. */
+void wpy_tell_notices(wpy_home *home, wp_pool *pool, _Atomic(uint64_t) *since);
+
+/* Whether there is anything to tell. */
+bool wpy_has_notices(wpy_home *home);
+
+/* In a forked child: what was to be told is the parent's. */
+void wpy_forget_notices(wpy_home *home);
+
+/* The same for what the calling thread has ended between wpy_hush and wpy_speak. */
+void wpy_tell_own_notices(void);
 
 /* Ends a task that no pool has taken as cancelled. */
 void wpy_task_discard(wpy_task *task);
@@ -149,9 +177,21 @@ void wpy_task_discard(wpy_task *task);
 /* Tells one task's watchers and settles it. */
 void wpy_task_tell(wpy_task *task);
 
-/* The task's watchers, made when there are none; they will be told of the end unless it has come already. `future` is
- * its future. NULL without memory (an exception is set). */
+/* The task's watchers, made when there are none. NULL without memory (an exception is set). */
+wpy_watchers *wpy_task_watchers(wpy_task *task);
+
+/* The same; they will be told of the end unless it has come already. `future` is its future. */
 wpy_watchers *wpy_task_watch(wpy_task *task, PyObject *future);
+
+/* Attached, for a task that is settled: see `let_go`. Whoever lets others see the end calls this first. */
+static inline void
+wpy_task_let_go(wpy_task *task)
+{
+    const wpy_task_class *class = wpy_task_class_of(task);
+    if (class->let_go != NULL) {
+        class->let_go(task);
+    }
+}
 
 void wpy_watchers_take(wpy_watchers *watchers);
 /* -1 and RuntimeError if the calling thread does not hold it. */

@@ -66,15 +66,26 @@ token_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return (PyObject *)self;
 }
 
+/* A token may be the last to hold its parent, and so on for a million of them. */
 static void
 token_dealloc(token_object *self)
 {
     PyTypeObject *type = Py_TYPE(self);
-    PyObject_ClearWeakRefs((PyObject *)self);
+    PyObject_GC_UnTrack(self);
+    Py_TRASHCAN_BEGIN(self, token_dealloc) PyObject_ClearWeakRefs((PyObject *)self);
     wp_token_unref(self->core);
     Py_XDECREF(self->parent);
     type->tp_free(self);
     Py_DECREF(type);
+    Py_TRASHCAN_END
+}
+
+static int
+token_traverse(token_object *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->parent);
+    return 0;
 }
 
 PyDoc_STRVAR(cancel_doc, "cancel($self, /)\n--\n\n"
@@ -86,7 +97,10 @@ PyDoc_STRVAR(cancel_doc, "cancel($self, /)\n--\n\n"
 static PyObject *
 token_cancel(token_object *self, PyObject *Py_UNUSED(ignored))
 {
-    return PyBool_FromLong(wp_token_cancel(self->core));
+    wpy_hush();
+    bool cancelled = wp_token_cancel(self->core);
+    wpy_speak(self->home);
+    return PyBool_FromLong(cancelled);
 }
 
 PyDoc_STRVAR(raise_doc, "raise_if_cancelled($self, /)\n--\n\n"
@@ -155,15 +169,14 @@ PyDoc_STRVAR(token_doc,
              "parent: a CancelToken whose cancellation, and whose time limit, hold for this one too.");
 
 static PyType_Slot token_slots[] = {
-    {Py_tp_doc, (void *)token_doc}, {Py_tp_new, token_new},
-    {Py_tp_dealloc, token_dealloc}, {Py_tp_repr, token_repr},
-    {Py_tp_methods, token_methods}, {Py_tp_getset, token_getset},
-    {Py_tp_members, token_members}, {0, NULL},
+    {Py_tp_doc, (void *)token_doc},   {Py_tp_new, token_new},         {Py_tp_dealloc, token_dealloc},
+    {Py_tp_traverse, token_traverse}, {Py_tp_repr, token_repr},       {Py_tp_methods, token_methods},
+    {Py_tp_getset, token_getset},     {Py_tp_members, token_members}, {0, NULL},
 };
 
 PyType_Spec wpy_token_spec = {
     .name = "workerpool.CancelToken",
     .basicsize = sizeof(token_object),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = token_slots,
 };
