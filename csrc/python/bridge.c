@@ -192,7 +192,7 @@ drop_arrived(bridge_core *core, wpy_home *home)
     while (call != NULL) {
         call_object *next = call->next;
         call->trash.release = release_call;
-        wpy_throw_away(home, &call->trash, call->task->job.pool);
+        wpy_throw_away(home, &call->trash, call->task != NULL ? call->task->job.pool : NULL);
         call = next;
     }
 }
@@ -985,7 +985,7 @@ call_new(bridge_object *bridge, const wpy_gate *gate, PyObject *loop, wpy_task *
     return call;
 }
 
-/* 0, or -1 with an exception set and the job not submitted. */
+/* 0, or -1 with an exception set, and the job not submitted or ended. */
 static int
 submit_call(bridge_object *bridge, const wpy_gate *gate, PyObject *owner, call_object *call)
 {
@@ -999,11 +999,11 @@ submit_call(bridge_object *bridge, const wpy_gate *gate, PyObject *owner, call_o
         return result < 0 ? -1 : 0;
     }
     Py_INCREF(call); /* The task's. */
-    if (wpy_submit_task(bridge->home, gate->core, &gate->options, call->task) < 0) {
+    int result = wpy_submit_task(bridge->home, gate->core, &gate->options, call->task);
+    if (result < 0) {
         Py_DECREF(call);
-        return -1;
     }
-    return 0;
+    return result != 0 ? -1 : 0; /* If it was interrupted the call is on the stack, and will be delivered to nobody. */
 }
 
 PyObject *

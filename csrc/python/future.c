@@ -94,7 +94,7 @@ PyObject *
 wpy_future_submit(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_task *task, PyObject *handle)
 {
     PyObject *future = future_new(home, task, handle);
-    if (future != NULL && wpy_submit_task(home, pool, options, task) < 0) {
+    if (future != NULL && wpy_submit_task(home, pool, options, task) != 0) {
         Py_CLEAR(future);
     }
     return future;

@@ -13,6 +13,7 @@
 
 #include "block.h"
 #include "convert.h"
+#include "interrupt.h"
 #include "native_call.h"
 #include "pool.h"
 #include "token.h"
@@ -321,6 +322,25 @@ may_pause(map_object *self, bool cut)
     return cut && self->buffersize < WPY_UNLIMITED_BUFFERSIZE && has_next(self);
 }
 
+/* What the input has raised waits for the results before it; not so what the thread was interrupted by while it took the
+ * input. */
+static bool
+was_interrupted(const map_object *self)
+{
+    return self->last_error != NULL && wpy_interrupts(self->last_error);
+}
+
+static void
+raise_last_error(map_object *self)
+{
+    PyObject *error = self->last_error;
+    self->last_error = NULL;
+    if (error != NULL) {
+        wpy_raise(error);
+        Py_DECREF(error);
+    }
+}
+
 /* Takes input and submits it until the buffer is full. -1 for an exception that must be raised at once. */
 static int
 fill(map_object *self)
@@ -340,6 +360,13 @@ fill(map_object *self)
         }
         int error;
         wpy_block *block = take_block(self, size, &error);
+        if (was_interrupted(self)) {
+            if (block != NULL) {
+                drop_block(block, false);
+            }
+            raise_last_error(self);
+            return -1;
+        }
         if (block == NULL) {
             return error;
         }
@@ -466,30 +493,32 @@ hide_stop_iteration(void)
     }
 }
 
+/* With the exception that is set. */
+static void
+stop_and_raise(map_object *self)
+{
+    PyObject *error = wpy_take_exception();
+    stop(self);
+    wpy_raise(error);
+    Py_DECREF(error);
+}
+
 static PyObject *
 take_next(map_object *self)
 {
     bool rather_yield = may_pause(self, self->input_is_slow);
     if (!rather_yield && fill(self) < 0) {
-        stop(self);
+        stop_and_raise(self);
         return NULL;
     }
     if (self->first == NULL) {
-        PyObject *error = self->last_error;
-        self->last_error = NULL;
-        if (error != NULL) {
-            wpy_raise(error);
-            Py_DECREF(error);
-        }
+        raise_last_error(self);
         return NULL;
     }
     uint32_t unit;
     wpy_block *block = wait_for_unit(self, &unit);
     if (block == NULL) {
-        PyObject *error = wpy_take_exception();
-        stop(self);
-        wpy_raise(error);
-        Py_DECREF(error);
+        stop_and_raise(self);
         return NULL;
     }
     PyObject *value = wpy_block_take(block, unit);
@@ -500,10 +529,7 @@ take_next(map_object *self)
         wp_job_unref(wpy_block_job(block));
     }
     if (value == NULL) {
-        PyObject *error = wpy_take_exception();
-        stop(self);
-        wpy_raise(error);
-        Py_DECREF(error);
+        stop_and_raise(self);
     }
     return value;
 }

@@ -1,6 +1,7 @@
 /* See options.h. */
 #include "options.h"
 
+#include "interrupt.h"
 #include "token.h"
 #include "wait.h"
 
@@ -147,6 +148,18 @@ wpy_wait_for_room(wpy_home *home, wp_pool *pool, const wpy_options *options, uin
     return result < 0 ? -1 : wpy_set_error(home, (enum wp_result)result);
 }
 
+/* 1 with an exception set if the job, which the calling thread has run, ended by what interrupts this thread; else 0. */
+static int
+raise_interrupt(wpy_task *task)
+{
+    PyObject *outcome = task->outcome;
+    if (outcome == NULL || wp_job_state(&task->job) == WP_DONE || !wpy_interrupts(outcome)) {
+        return 0;
+    }
+    wpy_raise(outcome);
+    return 1;
+}
+
 /* The caller runs the job. A native one runs detached; a Python one on a worker of this pool too, because its class
  * attaches there with the worker's own state. Any other caller is attached already, and stays so. */
 static int
@@ -161,7 +174,7 @@ run_here(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_task *ta
     } else {
         result = wp_pool_run_here(pool, options->lane, &task->job);
     }
-    return result == WP_OK ? 0 : wpy_set_error(home, result);
+    return result == WP_OK ? raise_interrupt(task) : wpy_set_error(home, result);
 }
 
 static int
@@ -171,20 +184,22 @@ discard(wpy_task *task)
     return 0;
 }
 
-/* What the policy says about a full queue: 0 done with, 1 try again, -1 error. */
+enum { TRY_AGAIN = 2 };
+
+/* What the policy says about a full queue: as wpy_submit_task, or to try again. */
 static int
 act_on_full(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_task *task, uint64_t deadline)
 {
     switch (options->on_full) {
     case WPY_BLOCK:
-        return wpy_wait_for_room(home, pool, options, deadline);
+        return wpy_wait_for_room(home, pool, options, deadline) > 0 ? TRY_AGAIN : -1;
     case WPY_CALLER_RUNS:
         return run_here(home, pool, options, task);
     case WPY_DISCARD:
         return discard(task);
     case WPY_DISCARD_OLDEST:
         /* Without a waiting line there is nothing to discard in favour of the new one. */
-        return wp_pool_discard_oldest(pool, options->lane) ? 1 : discard(task);
+        return wp_pool_discard_oldest(pool, options->lane) ? TRY_AGAIN : discard(task);
     default:
         return set_full_error(home, "the queue is full");
     }
@@ -210,7 +225,7 @@ wpy_submit_task(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_t
             deadline = wp_clock() + options->submit_timeout;
         }
         int next = act_on_full(home, pool, options, task, deadline);
-        if (next <= 0) {
+        if (next != TRY_AGAIN) {
             return next;
         }
     }

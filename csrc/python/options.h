@@ -36,7 +36,8 @@ wp_extra *wpy_options_fill_extra(const wpy_options *options, wpy_extra *extra, w
 int wpy_on_full_of(PyObject *text);
 
 /* Submits a task to a pool as the options say, blocking (and interruptible) where they say so. 0: the task is the pool's
- * business now, or ended already (run here or discarded). -1: an exception is set and the task was not taken. */
+ * business now, or ended already (run here or discarded). 1: it has ended, run here, and what interrupted the calling thread
+ * meanwhile is set as the exception. -1: an exception is set and the task was not taken. */
 int wpy_submit_task(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_task *task);
 
 /* Waits for room in the options' lane: 1 to try again, or -1 with an exception set. */

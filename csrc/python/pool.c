@@ -157,7 +157,8 @@ PyDoc_STRVAR(
     "Run fn(*args, **kwargs) on a worker and return its Future.\n\n"
     "fn: a NativeFunction (its arguments are converted now, and buffers held until it has ended) or any\n"
     "callable (it sees the context variables of now).\n\n"
-    "Waits while the queue is full, or does what on_full says. On a worker of this pool it never waits.\n\n"
+    "Waits while the queue is full, or does what on_full says. On a worker of this pool it never waits. If it runs\n"
+    "the job itself, it raises what interrupts the calling thread meanwhile (Ctrl-C).\n\n"
     "Raises QueueFull if there is no room (on_full=\"raise\", or submit_timeout is over); RuntimeError after\n"
     "shutdown; CancelledError if the token is cancelled; TypeError, ValueError or OverflowError for arguments\n"
     "that do not fit the function. Thread-safe.");

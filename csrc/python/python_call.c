@@ -6,6 +6,7 @@
 #include "python_call.h"
 
 #include "context.h"
+#include "interrupt.h"
 #include "turns.h"
 
 #include <stddef.h>
@@ -188,6 +189,15 @@ call_in_context(python_call *call)
     return result;
 }
 
+static PyObject *
+call_on_caller(python_call *call)
+{
+    wpy_begin_foreign();
+    PyObject *result = call_in_context(call);
+    wpy_end_foreign();
+    return result;
+}
+
 static void
 store_outcome(wpy_task *task, PyObject *outcome)
 {
@@ -206,7 +216,7 @@ run(wp_job *job, wp_worker *self)
     PyObject *outer_job = current_job;
     current = task;
     current_job = NULL;
-    PyObject *result = call_in_context(call);
+    PyObject *result = self != NULL ? call_in_context(call) : call_on_caller(call);
     PyObject *exception = result == NULL ? wpy_take_exception() : NULL;
     Py_XDECREF(current_job);
     current_job = outer_job;

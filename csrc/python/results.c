@@ -359,6 +359,8 @@ results_submit(PyObject *object, PyObject *const *args, Py_ssize_t nargs, PyObje
     }
     if (submitted < 0) {
         wp_results_unreserve(self->core, index);
+    }
+    if (submitted != 0) {
         Py_CLEAR(number);
     }
     return number;

@@ -2,6 +2,7 @@
 #include "task.h"
 
 #include "bridge.h"
+#include "interrupt.h"
 #include "python_call.h"
 
 void
@@ -136,7 +137,7 @@ wpy_log_exception(wpy_home *home, const char *level, const char *text, PyObject 
     PyObject *kwargs = Py_BuildValue("{sO}", "exc_info", exception);
     PyObject *logged = method != NULL && args != NULL && kwargs != NULL ? PyObject_Call(method, args, kwargs) : NULL;
     if (logged == NULL) {
-        PyErr_WriteUnraisable(source);
+        wpy_raise_later(home, source);
     }
     Py_XDECREF(logged);
     Py_XDECREF(kwargs);
@@ -148,14 +149,16 @@ wpy_log_exception(wpy_home *home, const char *level, const char *text, PyObject 
 void
 wpy_call_back(wpy_home *home, PyObject *callback, PyObject *future)
 {
+    wpy_begin_foreign();
     PyObject *result = PyObject_CallOneArg(callback, future);
     if (result != NULL) {
         Py_DECREF(result);
     } else if (PyErr_ExceptionMatches(PyExc_Exception)) {
         wpy_log_exception(home, "error", "exception calling callback for %r", future, callback);
     } else {
-        PyErr_WriteUnraisable(callback); /* The standard library would let it end its thread. */
+        wpy_raise_later(home, callback); /* On a worker the standard library would let it end its thread. */
     }
+    wpy_end_foreign();
 }
 
 static PyObject *
@@ -176,14 +179,16 @@ tell_waiters(wpy_home *home, PyObject *waiters, PyObject *future, wp_state state
 {
     PyObject *name = name_for_waiters(home, state);
     PyObject *waiter;
+    wpy_begin_foreign();
     for (Py_ssize_t i = 0; waiters != NULL && (waiter = wpy_list_item(waiters, i)) != NULL; i++) {
         PyObject *told = PyObject_CallMethodOneArg(waiter, name, future);
         if (told == NULL) {
-            PyErr_WriteUnraisable(waiter);
+            wpy_raise_later(home, waiter);
         }
         Py_XDECREF(told);
         Py_DECREF(waiter);
     }
+    wpy_end_foreign();
 }
 
 /* The first step: the end becomes visible. */
