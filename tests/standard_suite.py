@@ -34,7 +34,6 @@ CLASSES = (
 )
 
 # Tests that read what is private to the original, with what they read and the test of workerpool's that shows the same.
-THREADS = "joins the threading.Thread objects in the private attribute _threads; a worker is not one"
 COUNT = "counts the private attribute _threads while workers, which here start each other, are still on their way"
 # Two more expect that a job has begun because submit has returned. Nothing promises that, and where a thread starts in
 # more time than it takes to submit all jobs, all of them are cancelled.
@@ -43,10 +42,6 @@ LEFT_OUT = {
     "ThreadPoolExecutorTest.test_idle_thread_reuse": f"{COUNT}. Here: test_executor.py, test_threads_start_*",
     "ThreadPoolExecutorTest.test_saturation": f"{COUNT}. Here: test_executor.py, test_saturation",
     "ThreadPoolShutdownTest.test_cancel_futures": f"{BEGUN}. Here: test_shutdown.py, test_shutdown_cancels_*",
-    "ThreadPoolShutdownTest.test_del_shutdown": f"{THREADS}. Here: test_shutdown.py, test_pool_with_jobs_waiting_*",
-    "ThreadPoolShutdownTest.test_shutdown_no_wait": f"{THREADS}. Here: test_executor.py, test_shutdown_without_wait_*",
-    "ThreadPoolShutdownTest.test_thread_names_assigned": f"{THREADS}. Here: test_executor.py, test_thread_names",
-    "ThreadPoolShutdownTest.test_thread_names_default": f"{THREADS}. Here: test_executor.py, test_thread_names",
     "ThreadPoolShutdownTest.test_threads_terminate": f"{COUNT}. Here: test_shutdown.py, test_idle_pools_leave_*",
 }
 if sys.version_info < (3, 13):  # CPython's issue 116682 mended the test in 3.13.

@@ -10,14 +10,16 @@ import itertools
 import operator
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import EllipsisType, FunctionType
 from typing import Any, SupportsIndex, TypeVar
 
-from . import _array, _core
+from . import _array, _core, _worker  # noqa: F401  (makes itself known to the extension)
 from ._checks import kind_of, utf8_text, whole_number
 from ._core import CancelToken, NativeFunction, Results
+from ._submitted_map import SubmittedMap, other_submit
 
 T = TypeVar("T")
 
@@ -173,7 +175,7 @@ class _Submitter(concurrent.futures.Executor):
         chunksize: int | None = None,
         buffersize: int | None = None,
         in_order: bool = True,
-    ) -> _core.Map[T]:
+    ) -> _core.Map[T] | SubmittedMap[T]:
         """Call fn with one item of each iterable, for all of them, and yield the results lazily.
 
         timeout: seconds from now after which asking for the next result raises TimeoutError.
@@ -185,11 +187,20 @@ class _Submitter(concurrent.futures.Executor):
 
         An exception in a call, or in an iterable, is raised where its result would have come; the calls that have not
         begun then are cancelled. So are they when the iterator is dropped or closed.
+
+        Where submit() is not the pool's own, because a subclass overrides it or somebody has replaced it, each call
+        goes through that one, and chunksize means nothing.
         """
         if not iterables:
             raise TypeError("map() must have at least one iterable")
         chunk = 0 if chunksize is None else whole_number(chunksize, "chunksize", 1)
         bound = self._buffersize(buffersize)
+        submit = other_submit(self)
+        if submit is not None:
+            alone = bound >= UNLIMITED_BUFFERSIZE
+            return SubmittedMap(
+                submit, fn, iterables, timeout=timeout, most=bound, in_order=in_order, goes_on_alone=alone
+            )
         return _core.Map(self, fn, iterables, timeout, chunk, bound, buffersize is None, in_order)
 
     def map_array(
@@ -337,10 +348,19 @@ class WorkerPool(_core.Pool, _Submitter):
         is called, which may change it. A job that another thread runs itself (on_full="caller_runs", a short native job
         that is waited for) has that thread's numbers.
 
+    Context variables: a job sees what its submitter had set when it submitted, and of what the submitter had not set,
+    what the initializer set. What it sets itself nobody else sees, nor does another call of its map. Variables are
+    copied and not the objects in them, except for the context of the decimal module: that is each job's own.
+
+    In a job threading.current_thread() is an ordinary Thread, which ends when the worker does. Workers begin with the
+    functions of threading.settrace() and setprofile(), once they run Python.
+
     Use it as a context manager, or call shutdown(). All methods may be called from any thread.
     """
 
     _counter = itertools.count().__next__
+    # Whether jobs run in their worker's own context, see the drop-in.
+    _own_context = False
 
     def __init__(
         self,
@@ -364,6 +384,9 @@ class WorkerPool(_core.Pool, _Submitter):
         prefix = utf8_text(thread_name_prefix, "thread_name_prefix")
         workers = _max_workers(max_workers, _core.processors())
         self._thread_name_prefix = prefix or f"WorkerPool-{WorkerPool._counter()}"
+        self._initializer = initializer
+        self._initargs = tuple(_iterable(initargs, "initargs"))
+        self._worker_threads: dict[int, threading.Thread] = {}
         super().__init__(
             max_workers=workers,
             lanes=settings,
@@ -372,9 +395,11 @@ class WorkerPool(_core.Pool, _Submitter):
             fairness=whole_number(fairness, "fairness", 0, LARGEST_COUNT),
             thread_name=self._thread_name_prefix,
             initializer=initializer,
-            initargs=tuple(_iterable(initargs, "initargs")),
+            initargs=self._initargs,
             idle_timeout=idle_timeout,
             stack_size=0 if stack_size is None else _stack_size(stack_size),
+            threads=self._worker_threads,
+            own_context=self._own_context,
         )
         if inner is not None:
             _core._limit_inner_threads(self, inner)
@@ -390,8 +415,9 @@ class WorkerPool(_core.Pool, _Submitter):
     # What users and libraries read of the standard library's pool.
 
     @property
-    def _threads(self) -> frozenset[int]:
-        return frozenset(range(self._stats()["workers"]))
+    def _threads(self) -> set[threading.Thread]:
+        """The workers that run Python and have not ended, as of now."""
+        return set(self._worker_threads.copy().values())
 
     @property
     def _work_queue(self) -> _WorkQueue:
@@ -428,9 +454,16 @@ class ThreadPoolExecutor(WorkerPool, concurrent.futures.ThreadPoolExecutor):  # 
 
     submit never waits (the queue has no bound), and map takes its whole input at once unless it is given a buffersize.
     All that a WorkerPool can do is there too: lanes, options, tokens, native functions.
+
+    Context variables: as in the standard library, and other than in a WorkerPool, jobs run in the context of their
+    worker, not in that of the submitter. What the initializer or an earlier job on the same worker has set is seen
+    there. asyncio.to_thread() and contextvars.copy_context().run bring a context themselves. A worker's context begins
+    empty, or where sys.flags.thread_inherit_context is set (3.14) as a copy of that of who submitted last before it
+    began. A job that another thread runs, or a worker that waits within another job, runs in a copy.
     """
 
     _number = itertools.count().__next__
+    _own_context = True
 
     def __init__(
         self,
@@ -447,6 +480,10 @@ class ThreadPoolExecutor(WorkerPool, concurrent.futures.ThreadPoolExecutor):  # 
             initializer=initializer,
             initargs=initargs,
         )
+        if sys.version_info >= (3, 14):  # Where the standard library's keeps the initializer.
+            self._create_worker_context, self._resolve_work_item_task = type(self).prepare_context(
+                initializer, self._initargs
+            )
 
     def map(  # type: ignore[override]
         self,
@@ -457,7 +494,7 @@ class ThreadPoolExecutor(WorkerPool, concurrent.futures.ThreadPoolExecutor):  # 
         chunksize: int = 1,  # noqa: ARG002
         buffersize: int | None = None,
         in_order: bool = True,
-    ) -> _core.Map[T]:
+    ) -> _core.Map[T] | SubmittedMap[T]:
         """As concurrent.futures.Executor.map: all input is taken now, unless buffersize says how much.
 
         chunksize is accepted and has no meaning for threads. in_order=False yields results as they come. Without a

@@ -6,6 +6,7 @@
 #include "native_call.h"
 #include "python_call.h"
 #include "task.h"
+#include "variables.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -134,43 +135,127 @@ fail_unit(wpy_block *block, PyObject *error, uint32_t unit)
     unit_ended(block, unit, WPY_UNIT_FAILED);
 }
 
-/* Two threads cannot be in one context at a time, so each claim runs in a copy: it costs no more than a small object. If
- * there is no memory even for that, its units fail, rather than run in a context that is not theirs. */
+/* A worker's turn at the units of a block. */
+typedef struct python_turn {
+    wpy_block *block;
+    wp_stretch *units;
+    wp_worker *self;
+    vectorcallfunc function;
+    PyObject *entered;     /* The context that the units run in, see variables.h. */
+    wpy_template template; /* What it is to each of them. */
+    PyObject *error;       /* What the other units fail with, or NULL. */
+    uint32_t done;
+    bool began;
+} python_turn;
+
+static void
+run_unit(python_turn *turn, uint32_t unit)
+{
+    if (turn->error != NULL) {
+        fail_unit(turn->block, turn->error, unit);
+        return;
+    }
+    call_unit(turn->block, turn->function, unit);
+    if (wpy_template_restore(&turn->template, turn->block->home, &turn->entered) < 0) {
+        turn->error = wpy_take_exception();
+    }
+}
+
+static void
+run_turn(python_turn *turn)
+{
+    uint32_t most = step_of(turn->block, PYTHON_STEP);
+    uint32_t at;
+    uint32_t end;
+    turn->began = true;
+    while (wp_stretch_take(turn->units, step_after(turn->done, most), &at, &end)) {
+        turn->done += end - at;
+        for (; at < end; at++) {
+            run_unit(turn, at);
+        }
+        if (wp_worker_is_wanted(turn->self)) {
+            break;
+        }
+    }
+}
+
+/* For the moment from when it is set until the function below takes it. */
+static _Thread_local python_turn *turn_to_run;
+
+static PyObject *
+run_units(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    python_turn *turn = turn_to_run;
+    turn_to_run = NULL;
+    if (turn != NULL) {
+        run_turn(turn);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef run_units_def = {"run_units", run_units, METH_NOARGS, NULL};
+
+PyObject *
+wpy_run_units_new(void)
+{
+    return PyCFunction_New(&run_units_def, NULL);
+}
+
+/* With a function of Python's as the caller of all of them, as a single call has one, see python_call.c. What that function
+ * raises by itself, because of a trace function for example, belongs to none of them. */
+static void
+run_turn_within(python_turn *turn)
+{
+    wpy_home *home = turn->block->home;
+    if (home->call_within != NULL && home->run_units != NULL) {
+        turn_to_run = turn;
+        PyObject *nothing = PyObject_CallOneArg(home->call_within, home->run_units);
+        turn_to_run = NULL;
+        if (nothing == NULL) {
+            PyErr_Clear();
+        }
+        Py_XDECREF(nothing);
+    }
+    if (!turn->began) {
+        run_turn(turn);
+    }
+}
+
+/* Two threads cannot be in one context at a time, so each turn is in a copy. -1 with an exception. */
+static int
+enter_context(python_turn *turn, wp_job *job)
+{
+    wpy_block *block = turn->block;
+    PyObject *copy = block->context != NULL ? PyContext_Copy(block->context) : NULL;
+    if (copy == NULL && block->context != NULL) {
+        return -1;
+    }
+    bool on_worker = turn->self != NULL && wp_worker_pool(turn->self) == job->pool;
+    wpy_variables variables = {block->home, copy, block->in_own, on_worker};
+    int result = wpy_variables_enter(&variables, &turn->entered);
+    Py_XDECREF(copy);
+    return result;
+}
+
+/* If there is no memory for a context, units fail, rather than run in one that is not theirs. */
 static uint32_t
 run_python_units(wp_job *job, wp_stretch *units, wp_worker *self)
 {
     wpy_block *block = block_of(job);
-    PyObject *context = PyContext_Copy(block->context);
-    PyObject *error = NULL;
-    if (context == NULL || PyContext_Enter(context) < 0) {
-        error = wpy_take_exception();
-        Py_CLEAR(context);
+    python_turn turn = {.block = block, .units = units, .self = self};
+    bool inside = enter_context(&turn, job) == 0;
+    if (!inside || wpy_template_make(&turn.template, block->home, turn.entered) < 0) {
+        turn.error = wpy_take_exception();
     }
-    vectorcallfunc function = PyVectorcall_Function(block->callable);
-    function = function != NULL ? function : PyObject_Vectorcall;
-    uint32_t most = step_of(block, PYTHON_STEP);
-    uint32_t done = 0;
-    uint32_t at;
-    uint32_t end;
-    while (wp_stretch_take(units, step_after(done, most), &at, &end)) {
-        done += end - at;
-        for (; at < end; at++) {
-            if (error == NULL) {
-                call_unit(block, function, at);
-            } else {
-                fail_unit(block, error, at);
-            }
-        }
-        if (wp_worker_is_wanted(self)) {
-            break;
-        }
+    turn.function = PyVectorcall_Function(block->callable);
+    turn.function = turn.function != NULL ? turn.function : PyObject_Vectorcall;
+    run_turn_within(&turn);
+    if (inside) {
+        wpy_variables_leave(turn.entered);
     }
-    if (context != NULL) {
-        PyContext_Exit(context);
-        Py_DECREF(context);
-    }
-    Py_XDECREF(error);
-    return done;
+    Py_XDECREF(turn.template.context);
+    Py_XDECREF(turn.error);
+    return turn.done;
 }
 
 static wp_state
@@ -388,6 +473,7 @@ wpy_block_new(const wpy_block_kind *kind, uint32_t room)
     }
     block->callable = Py_XNewRef(kind->callable);
     block->context = Py_XNewRef(kind->context);
+    block->in_own = kind->options->own != NULL;
     block->width = kind->width;
     block->takes = (unsigned char)kind->takes;
     block->is_plain = kind->is_plain;

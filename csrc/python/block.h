@@ -18,14 +18,15 @@ enum wpy_unit { WPY_UNIT_OPEN, WPY_UNIT_DONE, WPY_UNIT_FAILED };
 typedef struct wpy_block {
     wp_range range;
     wpy_home *home;
-    wpy_function *function; /* A reference; NULL for a Python callable. */
-    PyObject *callable;     /* References; NULL for a native function. */
-    PyObject *context;
+    wpy_function *function;         /* A reference; NULL for a Python callable. */
+    PyObject *callable;             /* References; NULL for a native function. */
+    PyObject *context;              /* Context variables as of the map's beginning; NULL: none, or none are wanted. */
     struct wpy_block *next;         /* The consumer's list. */
     uint32_t width;                 /* Arguments a unit: parameters, or iterators. */
     uint32_t units;                 /* How many were filled in. */
     uint32_t yielded;               /* Consumer only. */
     bool is_plain;                  /* One unit, run as a plain job. */
+    bool in_own;                    /* Python: it runs in the worker's own context, see variables.h. */
     unsigned char takes;            /* enum wpy_takes; */
     uint64_t *slots;                /* Native: units * width. */
     uint64_t *results;              /* Native: units. */
@@ -58,6 +59,9 @@ typedef struct wpy_block_kind {
     bool is_plain;
     const wpy_options *options;
 } wpy_block_kind;
+
+/* The function that home's `run_units` is. */
+PyObject *wpy_run_units_new(void);
 
 /* A block with room for so many units; NULL with MemoryError. */
 wpy_block *wpy_block_new(const wpy_block_kind *kind, uint32_t room);

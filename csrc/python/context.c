@@ -2,6 +2,7 @@
 #include "context.h"
 
 #include "task.h"
+#include "variables.h"
 #include "wp_inner.h"
 
 #include <pthread.h>
@@ -63,24 +64,36 @@ new_thread_state(const wpy_home *home)
 
 /* ---- Attaching ---- */
 
-/* The threading module makes an object for a thread that it did not start, called "Dummy-1"; log lines should show the
- * pool's name instead. Failing is no reason not to run the job. */
+/* Makes the worker a thread that the threading module knows, with the trace and profile functions that all threads begin
+ * with. Failing is no reason not to run the job: it is a stranger to that module then, which calls it "Dummy-1". */
 static void
 introduce_thread(const wpy_context *context, const wp_worker *worker)
 {
-    PyObject *threading = PyImport_ImportModule("threading");
-    PyObject *thread = threading != NULL ? PyObject_CallMethod(threading, "current_thread", NULL) : NULL;
-    PyObject *name =
-        thread != NULL ? PyUnicode_FromFormat("%U_%u", context->thread_name, wp_worker_index(worker)) : NULL;
-    if (name == NULL || PyObject_SetAttrString(thread, "name", name) < 0) {
+    PyObject *begin = context->home->begin_thread;
+    PyObject *thread = begin != NULL ? PyObject_CallFunction(begin, "OOI", context->threads, context->thread_name,
+                                                             (unsigned)wp_worker_index(worker))
+                                     : NULL;
+    if (thread == NULL) {
         PyErr_Clear();
     }
-    Py_XDECREF(name);
     Py_XDECREF(thread);
-    Py_XDECREF(threading);
 }
 
-/* Before 3.13 that object stays in the module's table for good, and a later thread with the same number would get it. */
+/* Its end, as far as Python is concerned. */
+static void
+dismiss_thread(const wpy_context *context, const wp_worker *worker)
+{
+    PyObject *end = context->home->end_thread;
+    PyObject *nothing =
+        end != NULL ? PyObject_CallFunction(end, "OI", context->threads, (unsigned)wp_worker_index(worker)) : NULL;
+    if (nothing == NULL) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(nothing);
+}
+
+/* The threading module makes an object for a thread that it does not know, when it is asked for it there. Before 3.13 that
+ * object stays in the module's table for good, and a later thread with the same number would get it. */
 static void
 forget_thread(void)
 {
@@ -110,8 +123,10 @@ wpy_attach(wpy_home *home, wp_worker *worker)
     if (*pinned == NULL) {
         return false;
     }
+    wpy_context *context = wp_pool_hook_context(wp_worker_pool(worker));
     PyEval_RestoreThread(*pinned);
-    introduce_thread(wp_pool_hook_context(wp_worker_pool(worker)), worker);
+    wpy_variables_begin(context);
+    introduce_thread(context, worker);
     return true;
 }
 
@@ -128,26 +143,25 @@ wpy_detach(void)
     PyEval_SaveThread();
 }
 
+/* Attached, and not any more afterwards. */
 static void
 drop_thread_state(PyThreadState *state)
 {
-    if (state != NULL) {
-        PyEval_RestoreThread(state);
-        forget_thread();
-        PyThreadState_Clear(state);
-        PyThreadState_DeleteCurrent();
-    }
+    forget_thread();
+    PyThreadState_Clear(state);
+    PyThreadState_DeleteCurrent();
 }
 
 /* ---- What the core calls ---- */
 
 /* Attached: runs the initializer; -1 if it raised, which is reported as the standard library does. */
 static int
-initialize(const wpy_context *context)
+initialize(wpy_context *context)
 {
     PyObject *result = PyObject_Call(context->initializer, context->initargs, NULL);
     if (result != NULL) {
         Py_DECREF(result);
+        wpy_variables_initialized(context);
         return 0;
     }
     wpy_log_exception(context->home, "critical", "Exception in initializer:", NULL, context->initializer);
@@ -195,7 +209,7 @@ on_worker_begin(void *pointer, wp_worker *worker)
 static int
 on_worker_start(void *pointer, wp_worker *worker)
 {
-    const wpy_context *context = pointer;
+    wpy_context *context = pointer;
     if (!wpy_attach(context->home, worker)) {
         return -1;
     }
@@ -256,8 +270,14 @@ static void
 on_worker_stop(void *pointer, wp_worker *worker)
 {
     on_worker_idle(pointer, worker);
-    drop_thread_state(*wp_worker_local(worker));
-    *wp_worker_local(worker) = NULL;
+    PyThreadState *state = *wp_worker_local(worker);
+    if (state != NULL) {
+        PyEval_RestoreThread(state);
+        wpy_variables_end();
+        dismiss_thread(pointer, worker);
+        drop_thread_state(state);
+        *wp_worker_local(worker) = NULL;
+    }
     wp_inner_end();
 }
 
@@ -306,8 +326,12 @@ static void
 on_attendant_stop(void *pointer)
 {
     wpy_context *context = pointer;
-    drop_thread_state(context->attendant_state);
-    context->attendant_state = NULL;
+    PyThreadState *state = context->attendant_state;
+    if (state != NULL) {
+        PyEval_RestoreThread(state);
+        drop_thread_state(state);
+        context->attendant_state = NULL;
+    }
 }
 
 /* In a forked child the interpreter has deleted the thread states of all threads but this one. */
@@ -333,6 +357,8 @@ release_context(wpy_trash *trash)
     Py_XDECREF(context->thread_name);
     Py_XDECREF(context->initializer);
     Py_XDECREF(context->initargs);
+    Py_XDECREF(context->threads);
+    Py_XDECREF(context->inherited);
     wpy_home_unref(context->home);
     free(context);
 }
@@ -412,7 +438,7 @@ wpy_lane_names(wp_pool *pool)
 
 wpy_context *
 wpy_context_new(wpy_home *home, const wp_pool_config *config, PyObject *lane_names, PyObject *thread_name,
-                PyObject *initializer, PyObject *initargs)
+                PyObject *initializer, PyObject *initargs, PyObject *threads)
 {
     wpy_context *context = calloc(1, sizeof *context);
     if (context == NULL) {
@@ -440,6 +466,7 @@ wpy_context_new(wpy_home *home, const wp_pool_config *config, PyObject *lane_nam
     context->thread_name = Py_NewRef(thread_name);
     context->initializer = Py_XNewRef(initializer);
     context->initargs = Py_XNewRef(initargs);
+    context->threads = Py_NewRef(threads);
     context->pool = wp_pool_new(&complete);
     if (context->pool == NULL) {
         release_context(&context->trash);

@@ -1,10 +1,10 @@
 /* A pool's context: what its threads need of Python. Lives as long as the core's pool.
  *
- * THREAD STATES. A worker that first runs Python makes a thread state for itself, tells the threading module its name,
- * and keeps the state (pinned): entering Python
- * is then 40 ns rather than several microseconds, and nested users of PyGILState find it too. Workers that run only
- * native functions never have one. The state is destroyed by the worker when it leaves, which is before the interpreter
- * ends, because the exit hook (lifecycle.c) joins all workers.
+ * THREAD STATES. A worker that first runs Python makes a thread state for itself, becomes a threading.Thread of its name
+ * (workerpool/_worker.py), gets a context (variables.h), and keeps the state (pinned): entering Python is then 40 ns
+ * rather than several microseconds, and nested users of PyGILState find it too. Workers that run only native functions
+ * never have one. The state is destroyed by the worker when it leaves, which is before the interpreter ends, because the
+ * exit hook (lifecycle.c) joins all workers.
  */
 #ifndef WPY_CONTEXT_H
 #define WPY_CONTEXT_H
@@ -22,6 +22,10 @@ typedef struct wpy_context {
     PyObject *initializer;             /* Constant; or NULL. */
     PyObject *initargs;                /* Constant; a tuple, or NULL. */
     _Atomic(size_t) stack_size;        /* threading.stack_size() as it was last seen; 0: not set. */
+    PyObject *threads;                 /* Constant: a dict, the threading.Thread of each worker that runs Python by its
+                                          index. The pool object has it too. */
+    PyObject *inherited;               /* Home's lock: the context that workers begin with; or NULL, an empty one. */
+    bool inherits;                     /* Constant: whether there may be one. */
     uint32_t inner_threads;   /* What libraries may use for each worker, see wp_inner.h; 0: as they are. Set once,
                                        before the first worker starts. */
     struct wpy_context *next; /* Home's lock: the list of all. */
@@ -31,7 +35,7 @@ typedef struct wpy_context {
 /* Makes a context and the pool that belongs to it; NULL with an exception set. Takes no references over. `initializer`
  * and `initargs` may be NULL. */
 wpy_context *wpy_context_new(wpy_home *home, const wp_pool_config *config, PyObject *lane_names, PyObject *thread_name,
-                             PyObject *initializer, PyObject *initargs);
+                             PyObject *initializer, PyObject *initargs, PyObject *threads);
 
 /* Any thread: a pool that runs no Python, on the home's list so that the exit hook waits for it; NULL without memory. The
  * caller has its reference. */

@@ -261,3 +261,9 @@ wpy_check_not_exiting(wpy_home *home)
     PyErr_SetString(PyExc_RuntimeError, "cannot schedule new futures after interpreter shutdown");
     return false;
 }
+
+PyObject *
+wpy_refuse_pickle(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyErr_Format(PyExc_TypeError, "cannot pickle '%.100s' object", Py_TYPE(self)->tp_name);
+}

@@ -91,6 +91,16 @@ typedef struct wpy_home {
     PyObject *schedule_callbacks;
     PyObject *last_bridge; /* Home's lock: a weak reference to the one used last. */
 
+    PyObject *decimal; /* Names of a module and of a method. */
+    PyObject *copy;
+    PyObject *decimal_variable; /* Home's lock, set once: see variables.c. */
+
+    PyObject *begin_thread; /* From the package, set once, before the first pool: see workerpool/_worker.py. */
+    PyObject *end_thread;
+    PyObject *callers; /* A tuple of functions. */
+    PyObject *call_within;
+    PyObject *run_units; /* A function in C for it, see block.c. */
+
     PyObject *breather; /* A Python function that does nothing; see wpy_enter_python. */
     PyObject *logger;   /* Where exceptions in callbacks are reported, as concurrent.futures does. */
 } wpy_home;
@@ -162,6 +172,13 @@ wpy_empty_trash(wpy_home *home)
 
 /* Whether the calling thread is attached to the home's interpreter. */
 bool wpy_is_attached(const wpy_home *home);
+
+/* The method __reduce__ of types whose objects are of this process only. Without it protocols 0 and 1 pickle an empty one. */
+PyObject *wpy_refuse_pickle(PyObject *self, PyObject *ignored);
+#define WPY_REFUSE_PICKLE                                                                                              \
+    {                                                                                                                  \
+        "__reduce__", wpy_refuse_pickle, METH_NOARGS, NULL                                                             \
+    }
 
 /* Whether jobs can still be submitted; if not, sets the standard library's RuntimeError and returns false. */
 bool wpy_check_not_exiting(wpy_home *home);

@@ -17,6 +17,7 @@
 #include "native_call.h"
 #include "pool.h"
 #include "token.h"
+#include "variables.h"
 #include "wait.h"
 
 #include <stddef.h>
@@ -696,6 +697,18 @@ numbers_taken(const wpy_function *function)
 }
 
 static int
+capture_context(map_object *self)
+{
+    if (self->options.own != NULL) {
+        wpy_variables_offer(self->options.own);
+        return 0;
+    }
+    int result = wpy_variables_capture(self->home, &self->context);
+    self->kind.context = self->context;
+    return result;
+}
+
+static int
 check_function(map_object *self, PyObject *function, Py_ssize_t n_iterators)
 {
     if (Py_TYPE(function) == self->home->native_type) {
@@ -713,12 +726,10 @@ check_function(map_object *self, PyObject *function, Py_ssize_t n_iterators)
         PyErr_Format(PyExc_ValueError, "map() takes at most %d iterables, not %zd", (int)MOST_ITERATORS, n_iterators);
         return -1;
     }
-    self->context = PyContext_CopyCurrent();
     self->kind.callable = function;
     self->kind.takes = n_iterators == 1 ? WPY_TAKES_OBJECT : WPY_TAKES_OTHERS;
-    self->kind.context = self->context;
     self->kind.width = (uint32_t)n_iterators;
-    return self->context != NULL ? 0 : -1;
+    return capture_context(self);
 }
 
 /* Limits belong to jobs, and so does what a function with a wp_job parameter sees: then each call is a job. */
@@ -844,6 +855,7 @@ map_clear(map_object *self)
 static PyMethodDef map_methods[] = {
     {"close", (PyCFunction)map_close, METH_NOARGS, close_doc},
     {"__length_hint__", (PyCFunction)map_length_hint, METH_NOARGS, length_hint_doc},
+    WPY_REFUSE_PICKLE,
     {0},
 };
 

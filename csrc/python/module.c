@@ -1,5 +1,6 @@
 /* The extension module workerpool._core: its types and exceptions, made once for each interpreter. */
 #include "array.h"
+#include "block.h"
 #include "bridge.h"
 #include "capi.h"
 #include "context.h"
@@ -140,6 +141,9 @@ static int
 add_names(wpy_home *home)
 {
     home->breather = make_breather();
+    home->decimal = PyUnicode_InternFromString("decimal");
+    home->copy = PyUnicode_InternFromString("copy");
+    home->run_units = wpy_run_units_new();
     home->pending = PyUnicode_InternFromString("PENDING");
     home->running = PyUnicode_InternFromString("RUNNING");
     home->cancelled = PyUnicode_InternFromString("CANCELLED_AND_NOTIFIED");
@@ -192,6 +196,21 @@ limit_inner_threads(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
+static PyObject *
+use_worker_functions(PyObject *module, PyObject *args)
+{
+    wpy_home *home = wpy_home_of_module(module);
+    PyObject *begin, *end, *within, *callers;
+    if (!PyArg_ParseTuple(args, "OOOO!:_use_worker_functions", &begin, &end, &within, &PyTuple_Type, &callers)) {
+        return NULL;
+    }
+    Py_XSETREF(home->begin_thread, Py_NewRef(begin));
+    Py_XSETREF(home->end_thread, Py_NewRef(end));
+    Py_XSETREF(home->call_within, Py_NewRef(within));
+    Py_XSETREF(home->callers, Py_NewRef(callers));
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef module_methods[] = {
     {"current_job", wpy_current_job, METH_NOARGS, wpy_current_job_doc},
     {"processors", processors, METH_NOARGS,
@@ -200,6 +219,8 @@ static PyMethodDef module_methods[] = {
      "_least_stack_size()\n--\n\nBytes of stack that a thread needs to run Python."},
     {"_limit_inner_threads", limit_inner_threads, METH_VARARGS,
      "_limit_inner_threads(pool, limit, /)\n--\n\nFor a pool that has not been given a job yet."},
+    {"_use_worker_functions", use_worker_functions, METH_VARARGS,
+     "_use_worker_functions(begin, end, within, callers, /)\n--\n\nOnce, before the first pool; see _worker.py."},
     {"_map_array", wpy_map_array, METH_VARARGS, wpy_map_array_doc},
     {"_submit_array", wpy_submit_array, METH_VARARGS, wpy_submit_array_doc},
     {"_at_exit", wpy_at_exit, METH_NOARGS, NULL},

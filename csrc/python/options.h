@@ -16,6 +16,8 @@ typedef struct wpy_options {
     uint64_t submit_timeout; /* ns, or WP_FOREVER; likewise the next two. */
     uint64_t queue_timeout;
     uint64_t run_timeout;
+    struct wpy_context *own; /* The pool's, which the view keeps, if its jobs run in the worker's own context, see
+                                variables.h; else NULL. */
 } wpy_options;
 
 #define WPY_NO_OPTIONS                                                                                                 \

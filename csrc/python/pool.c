@@ -156,7 +156,7 @@ PyDoc_STRVAR(
     "submit($self, fn, /, *args, **kwargs)\n--\n\n"
     "Run fn(*args, **kwargs) on a worker and return its Future.\n\n"
     "fn: a NativeFunction (its arguments are converted now, and buffers held until it has ended) or any\n"
-    "callable (it sees the context variables of now).\n\n"
+    "callable (what context variables it sees, the classes say).\n\n"
     "Waits while the queue is full, or does what on_full says. On a worker of this pool it never waits. If it runs\n"
     "the job itself, it raises what interrupts the calling thread meanwhile (Ctrl-C).\n\n"
     "Raises QueueFull if there is no room (on_full=\"raise\", or submit_timeout is over); RuntimeError after\n"
@@ -265,17 +265,20 @@ typedef struct pool_args {
     PyObject *initargs;
     PyObject *idle_timeout;
     Py_ssize_t stack_size;
+    PyObject *threads;
+    int own_context;
 } pool_args;
 
 static int
 parse_pool_args(PyObject *args, PyObject *kwargs, pool_args *given)
 {
-    static char *keywords[] = {"max_workers", "lanes",    "lane",         "on_full",    "fairness", "thread_name",
-                               "initializer", "initargs", "idle_timeout", "stack_size", NULL};
-    return PyArg_ParseTupleAndKeywords(args, kwargs, "$IO!IOIUOOOn:Pool", keywords, &given->max_workers, &PyTuple_Type,
-                                       &given->lanes, &given->lane, &given->on_full, &given->fairness,
+    static char *keywords[] = {"max_workers", "lanes",       "lane",     "on_full",      "fairness",
+                               "thread_name", "initializer", "initargs", "idle_timeout", "stack_size",
+                               "threads",     "own_context", NULL};
+    return PyArg_ParseTupleAndKeywords(args, kwargs, "$IO!IOIUOOOnO!p:Pool", keywords, &given->max_workers,
+                                       &PyTuple_Type, &given->lanes, &given->lane, &given->on_full, &given->fairness,
                                        &given->thread_name, &given->initializer, &given->initargs, &given->idle_timeout,
-                                       &given->stack_size)
+                                       &given->stack_size, &PyDict_Type, &given->threads, &given->own_context)
                ? 0
                : -1;
 }
@@ -289,6 +292,21 @@ check_stack_size(Py_ssize_t size)
     }
     PyErr_Format(PyExc_ValueError, "stack_size is %zd bytes, for which the system has no room", size);
     return -1;
+}
+
+/* Whether threads begin with a copy of the context of who starts them; the flag is of 3.14. */
+static bool
+threads_inherit_context(void)
+{
+    PyObject *flags = PySys_GetObject("flags");
+    PyObject *flag = NULL;
+    if (flags == NULL || wpy_optional_attribute(flags, "thread_inherit_context", &flag) <= 0) {
+        PyErr_Clear();
+        return false;
+    }
+    bool inherit = PyObject_IsTrue(flag) > 0;
+    Py_DECREF(flag);
+    return inherit;
 }
 
 static int
@@ -309,12 +327,14 @@ start_pool(wpy_gate *gate, const pool_args *given)
     bool initialized = given->initializer != Py_None;
     wpy_context *context =
         wpy_context_new(gate->home, &config, names, given->thread_name, initialized ? given->initializer : NULL,
-                        initialized ? given->initargs : NULL);
+                        initialized ? given->initargs : NULL, given->threads);
     if (context != NULL) {
+        context->inherits = given->own_context && threads_inherit_context();
         gate->core = context->pool;
         gate->options = WPY_NO_OPTIONS;
         gate->options.lane = given->lane;
         gate->options.on_full = (enum wpy_on_full)on_full;
+        gate->options.own = given->own_context ? context : NULL;
         gate->handle = handle_new(gate->home, context->pool);
     }
     Py_DECREF(names);
@@ -701,7 +721,8 @@ view_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
     if (!wait) {
         Py_RETURN_NONE;
     }
-    if (refuse_if_needed_here(gate, "shutdown(wait=True)") < 0 || wpy_wait(slice_of_drain, gate->core, WP_FOREVER) < 0) {
+    if (refuse_if_needed_here(gate, "shutdown(wait=True)") < 0 ||
+        wpy_wait(slice_of_drain, gate->core, WP_FOREVER) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -848,6 +869,7 @@ static PyMethodDef pool_methods[] = {
     {"shutdown", WITH_KEYWORDS(pool_shutdown), METH_VARARGS | METH_KEYWORDS, shutdown_doc},
     {"resize", pool_resize, METH_O, resize_doc},
     {"_stats", pool_stats, METH_NOARGS, NULL},
+    WPY_REFUSE_PICKLE,
     {0},
 };
 
@@ -882,6 +904,7 @@ static PyMethodDef view_methods[] = {
     {"shutdown", WITH_KEYWORDS(view_shutdown), METH_VARARGS | METH_KEYWORDS,
      "shutdown($self, /, wait=True, *, cancel_futures=False)\n--\n\n"
      "Take no more jobs through this view; the pool goes on. wait: return when the pool's jobs have ended."},
+    WPY_REFUSE_PICKLE,
     {0},
 };
 

@@ -8,6 +8,7 @@
 #include "context.h"
 #include "interrupt.h"
 #include "turns.h"
+#include "variables.h"
 
 #include <stddef.h>
 
@@ -17,9 +18,10 @@
 
 typedef struct python_call {
     wpy_task task;
-    PyObject *context; /* Context variables captured at submit; NULL: there were none. */
+    PyObject *context; /* Context variables captured at submit; NULL: there were none, or none are wanted. */
     PyObject *kwnames; /* Tuple of names of the last arguments, or NULL. */
     uint32_t n_args;   /* All arguments, with the keyword ones, without the callable. */
+    bool in_own;       /* It runs in the worker's own context, see variables.h. */
     wp_word shown;     /* 1 while there is a Job object, which holds one of the job's references. Attached. */
     PyObject *args[];  /* The callable and its arguments; behind them an extra, if any. */
 } python_call;
@@ -93,18 +95,21 @@ wpy_leave_python(wp_worker *self)
  * hundred thousand jobs that wait need not have a context each. Nobody else refers to the copy, so the cyclic collector
  * need not look at it; it must know it again when it goes. */
 static int
-capture_context(python_call *call)
+capture_context(python_call *call, wpy_home *home, wpy_context *own)
 {
-    call->context = PyContext_CopyCurrent();
-    if (call->context == NULL) {
-        return -1;
-    }
-    if (PyMapping_Size(call->context) == 0) {
-        Py_CLEAR(call->context);
+    call->context = NULL;
+    call->in_own = own != NULL;
+    if (own != NULL) {
+        wpy_variables_offer(own);
         return 0;
     }
+    if (wpy_variables_capture(home, &call->context) < 0) {
+        return -1;
+    }
 #ifndef Py_GIL_DISABLED
-    PyObject_GC_UnTrack(call->context);
+    if (call->context != NULL) {
+        PyObject_GC_UnTrack(call->context);
+    }
 #endif
     return 0;
 }
@@ -159,43 +164,49 @@ let_go(wpy_task *task)
     Py_XDECREF(context);
 }
 
+/* Functions and classes look at their caller's frame: for its module, its names, or just because there always is one. A
+ * worker has none, so a small function of Python's (workerpool/_worker.py) makes the call. */
 static PyObject *
-call_in(PyObject *context, python_call *call)
+call_it(const wpy_home *home, python_call *call)
 {
-    if (PyContext_Enter(context) < 0) {
-        return NULL;
-    }
     Py_ssize_t n_keywords = call->kwnames != NULL ? PyTuple_GET_SIZE(call->kwnames) : 0;
     size_t n_positional = call->n_args - (size_t)n_keywords;
-    PyObject *result = PyObject_Vectorcall(call->args[0], call->args + 1, n_positional, call->kwnames);
-    PyObject *exception = result == NULL ? wpy_take_exception() : NULL;
-    PyContext_Exit(context);
-    if (exception != NULL) {
-        wpy_raise(exception);
-        Py_DECREF(exception);
+    if (home->callers == NULL) { /* The interpreter ends. */
+        return PyObject_Vectorcall(call->args[0], call->args + 1, n_positional, call->kwnames);
     }
-    return result;
+    Py_ssize_t last = PyTuple_GET_SIZE(home->callers) - 1; /* It takes any arguments. */
+    Py_ssize_t which = n_keywords > 0 || (Py_ssize_t)n_positional > last ? last : (Py_ssize_t)n_positional;
+    return PyObject_Vectorcall(PyTuple_GET_ITEM(home->callers, which), call->args, n_positional + 1, call->kwnames);
 }
 
+/* What it returned or, with *failed, the exception that it raised. */
 static PyObject *
-call_in_context(python_call *call)
+call_in_context(wpy_task *task, const wp_worker *self, bool *failed)
 {
-    if (call->context != NULL) {
-        return call_in(call->context, call);
+    python_call *call = call_of(task);
+    bool on_worker = self != NULL && wp_worker_pool(self) == task->job.pool;
+    wpy_variables variables = {task->home, call->context, call->in_own, on_worker};
+    PyObject *entered;
+    PyObject *result = NULL;
+    bool inside = wpy_variables_enter(&variables, &entered) == 0;
+    if (inside) {
+        result = call_it(task->home, call);
     }
-    PyObject *empty = PyContext_New();
-    PyObject *result = empty != NULL ? call_in(empty, call) : NULL;
-    Py_XDECREF(empty);
-    return result;
+    *failed = result == NULL;
+    PyObject *outcome = result != NULL ? result : wpy_take_exception();
+    if (inside) {
+        wpy_variables_leave(entered);
+    }
+    return outcome;
 }
 
 static PyObject *
-call_on_caller(python_call *call)
+call_on_caller(wpy_task *task, bool *failed)
 {
     wpy_begin_foreign();
-    PyObject *result = call_in_context(call);
+    PyObject *outcome = call_in_context(task, NULL, failed);
     wpy_end_foreign();
-    return result;
+    return outcome;
 }
 
 static void
@@ -216,20 +227,17 @@ run(wp_job *job, wp_worker *self)
     PyObject *outer_job = current_job;
     current = task;
     current_job = NULL;
-    PyObject *result = self != NULL ? call_in_context(call) : call_on_caller(call);
-    PyObject *exception = result == NULL ? wpy_take_exception() : NULL;
+    bool failed;
+    PyObject *outcome = self != NULL ? call_in_context(task, self, &failed) : call_on_caller(task, &failed);
     Py_XDECREF(current_job);
     current_job = outer_job;
     current = outer;
-    if (result != NULL) {
-        store_outcome(task, result);
-        drop_arguments(call);
+    store_outcome(task, outcome);
+    drop_arguments(call);
+    if (!failed) {
         return WP_DONE;
     }
-    store_outcome(task, exception);
-    drop_arguments(call);
     bool stopped = (wp_load_relaxed(&job->word) & WP_JOB_STOP) != 0;
-    (void)self;
     return stopped && PyErr_GivenExceptionMatches(task->outcome, task->home->cancelled_error) ? WP_CANCELLED
                                                                                               : WP_FAILED;
 }
@@ -319,7 +327,7 @@ wpy_python_call_new(wpy_home *home, const wpy_options *options, PyObject *const 
         PyErr_NoMemory();
         return NULL;
     }
-    if (capture_context(call) < 0) {
+    if (capture_context(call, home, options->own) < 0) {
         PyMem_Free(call);
         return NULL;
     }

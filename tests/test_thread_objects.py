@@ -1,0 +1,198 @@
+"""A worker as a thread of Python's: what threading says of it, and what it and its children leave behind."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+import workerpool as wp
+from conftest import RunScenario
+from support import LONG, occupied, wait_until
+
+BOTH = pytest.mark.parametrize("make", [wp.ThreadPoolExecutor, wp.WorkerPool])
+
+
+@BOTH
+def test_current_thread_is_a_thread_that_can_be_joined(make: Any) -> None:
+    with make(1, thread_name_prefix="face") as pool:
+        thread = pool.submit(threading.current_thread).result(LONG)
+        assert type(thread) is threading.Thread
+        assert thread is pool.submit(threading.current_thread).result(LONG)
+        assert thread in threading.enumerate()
+        assert thread.is_alive()
+        assert not thread.daemon
+        assert thread.name == "face_0"
+        assert thread.ident == pool.submit(threading.get_ident).result(LONG)
+        assert thread.native_id == pool.submit(threading.get_native_id).result(LONG)
+        thread.join(0.01)
+        assert thread.is_alive()
+        assert pool._threads == {thread}
+        with pytest.raises(RuntimeError, match="cannot join current thread"):
+            pool.submit(thread.join).result(LONG)
+        with pytest.raises(RuntimeError, match="only be started once"):
+            thread.start()
+    thread.join(LONG)
+    assert not thread.is_alive()
+    assert "stopped" in repr(thread)
+    assert thread not in threading.enumerate()
+    assert pool._threads == set()
+
+
+def test_join_waits_until_the_worker_has_ended() -> None:
+    pool = wp.ThreadPoolExecutor(3)
+    with occupied(pool, 3) as leave:
+        threads = pool._threads
+        assert len(threads) == 3
+        pool.shutdown(wait=False)
+        for thread in threads:
+            thread.join(0.01)
+            assert thread.is_alive()
+        leave.set()
+        for thread in threads:
+            thread.join()
+            assert not thread.is_alive()
+
+
+def test_thread_of_a_worker_that_has_left_is_gone() -> None:
+    before = set(threading.enumerate())
+    with wp.WorkerPool(2, idle_timeout=0.01) as pool:
+        thread = pool.submit(threading.current_thread).result(LONG)
+        thread.join(LONG)
+        assert not thread.is_alive()
+        again = pool.submit(threading.current_thread).result(LONG)
+        assert again is not thread
+        assert again.is_alive() or again not in pool._threads
+    assert not again.is_alive()
+    wait_until(lambda: not any(t.name == again.name and t not in before for t in threading.enumerate()))
+
+
+def test_thread_locals_and_initializer_are_of_the_same_thread() -> None:
+    local = threading.local()
+
+    def initialize() -> None:
+        local.thread = threading.current_thread()
+
+    with wp.ThreadPoolExecutor(2, initializer=initialize) as pool:
+        for _ in range(20):
+            assert pool.submit(lambda: local.thread is threading.current_thread()).result(LONG)
+
+
+def test_asynchronous_exception_reaches_a_job() -> None:
+    """Time limits for functions are made like this: the thread's number must be the right one."""
+
+    class Stop(BaseException):
+        pass
+
+    def spin(begun: threading.Event) -> None:
+        begun.set()
+        while True:
+            sum(range(100))
+
+    with wp.ThreadPoolExecutor(1) as pool:
+        begun = threading.Event()
+        future = pool.submit(spin, begun)
+        assert begun.wait(LONG)
+        (thread,) = pool._threads
+        assert thread.ident is not None
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(Stop))
+        assert isinstance(future.exception(LONG), Stop)
+        assert pool.submit(threading.current_thread).result(LONG) is thread
+
+
+def test_program_ends_though_workers_are_no_daemons(run_scenario: RunScenario) -> None:
+    done = run_scenario(
+        """
+        import threading, time, workerpool as wp
+
+        pools = [wp.ThreadPoolExecutor(2), wp.WorkerPool(2)]
+        for pool in pools:
+            pool.submit(int).result()
+        pools[0].submit(time.sleep, 0.1)
+        print([type(t).__name__ for t in threading.enumerate()][:2])
+        pools[0].submit(print, "done")
+        """
+    )
+    assert done.stdout == "['_MainThread', 'Thread']\ndone\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_child_forked_by_a_job_ends_with_its_own_exit_code(run_scenario: RunScenario) -> None:
+    done = run_scenario(
+        """
+        import multiprocessing, os, sys, threading, warnings
+        import workerpool as wp
+
+        warnings.filterwarnings("ignore", ".*use of fork", DeprecationWarning)
+        fork = multiprocessing.get_context("fork")
+
+        def child():
+            assert threading.current_thread() is threading.main_thread()
+            assert threading.enumerate() == [threading.main_thread()], threading.enumerate()
+            sys.exit(7)
+
+        def job():
+            process = fork.Process(target=child)
+            process.start()
+            process.join()
+            return process.exitcode
+
+        def plain():
+            pid = os.fork()
+            if pid == 0:
+                threads = list(pool._threads)
+                others = [t for t in threads if t is not threading.current_thread()]
+                os._exit(5 if not any(t.is_alive() for t in others) else 1)
+            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+        with wp.ThreadPoolExecutor(2) as pool:
+            print([pool.submit(job).result() for _ in range(3)])
+            print(pool.submit(plain).result())
+            print(threading.current_thread().name, pool.submit(threading.current_thread).result().is_alive())
+        """
+    )
+    assert done.stdout == "[7, 7, 7]\n5\nMainThread True\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_threads_of_the_parent_are_stopped_in_a_child(run_scenario: RunScenario) -> None:
+    done = run_scenario(
+        """
+        import os, threading, warnings, workerpool as wp
+
+        warnings.filterwarnings("ignore", ".*use of fork", DeprecationWarning)
+        pool = wp.ThreadPoolExecutor(1)
+        thread = pool.submit(threading.current_thread).result()
+        pid = os.fork()
+        if pid == 0:
+            thread.join()
+            os._exit(3 if not thread.is_alive() and threading.active_count() == 1 else 1)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), thread.is_alive())
+        """
+    )
+    assert done.stdout == "3 True\n"
+
+
+# ---- What the standard library's pool keeps, and others read ----
+
+
+def test_initializer_that_others_take_over() -> None:
+    """spdl makes its pools of processes with what it reads of a pool of threads."""
+
+    def initialize(x: int) -> None:
+        pass
+
+    for pool in (
+        wp.ThreadPoolExecutor(1, "x", initialize, (1,)),
+        wp.WorkerPool(1, initializer=initialize, initargs=[1]),
+    ):
+        assert pool._initializer is initialize
+        assert pool._initargs == (1,)
+    if sys.version_info >= (3, 14):
+        context = wp.ThreadPoolExecutor(1, "x", initialize, (1,))._create_worker_context()
+        assert context.initializer is initialize
+        assert context.initargs == (1,)

@@ -1,0 +1,119 @@
+"""What workers need of Python: a face that the threading module knows, and a caller for each job."""
+
+from __future__ import annotations
+
+import concurrent.futures.thread
+import sys
+import threading
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any, TypeVar
+
+from . import _core
+
+T = TypeVar("T")
+
+# ---- A worker as a thread ----
+#
+# What current_thread() returns in a job is a plain threading.Thread. The worker makes it when it first runs Python,
+# and it ends with the worker. Nobody can start it, since it has been started. It is no daemon, and yet the threading
+# module does not wait for it at exit, because the pool's own exit handler ends the worker and waits for that.
+
+
+def _new_thread(name: str) -> Any:
+    """The calling thread as Thread._bootstrap_inner() and _DummyThread.__init__() would have it."""
+    # Without `daemon` the threading module asks which thread this is.
+    thread: Any = threading.Thread(name=name, daemon=False)
+    thread._set_ident()
+    if hasattr(thread, "_set_native_id"):
+        thread._set_native_id()
+    _hold(thread)
+    thread._started.set()
+    return thread
+
+
+if sys.version_info >= (3, 13):
+    # A handle of a thread that somebody else started says "running" until it is told otherwise.
+    _HANDLE = "_os_thread_handle" if sys.version_info >= (3, 14) else "_handle"
+
+    def _hold(thread: Any) -> None:
+        setattr(thread, _HANDLE, threading._make_thread_handle(thread.ident))  # type: ignore[attr-defined]
+
+    def _let_go(thread: Any) -> None:
+        getattr(thread, _HANDLE)._set_done()
+
+else:
+    # The interpreter releases this lock when it deletes the thread's state.
+    def _hold(thread: Any) -> None:
+        thread._tstate_lock = threading._set_sentinel()  # type: ignore[attr-defined]
+        thread._tstate_lock.acquire()
+
+    def _let_go(thread: Any) -> None:
+        pass
+
+
+def begin(threads: dict[int, threading.Thread], prefix: str, index: int) -> None:
+    """Make the calling thread, the worker of that index, a thread of Python's, and enter it in `threads`."""
+    thread = _new_thread(f"{prefix}_{index}")
+    with threading._active_limbo_lock:  # type: ignore[attr-defined]
+        threading._active[thread.ident] = thread  # type: ignore[attr-defined]
+    threads[index] = thread
+    # As the threads of the threading module begin. These come last: from here on they see what is called.
+    trace = threading.gettrace()
+    profile = threading.getprofile()
+    if trace is not None:
+        sys.settrace(trace)
+    if profile is not None:
+        sys.setprofile(profile)
+
+
+def end(threads: dict[int, threading.Thread], index: int) -> None:
+    """Take the calling thread out again, as the last that it does in Python."""
+    thread = threads.pop(index, None)
+    if thread is None:
+        return
+    active = threading._active  # type: ignore[attr-defined]
+    with threading._active_limbo_lock:  # type: ignore[attr-defined]
+        if active.get(thread.ident) is thread:
+            del active[thread.ident]
+    _let_go(thread)
+
+
+# ---- The caller of a job ----
+#
+# Code that nobody calls is a rare thing in Python: eval(), dir() or type() need a frame to look at, and
+# sys._getframe(1) fails. So each job is called by one of these, and all calls of a map that a worker makes at a time by
+# `_within`. In the standard library the caller is in the module concurrent.futures.thread: what jobs find in its
+# globals, such as the module of a class that they make, is the same here.
+
+
+def _call_0(fn: Callable[..., T], /) -> T:
+    return fn()
+
+
+def _call_1(fn: Callable[..., T], a: Any, /) -> T:
+    return fn(a)
+
+
+def _call_2(fn: Callable[..., T], a: Any, b: Any, /) -> T:
+    return fn(a, b)
+
+
+def _call_3(fn: Callable[..., T], a: Any, b: Any, c: Any, /) -> T:
+    return fn(a, b, c)
+
+
+def _call(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    return fn(*args, **kwargs)
+
+
+def _within(step: Callable[[], object], /) -> None:
+    step()
+
+
+def _moved(function: Callable[..., Any]) -> Callable[..., Any]:
+    return FunctionType(function.__code__, vars(concurrent.futures.thread), function.__name__)
+
+
+_CALLERS: tuple[Callable[..., Any], ...] = (_call_0, _call_1, _call_2, _call_3, _call)
+_core._use_worker_functions(begin, end, _moved(_within), tuple(_moved(caller) for caller in _CALLERS))
