@@ -326,3 +326,26 @@ def test_everything_public_is_there_and_documented() -> None:
         for name, member in inspect.getmembers(kind):
             if not name.startswith("_"):
                 assert inspect.getdoc(member), f"{kind.__name__}.{name}"
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_what_is_of_this_process_is_pickled(protocol: int) -> None:
+    class Own(wp.WorkerPool):
+        def __getstate__(self) -> Any:
+            return {}
+
+    class Reduced(wp.WorkerPool):
+        def __reduce__(self) -> Any:
+            return int, ()
+
+    with wp.ThreadPoolExecutor(1) as drop_in, wp.WorkerPool(1) as pool, Own(1) as own, Reduced(1) as reduced:
+        results = pool.results()
+        results.submit(int)
+        job = pool.submit(wp.current_job).result(LONG)
+        lane = pool.lane("low")
+        things = [drop_in, pool, own, lane, results, results.get(), job, pool.submit(int), pool.map(int, [1])]
+        things += [wp.CancelToken(), wp.Future()]
+        for thing in things:
+            with pytest.raises(TypeError, match="cannot pickle"):
+                pickle.dumps(thing, protocol)
+        assert pickle.loads(pickle.dumps(reduced, protocol)) == 0

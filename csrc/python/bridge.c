@@ -305,6 +305,7 @@ call_stop(call_object *self, PyObject *Py_UNUSED(ignored))
 
 static PyMethodDef call_methods[] = {
     {"stop", (PyCFunction)(void (*)(void))call_stop, METH_NOARGS, stop_doc},
+    WPY_REFUSE_PICKLE,
     {0},
 };
 
@@ -844,6 +845,7 @@ static PyMethodDef bridge_methods[] = {
     {"fileno", (PyCFunction)(void (*)(void))bridge_fileno, METH_NOARGS, "What the loop is to watch for reading."},
     {"deliver", (PyCFunction)(void (*)(void))bridge_deliver, METH_NOARGS, "Set the results that have arrived."},
     {"_flush", (PyCFunction)(void (*)(void))bridge_flush, METH_NOARGS, NULL},
+    WPY_REFUSE_PICKLE,
     {0},
 };
 

@@ -691,6 +691,7 @@ static PyMethodDef future_methods[] = {
     {"set_exception", future_set_exception, METH_O, "Only for futures that no pool runs."},
     {"set_running_or_notify_cancel", future_set_running, METH_NOARGS, "Only for futures that no pool runs."},
     {"_get_snapshot", future_get_snapshot, METH_NOARGS, NULL},
+    WPY_REFUSE_PICKLE,
     {0},
 };
 

@@ -145,6 +145,7 @@ static PyMethodDef job_methods[] = {
     {"raise_if_cancelled", (PyCFunction)job_raise_if_cancelled, METH_NOARGS,
      "raise_if_cancelled($self, /)\n--\n\n"
      "Raise concurrent.futures.CancelledError if the job should stop; it then ends as cancelled."},
+    WPY_REFUSE_PICKLE,
     {0},
 };
 

@@ -81,6 +81,7 @@ result_repr(result_object *self)
 static PyMethodDef result_methods[] = {
     {"unwrap", (PyCFunction)result_unwrap, METH_NOARGS,
      "unwrap($self, /)\n--\n\nReturn the value, or raise the error."},
+    WPY_REFUSE_PICKLE,
     {0},
 };
 
@@ -518,6 +519,7 @@ static PyMethodDef results_methods[] = {
      "close($self, /)\n--\n\nTake no more jobs; iteration ends after the results of those that were submitted."},
     {"__enter__", results_enter, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)results_close, METH_VARARGS, NULL},
+    WPY_REFUSE_PICKLE,
     {0},
 };
 

@@ -144,6 +144,7 @@ token_repr(token_object *self)
 static PyMethodDef token_methods[] = {
     {"cancel", (PyCFunction)token_cancel, METH_NOARGS, cancel_doc},
     {"raise_if_cancelled", (PyCFunction)token_raise_if_cancelled, METH_NOARGS, raise_doc},
+    WPY_REFUSE_PICKLE,
     {0},
 };
 
