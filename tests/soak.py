@@ -1,8 +1,8 @@
 """Everything at once for a while: python soak.py SECONDS LIBRARY [SEED]. LIBRARY is tests/native/helpers.c, compiled.
 
 Threads submit native and Python jobs to all lanes of one pool, map, read results, cancel, set time limits, resize and
-look on; small pools come and go; where there is a fork, children are made and use the pool. Meanwhile memory, threads
-and file descriptors are counted. At the end every job has ended once, the sums add up, and nothing has grown.
+look on; small pools come and go, and so do the workers of one that lets them retire at once; where there is a fork,
+children are made and use the pool. Meanwhile memory, mappings, threads and file descriptors are counted. At the end every job has ended once, the sums add up, and nothing has grown.
 
 The seed repeats the choices, not the schedule. It is printed with the rest at the end.
 """
@@ -36,6 +36,8 @@ PATIENCE = 60
 # What memory may grow by, in bytes, from the first sample after the warm-up to the last. A leak of one byte a job would
 # be more.
 GROWTH = 12 << 20
+# And the mappings of memory, of which a thread that has ended and was not joined keeps two.
+MORE_MAPPINGS = 60
 FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
@@ -44,6 +46,7 @@ class Sizes:
     """What must not grow."""
 
     memory: int
+    mappings: int
     threads: int
     descriptors: int
 
@@ -52,7 +55,10 @@ def sizes() -> Sizes:
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return Sizes(
-        pages * os.sysconf("SC_PAGE_SIZE"), len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
+        pages * os.sysconf("SC_PAGE_SIZE"),
+        Path("/proc/self/maps").read_text().count("\n"),
+        len(os.listdir("/proc/self/task")),
+        len(os.listdir("/proc/self/fd")),
     )
 
 
@@ -80,6 +86,7 @@ class Soak:
         self.nap = wp.native(f"{library}:sleep_ns", "int64_t (int64_t)")
         self.fill = wp.native(f"{library}:fill_bytes", "void (unsigned char *, int, size_t)")
         self.pool = wp.WorkerPool(4, queue_size=200, lanes=(*LANES, OWN_LANE), idle_timeout=0.05)
+        self.restless = wp.WorkerPool(2, idle_timeout=0.0)
         self.submitted = 0  # Futures, results and units of maps; guarded by `lock`, as `ends` is.
         self.ends: Counter[str] = Counter()
         self.lock = threading.Lock()
@@ -186,6 +193,11 @@ class Soak:
             pool.shutdown(wait=rng.random() < 0.5, cancel_futures=rng.random() < 0.5)
         self.pools += 1
 
+    def let_workers_retire(self, rng: random.Random) -> None:
+        assert self.restless.submit(int, 3).result(PATIENCE) == 3
+        assert self.restless.submit(self.identity, 4).result(PATIENCE) == 4
+        time.sleep(rng.random() * 0.002)
+
     def fork(self, rng: random.Random) -> None:
         """The child's pool is empty and works. Python cannot fork beside threads without a GIL, see test_fork.py."""
         time.sleep(0.1 + rng.random() * 0.1)
@@ -219,7 +231,7 @@ class Soak:
     def run(self) -> None:
         warnings.filterwarnings("ignore", ".*use of fork", DeprecationWarning)
         acts = [self.submit_some] * 3 + [self.map_some, self.read_results, self.resize, self.look_on]
-        acts += [self.make_a_pool, self.fork]
+        acts += [self.make_a_pool, self.let_workers_retire, self.fork]
         threads = [threading.Thread(target=self.repeat, args=(a, self.seed + i)) for i, a in enumerate(acts)]
         begin = time.monotonic()
         for thread in threads:
@@ -232,6 +244,7 @@ class Soak:
             raise self.problems[0]
         assert self.pool.drain(PATIENCE)
         self.pool.shutdown(timeout=PATIENCE)
+        self.restless.shutdown(timeout=PATIENCE)
         self.check(middle)
 
     def check(self, middle: Sizes) -> None:
@@ -248,6 +261,8 @@ class Soak:
         print(f"ends {dict(self.ends)}; memory {middle.memory >> 10} -> {last.memory >> 10} KiB")
         print(f"threads {middle.threads} -> {last.threads}, descriptors {middle.descriptors} -> {last.descriptors}")
         assert last.threads == self.before.threads
+        print(f"mappings {middle.mappings} -> {last.mappings}")
+        assert last.mappings - middle.mappings < MORE_MAPPINGS
         assert last.descriptors <= middle.descriptors
         assert last.memory - middle.memory < GROWTH
 

@@ -1,4 +1,5 @@
-"""Under load: a short soak (`make soak` runs a long one), a thousand pools, a hundred producers on a small queue."""
+"""Under load: a short soak (`make soak` runs a long one), a thousand pools, workers that come and go, a hundred producers on
+a small queue."""
 
 from __future__ import annotations
 
@@ -85,6 +86,53 @@ def test_a_thousand_pools_made_and_dropped(run_scenario: RunScenario, helpers: H
         args=[helpers.path],
     )
     assert done.stdout == "ended\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it counts what is in /proc")
+@pytest.mark.parametrize("job", ["python", "native", "with a callback", "with a time limit"])
+def test_workers_that_retire_leave_nothing(run_scenario: RunScenario, helpers: Helpers, job: str) -> None:
+    """A thread that has ended and is not joined keeps its stack: after 32,749 of them no other could start."""
+    run_scenario(
+        f"""
+        import os, sys, time, workerpool as wp
+
+        native = wp.native(sys.argv[1] + ":id_long", "long (long)")
+        pool = wp.WorkerPool(4, idle_timeout=0.0)
+        limited = pool.options(run_timeout=100)
+        ACTS = {{
+            "python": lambda: pool.submit(int).result(10),
+            "native": lambda: pool.submit(native, 1).result(10),
+            "with a callback": lambda: pool.submit(native, 1).add_done_callback(lambda future: None),
+            "with a time limit": lambda: limited.submit(int).result(10),
+        }}
+
+        def sizes():
+            status = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
+            with open("/proc/self/maps") as maps:
+                mappings = len(maps.readlines())
+            size, resident = (int(status[name].split()[0]) for name in ("VmSize", "VmRSS"))
+            return mappings, len(os.listdir("/proc/self/fd")), size, resident
+
+        def churn(rounds):
+            for _ in range(rounds):
+                ACTS[{job!r}]()
+                end = time.monotonic() + 5
+                while pool.stats().workers and time.monotonic() < end:
+                    time.sleep(0.0002)
+
+        churn(50)
+        before = sizes()
+        churn(400)
+        after = sizes()
+        # Each that was not joined would be two mappings and eight MiB.
+        assert after[0] - before[0] < 40, (before, after)
+        assert after[1] == before[1], (before, after)
+        assert after[2] - before[2] < 400 << 10, (before, after)
+        assert after[3] - before[3] < 8 << 10, (before, after)
+        """,
+        args=[helpers.path],
+        timeout=60,
+    )
 
 
 @pytest.mark.parametrize("on_full", ["block", "raise", "discard", "discard_oldest", "caller_runs"])

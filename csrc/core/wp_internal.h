@@ -72,7 +72,6 @@ struct wp_worker {
     alignas(WP_CACHE_LINE) wp_word signal; /* 0 while it may sleep, 1 once it was called. */
     uint32_t index;                        /* Constant. */
     wp_pool *pool;                         /* Constant; a reference. */
-    pthread_t thread;                      /* Written by the worker; read by who joins it after it has left. */
     wp_tally *tally;                       /* Written by the worker, read by snapshots. */
     void *local;                           /* Worker only: the host's. */
     _Atomic(wp_job *) current;             /* The job it runs; bit 0 set while somebody else looks at it. */
@@ -101,7 +100,7 @@ struct wp_worker {
     wp_worker *next_idle; /* Pool's lock: the idle list, latest first. */
     wp_worker *previous_idle;
     bool is_idle;           /* Pool's lock: it is on the list. */
-    wp_worker *next_worker; /* Pool's lock: all workers, or all retired ones. */
+    wp_worker *next_worker; /* Pool's lock: all workers. */
     bool is_orphan;         /* Worker only: it forked, and this is the child. */
 };
 
@@ -114,6 +113,12 @@ typedef struct wp_helper {
     struct wp_helper *next;  /* Pool's lock. */
     struct wp_helper **link; /* Pool's lock: what points here. */
 } wp_helper;
+
+/* A thread that has left, or none. */
+typedef struct wp_departed {
+    pthread_t thread;
+    bool is_one;
+} wp_departed;
 
 struct wp_pool {
     /* Constant. */
@@ -148,7 +153,7 @@ struct wp_pool {
     wp_worker *idle;      /* Latest first: the warmest is called first, and the coldest retires. */
     wp_worker *workers;
     wp_helper *helpers;
-    wp_worker *retired; /* Left; to be joined. */
+    wp_departed departed; /* The latest thread that left; to be joined. */
     uint32_t drain_waiters;
     uint16_t epoch;    /* Changes in a forked child. */
     wp_tally *outside; /* What is not done by workers; written under the lock. */
@@ -423,8 +428,10 @@ bool wp_worker_sleep(wp_pool *pool, wp_worker *self, bool serves_stream, wp_erra
 
 /* ---- wp_pool.c ---- */
 
-/* A thread that may be the calling one, which cannot join itself but is about to end. */
-void wp_join_or_detach(pthread_t thread);
+/* The calling thread, one of the pool's own, is about to end, lock held: whom it is to join as its last, which is the one
+ * that left before it. */
+wp_departed wp_pool_depart(wp_pool *pool);
+void wp_departed_join(wp_departed departed);
 
 /* Bytes of stack for a worker that the calling thread is about to start; 0: the default. No lock held. */
 size_t wp_pool_stack_size(wp_pool *pool);

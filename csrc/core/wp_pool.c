@@ -61,25 +61,31 @@ no_outside:
     return NULL;
 }
 
-/* A thread that frees the pool it served cannot join itself; it is about to end anyway. */
-void
-wp_join_or_detach(pthread_t thread)
+/* ---- Threads that end ----
+ *
+ * A thread that has ended keeps its stack until it is joined, and a pool may run for weeks in which nobody calls it but to
+ * submit. So each of the pool's threads, as its last, joins the one that left before it. Whoever joins the latest has
+ * joined all. */
+
+wp_departed
+wp_pool_depart(wp_pool *pool)
 {
-    if (pthread_equal(thread, pthread_self())) {
-        pthread_detach(thread);
-    } else {
-        pthread_join(thread, NULL);
-    }
+    wp_departed before = pool->departed;
+    pool->departed = (wp_departed){pthread_self(), true};
+    return before;
 }
 
-static void
-free_retired(wp_worker *worker)
+/* A thread that frees the pool it served cannot join itself; it is about to end anyway. */
+void
+wp_departed_join(wp_departed departed)
 {
-    while (worker != NULL) {
-        wp_worker *next = worker->next_worker;
-        wp_join_or_detach(worker->thread);
-        wp_worker_free(worker);
-        worker = next;
+    if (!departed.is_one) {
+        return;
+    }
+    if (pthread_equal(departed.thread, pthread_self())) {
+        pthread_detach(departed.thread);
+    } else {
+        pthread_join(departed.thread, NULL);
     }
 }
 
@@ -90,9 +96,7 @@ pool_free(wp_pool *pool)
         pool->hooks.unlisted(pool->hooks.context);
     }
     wp_fork_unregister(pool->slot);
-    free_retired(pool->retired);
-    wp_side_free(&pool->keeper.side);
-    wp_side_free(&pool->attendant.side);
+    wp_departed_join(pool->departed);
     wp_keeper_free(&pool->keeper);
     for (unsigned i = 0; i < pool->config.n_lanes; i++) {
         wp_ring_free(&pool->lanes[i].ring);
@@ -305,12 +309,12 @@ wp_pool_lose_unserved(wp_pool *pool)
 void
 wp_pool_thread_left(wp_pool *pool, wp_worker *worker)
 {
+    wp_departed before = {.is_one = false};
     wp_lock_take(&pool->lock);
     if (worker != NULL) {
         wp_worker_unlink(pool, worker);
         wp_tally_merge(pool->gone, worker->tally, pool->config.n_lanes);
-        worker->next_worker = pool->retired;
-        pool->retired = worker;
+        before = wp_pool_depart(pool);
     }
     bool last = --pool->n_threads == 0 && wp_load_relaxed(&pool->phase) != WP_OPEN;
     wp_add_acq_rel(&pool->left, 1);
@@ -319,6 +323,10 @@ wp_pool_thread_left(wp_pool *pool, wp_worker *worker)
     if (last) {
         leave_sides(pool);
     }
+    if (worker != NULL) {
+        wp_worker_free(worker);
+    }
+    wp_departed_join(before);
     wp_pool_let_go(pool);
 }
 
@@ -342,6 +350,16 @@ wp_pool_drain(wp_pool *pool, uint64_t deadline)
     return result;
 }
 
+static void
+join_latest(wp_pool *pool)
+{
+    wp_lock_take(&pool->lock);
+    wp_departed latest = pool->departed;
+    pool->departed.is_one = false;
+    wp_lock_give(&pool->lock);
+    wp_departed_join(latest);
+}
+
 enum wp_result
 wp_pool_join(wp_pool *pool, uint64_t deadline)
 {
@@ -353,15 +371,14 @@ wp_pool_join(wp_pool *pool, uint64_t deadline)
         result = wp_result_of_wait(wp_word_wait(&pool->left, seen, deadline));
         wp_lock_take(&pool->lock);
     }
-    bool gone = pool->n_threads == 0;
-    wp_worker *retired = pool->retired;
-    pool->retired = NULL;
+    result = pool->n_threads == 0 ? WP_OK : result;
     wp_lock_give(&pool->lock);
-    free_retired(retired);
-    if (gone) {
-        result = wp_side_join(pool, &pool->keeper.side, deadline);
+    result = result == WP_OK ? wp_side_wait(pool, &pool->keeper.side, deadline) : result;
+    result = result == WP_OK ? wp_side_wait(pool, &pool->attendant.side, deadline) : result;
+    if (result == WP_OK) {
+        join_latest(pool);
     }
-    return gone && result == WP_OK ? wp_side_join(pool, &pool->attendant.side, deadline) : result;
+    return result;
 }
 
 void
@@ -372,11 +389,8 @@ wp_pool_resize(wp_pool *pool, uint32_t max_workers)
     bool fewer = max_workers < pool->n_workers;
     pool->max_workers = max_workers;
     wp_call_help(pool, wp_claims_hide_any(pool, NULL), &errands);
-    wp_worker *retired = pool->retired;
-    pool->retired = NULL;
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
-    free_retired(retired);
     if (fewer || errands.call == NULL) {
         call_everybody(pool); /* The idle ones leave if they are surplus, else they go back to sleep. */
     }
@@ -463,7 +477,7 @@ wp_pool_after_fork(wp_pool *pool)
     pool->idle = NULL;
     pool->workers = NULL;
     pool->helpers = NULL;
-    pool->retired = NULL;
+    pool->departed.is_one = false;
     pool->drain_waiters = 0;
     pool->start_again = 0;
     pool->inherited.maker = 0; /* Who starts the first worker here takes the place of the maker, which may not exist. */

@@ -5,8 +5,9 @@ bool
 wp_side_start(wp_pool *pool, wp_side *side, void *(*main)(void *))
 {
     if (!side->started && !side->leaving) {
+        pthread_t thread; /* It makes itself known when it leaves. */
         wp_pool_hold(pool);
-        side->started = wp_thread_start(&side->thread, main, pool, side->stack_size) == 0;
+        side->started = wp_thread_start(&thread, main, pool, side->stack_size) == 0;
         if (!side->started) {
             wp_sub_acq_rel(&pool->references, 1); /* The caller's stands. */
         }
@@ -18,10 +19,12 @@ void *
 wp_side_end(wp_pool *pool, wp_side *side)
 {
     wp_lock_take(&pool->lock);
+    wp_departed before = wp_pool_depart(pool);
     side->left = true;
     wp_add_acq_rel(&pool->left, 1);
     wp_lock_give(&pool->lock);
     wp_word_wake(&pool->left, WP_WAKE_ALL);
+    wp_departed_join(before);
     wp_pool_let_go(pool);
     return NULL;
 }
@@ -52,7 +55,7 @@ wp_side_is_leaving(wp_side *side)
 }
 
 enum wp_result
-wp_side_join(wp_pool *pool, wp_side *side, uint64_t deadline)
+wp_side_wait(wp_pool *pool, wp_side *side, uint64_t deadline)
 {
     enum wp_wait_result waited = WP_WAIT_WOKEN;
     wp_lock_take(&side->lock);
@@ -65,19 +68,7 @@ wp_side_join(wp_pool *pool, wp_side *side, uint64_t deadline)
         waited = wp_word_wait(&pool->left, seen, deadline);
         wp_lock_take(&pool->lock);
     }
-    bool to_join = side->left && !side->joined;
-    side->joined = side->joined || to_join;
+    bool left = !started || side->left;
     wp_lock_give(&pool->lock);
-    if (to_join) {
-        pthread_join(side->thread, NULL);
-    }
-    return wp_result_of_wait(waited);
-}
-
-void
-wp_side_free(wp_side *side)
-{
-    if (side->started && !side->joined) {
-        wp_join_or_detach(side->thread);
-    }
+    return left ? WP_OK : wp_result_of_wait(waited);
 }

@@ -14,9 +14,7 @@ typedef struct wp_side {
     bool started;
     bool leaving;     /* No more work will come. */
     bool left;        /* Pool's lock: the thread has done its last. */
-    bool joined;      /* Pool's lock: somebody joins it, or has. */
     size_t stack_size; /* Bytes for the thread, before it starts; 0: the default. Workers may have less. */
-    pthread_t thread; /* Written at the start. */
     wp_word signal;   /* Changes when the thread should look up. */
 } wp_side;
 
@@ -32,10 +30,7 @@ void wp_side_look_up(wp_side *side);
 void wp_side_leave(wp_side *side);
 bool wp_side_is_leaving(wp_side *side);
 
-/* After wp_side_leave: sleeps until the thread has left, and joins it. WP_OK, WP_LATE, WP_INTERRUPTED. */
-enum wp_result wp_side_join(wp_pool *pool, wp_side *side, uint64_t deadline);
-
-/* When the pool is freed, perhaps by this very thread: joins it or lets it go. */
-void wp_side_free(wp_side *side);
+/* After wp_side_leave: sleeps until the thread has left, if there was one. WP_OK, WP_LATE, WP_INTERRUPTED. */
+enum wp_result wp_side_wait(wp_pool *pool, wp_side *side, uint64_t deadline);
 
 #endif

@@ -515,7 +515,6 @@ worker_main(void *argument)
     wp_worker *self = argument;
     wp_pool *pool = self->pool;
     self_worker = self;
-    self->thread = pthread_self();
     name_thread(self);
     wp_inherited_take(&pool->inherited);
     if (pool->hooks.worker_begin != NULL) {

@@ -159,9 +159,6 @@ test_retiring_and_submitting(void)
     for (int i = 0; i < 500; i++) {
         wp_job *job = submit(pool, 0, do_nothing, NULL);
         CHECK_INT(finish(job), WP_DONE);
-        if (i % 50 == 0) {
-            wp_pool_resize(pool, 2); /* Frees those that have retired. */
-        }
         for (uint64_t until = wp_clock() + 20000u + (uint64_t)i * 100; wp_clock() < until;) {
         }
     }
