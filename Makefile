@@ -128,13 +128,14 @@ $(VENV)/.made-%: pyproject.toml $(VENV)/.made-venv
 	$(call run,PIP --group $*,$(PIP) --only-binary hypothesis --group $*)
 	@touch $@
 
-# What the tests of toolchains call. Wheels only: where one of them has none for the interpreter, the others are
-# installed one by one, and the tests of what is missing are skipped. numba says which numpy it can do with, so it goes
-# first.
-LIST_TOOLCHAINS := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["test-toolchains"], sep="\n")
-$(VENV)/.made-test-toolchains: pyproject.toml $(VENV)/.made-test
-	$(call run,PIP --group test-toolchains,$(PIP) --only-binary :all: --group test-toolchains 2>$@.log || \
-	$(VENV_PYTHON) -c '$(LIST_TOOLCHAINS)' | while read -r package; do \
+# The toolchains whose functions the tests call, and the programs that they use. Wheels only: where one of them has none for
+# the interpreter, the others are installed one by one, and the tests of what is missing are skipped. numba says which numpy
+# it can do with, so it goes first.
+WITH_PACKAGES := $(VENV)/.made-test-toolchains $(VENV)/.made-test-programs
+LIST_GROUP := import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")
+$(WITH_PACKAGES): $(VENV)/.made-%: pyproject.toml $(VENV)/.made-test
+	$(call run,PIP --group $*,$(PIP) --only-binary :all: --group $* 2>$@.log || \
+	$(VENV_PYTHON) -c '$(LIST_GROUP)' $* | while read -r package; do \
 		$(PIP) --only-binary :all: "$$package" 2>>$@.log || echo "  no wheel of $$package: its tests are skipped"; \
 	done)
 	@touch $@
@@ -295,9 +296,9 @@ include csrc/tests/fuzz/fuzz.mk
 
 .PHONY: test check py-test parallel-test demo bench cost soak
 # The environment first, so that whatever is missing is named before the C tests have run.
-test: build $(VENV)/.made-test-toolchains c-test py-test
+test: build $(WITH_PACKAGES) c-test py-test
 
-check: build $(VENV)/.made-test-toolchains c-test $(if $(lacks-spin),,quick-model) quick-py-test
+check: build $(WITH_PACKAGES) c-test $(if $(lacks-spin),,quick-model) quick-py-test
 	$(if $(lacks-spin),@echo 'no models: spin is not installed')
 
 .PHONY: quick-model quick-py-test
@@ -307,7 +308,7 @@ quick-model:
 quick-py-test:
 	$(VENV_PYTHON) -m pytest -m 'not slow' $(ARGS)
 
-py-test: build $(VENV)/.made-test-toolchains
+py-test: build $(WITH_PACKAGES)
 	$(VENV_PYTHON) -m pytest $(ARGS)
 
 # Each test in THREADS threads at once, most to the point on a free-threaded Python. Left out is what has the marker

@@ -14,24 +14,31 @@ from __future__ import annotations
 
 from pathlib import Path as _Path
 
-from ._core import (
-    BrokenPool,
-    CancelToken,
-    Error,
-    Future,
-    Job,
-    JobExpired,
-    JobTimeout,
-    NativeError,
-    NativeFunction,
-    QueueFull,
-    Result,
-    Results,
-    SignatureError,
-    SubmitTimeout,
-    ThreadsCallback,
-    current_job,
-)
+try:
+    from ._core import (
+        BrokenPool,
+        CancelToken,
+        Error,
+        Future,
+        Job,
+        JobExpired,
+        JobTimeout,
+        NativeError,
+        NativeFunction,
+        QueueFull,
+        Result,
+        Results,
+        SignatureError,
+        SubmitTimeout,
+        ThreadsCallback,
+        current_job,
+    )
+except ModuleNotFoundError as _error:
+    if _error.name != "workerpool._core":
+        raise
+    from ._unbuilt import explanation as _explanation
+
+    raise ModuleNotFoundError(_explanation(), name=_error.name) from None
 from ._native import native
 from ._pool import Lane, LaneStats, PoolStats, ThreadPoolExecutor, View, WorkerPool
 
@@ -73,3 +80,19 @@ def get_include() -> str:
     both as `from workerpool cimport capi`. See docs/capi.md. Nothing needs to be linked.
     """
     return str(_Path(__file__).parent / "include")
+
+
+def _imported_from_c() -> None:
+    """Import what the compiled part imports by itself, some of it when it is first needed.
+
+    Never called: it shows these modules to tools that collect a program's imports, as PyInstaller does.
+    """
+    import concurrent.futures.thread
+    import ctypes
+    import logging
+    import os
+    import threading
+
+    from . import _aio, _signals
+
+    del concurrent, ctypes, logging, os, threading, _aio, _signals

@@ -1,0 +1,122 @@
+"""At risk: the import of the package: where it was not built, and in programs that are frozen."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import workerpool
+
+PACKAGE = Path(workerpool.__file__).parent
+ROOT = Path(__file__).parent.parent
+CSRC = ROOT / "csrc"
+WITHOUT_BUILT = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__")
+
+
+def import_in(folder: Path) -> subprocess.CompletedProcess[str]:
+    code = f"import sys; sys.path.insert(0, {str(folder)!r}); import workerpool"
+    return subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=50, check=False
+    )
+
+
+# ---- Not built
+
+
+@pytest.mark.parametrize("built_for_another", [False, True])
+def test_checkout_that_was_not_built_says_what_to_type(tmp_path: Path, built_for_another: bool) -> None:
+    shutil.copytree(PACKAGE, tmp_path / "workerpool", ignore=WITHOUT_BUILT)
+    (tmp_path / "setup.py").touch()
+    (tmp_path / "csrc").mkdir()
+    if built_for_another:
+        (tmp_path / "workerpool" / "_core.cpython-399-some-machine.so").touch()
+    last = import_in(tmp_path).stderr.strip().splitlines()[-1]
+    assert last.startswith("ModuleNotFoundError: workerpool is imported from its source tree")
+    assert f"{sys.executable} -m pip install -e {tmp_path}" in last
+    assert "make build" in last
+    assert ("cpython-399" in last) == built_for_another
+
+
+def test_installation_without_the_compiled_part_says_what_to_type(tmp_path: Path) -> None:
+    shutil.copytree(PACKAGE, tmp_path / "workerpool", ignore=WITHOUT_BUILT)
+    last = import_in(tmp_path).stderr.strip().splitlines()[-1]
+    assert "--force-reinstall" in last
+    assert "source tree" not in last
+
+
+def test_other_errors_of_the_import_stay_what_they_are(tmp_path: Path) -> None:
+    shutil.copytree(PACKAGE, tmp_path / "workerpool", ignore=WITHOUT_BUILT)
+    (tmp_path / "workerpool" / "_core.py").write_text("import no_such_module\n", encoding="utf-8")
+    last = import_in(tmp_path).stderr.strip().splitlines()[-1]
+    assert last == "ModuleNotFoundError: No module named 'no_such_module'"
+
+
+# ---- Frozen
+
+
+def imports_of(path: Path) -> set[str]:
+    """The names of the modules that a file of the package imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(filter(None, ["workerpool" if node.level else "", node.module or ""]))
+            found |= {base} | {f"{base}.{name.name}" for name in node.names}
+    return found
+
+
+@pytest.mark.skipif(not CSRC.is_dir(), reason="there are no sources")
+def test_what_c_imports_is_imported_from_python_too() -> None:
+    imported = re.compile(r'(?:PyImport_ImportModule|import_attribute)\("([\w.]+)"')
+    wanted = {name for path in CSRC.glob("python/*.[ch]") for name in imported.findall(path.read_text("utf-8"))}
+    assert {"threading", "workerpool._aio"} <= wanted
+    assert wanted <= imports_of(PACKAGE / "__init__.py") | {"concurrent.futures"}
+
+
+PROGRAM = """
+import asyncio, sys
+import workerpool as wp
+
+assert getattr(sys, "frozen", False)
+
+def fail():
+    raise KeyError("x")
+
+async def main(pool):
+    return await pool.run(int, "12")
+
+with wp.WorkerPool(2, queue_size=1, on_full="caller_runs") as pool:
+    assert asyncio.run(main(pool)) == 12
+    labs = wp.native("libc.so.6:labs", "long (long)")
+    assert list(pool.map(labs, [-1, -2])) == [1, 2]
+    assert [type(pool.submit(fail).exception()).__name__ for _ in range(50)] == ["KeyError"] * 50
+with wp.ThreadPoolExecutor() as pool:
+    assert pool.submit(int, 3).result() == 3
+print("frozen, and well")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="loads libc by its name on Linux")
+def test_frozen_by_pyinstaller(tmp_path: Path) -> None:
+    if importlib.util.find_spec("PyInstaller") is None:
+        pytest.skip("PyInstaller is not installed: dependency group test-programs")
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM, encoding="utf-8")
+    command = [sys.executable, "-m", "PyInstaller", "--onedir", "--noconfirm", "--log-level", "WARN"]
+    command += ["--paths", str(PACKAGE.parent), "--exclude-module", "numpy", "--distpath", str(tmp_path / "dist")]
+    command += ["--workpath", str(tmp_path / "work"), "--specpath", str(tmp_path), str(program)]
+    frozen = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False)
+    assert frozen.returncode == 0, frozen.stderr
+    ran = subprocess.run(
+        [tmp_path / "dist" / "program" / "program"], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert ran.stdout == "frozen, and well\n", ran.stderr
