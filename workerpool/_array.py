@@ -96,6 +96,7 @@ def _outputs(ufunc: Any, out: Any) -> tuple[Any, ...]:
         return (out,)
     if out is None:
         return (None,) * int(ufunc.nout)
+    out = tuple(out) if isinstance(out, tuple) else out  # A subclass could change its mind.
     if not isinstance(out, tuple) or len(out) != ufunc.nout:
         raise TypeError(
             f"{ufunc.__name__}() has {ufunc.nout} outputs: out must be a tuple of {ufunc.nout} arrays, each may be None"
@@ -175,7 +176,7 @@ def _request_of_ufunc(fn: Any, ufunc: Any, arguments: tuple[Any, ...], out: Any,
 def request(method: str, fn: Any, arguments: tuple[Any, ...], out: Any, grain: SupportsIndex | None) -> _Request:
     """What the extension makes a loop of; `method` is for messages."""
     size = _grain(grain)
-    if isinstance(fn, NativeFunction):
+    if type(fn) is NativeFunction:
         return fn, None, arguments, (out,), size
     ufunc = _ufunc_of(fn)
     if ufunc is not None:

@@ -421,8 +421,7 @@ count_untyped(const wpy_array_plan *plan, kernel_call *k)
 {
     const wp_param *params = plan->function->signature->params;
     for (size_t i = 2; i < plan->operands->n && k->range == NULL && !k->has_count; i++) {
-        k->has_count =
-            params[i].pointee != WP_TYPE_PTR && wpy_hold_count(&plan->operands->list[i].hold, &k->count);
+        k->has_count = params[i].pointee != WP_TYPE_PTR && wpy_hold_count(&plan->operands->list[i].hold, &k->count);
     }
 }
 
@@ -674,6 +673,10 @@ parse_request(PyObject *module, PyObject *args, request *r)
         return -1;
     }
     r->gate = wpy_gate_of(r->home, pool);
+    if (function != Py_None && Py_TYPE(function) != r->home->native_type) { /* It might only say that it were one. */
+        PyErr_Format(PyExc_TypeError, "a NativeFunction is needed, not %.100s", Py_TYPE(function)->tp_name);
+        return -1;
+    }
     r->function = function != Py_None ? wpy_function_of(function) : NULL;
     r->grain = grain;
     return r->gate == NULL || wpy_gate_check_open(r->gate) < 0 || !wpy_check_not_exiting(r->home) ? -1 : 0;

@@ -384,7 +384,7 @@ fail_buffer(const wpy_function *function, size_t at, PyObject *object, int flags
                  param->spelling, kind);
     } else if (is_constant == 0 && is_scattered == 0) {
         wpy_raise(first);
-        result = fail(function, at, PyExc_ValueError, "this %.100s gives no buffer: %S", kind, first);
+        result = fail(function, at, PyExc_ValueError, "this %.100s gives no buffer: %.200S", kind, first);
     }
     Py_DECREF(first);
     return result;

@@ -236,7 +236,7 @@ fail_buffer(const wpy_operands *operands, const wpy_operand *operand, PyObject *
         const char *hint = wpy_array_hint(object);
         if (hint != NULL) {
             wpy_raise(first);
-            wpy_operand_fail(operands, operand, PyExc_TypeError, "this %.100s gives no buffer with strides: %S%s",
+            wpy_operand_fail(operands, operand, PyExc_TypeError, "this %.100s gives no buffer with strides: %.200S%s",
                              Py_TYPE(object)->tp_name, first, hint);
         }
     }
@@ -254,9 +254,10 @@ fail_no_buffer(const wpy_operands *operands, const wpy_operand *operand, PyObjec
                                            Py_TYPE(object)->tp_name, hint);
 }
 
-/* Whether the lengths of the dimensions and of an element tell how long the memory is. */
+/* Whether there is memory for all that the lengths of the dimensions and of an element tell; there may be more of it, as of
+ * a resized array of ctypes. */
 static bool
-has_its_length(const Py_buffer *view)
+has_memory_for_all(const Py_buffer *view)
 {
     size_t bytes = (size_t)view->itemsize;
     bool is_empty = false;
@@ -266,7 +267,7 @@ has_its_length(const Py_buffer *view)
         is_countable =
             is_countable && view->shape[d] >= 0 && (is_empty || !__builtin_mul_overflow(bytes, view->shape[d], &bytes));
     }
-    return is_countable && (size_t)view->len == (is_empty ? 0 : bytes);
+    return is_countable && (is_empty || (size_t)view->len >= bytes);
 }
 
 /* Whether the elements are at addresses that exist: the strides may lead to others. */
@@ -309,7 +310,7 @@ check_view(const wpy_operands *operands, const wpy_operand *operand, PyObject *o
         return fail_read_only(operands, operand, object);
     }
     const bool has_shape = view->ndim == 0 || (view->ndim > 0 && view->shape != NULL);
-    const bool adds_up = has_shape && has_its_length(view) && !has_suboffsets(view) &&
+    const bool adds_up = has_shape && has_memory_for_all(view) && !has_suboffsets(view) &&
                          (view->len == 0 || (view->buf != NULL && is_within_memory(view)));
     if (!adds_up) {
         return wpy_operand_fail(operands, operand, PyExc_ValueError,
