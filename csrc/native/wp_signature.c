@@ -62,10 +62,11 @@ typedef struct wp_base {
     const char *hint;    /* the rest of that sentence */
 } wp_base;
 
-/* What a declarator makes of its base, seen from the name. `first` and `last` are '*', '[' or '(',
+/* What a declarator makes of its base, seen from the name. `first`, `second` and `last` are '*', '[' or '(',
  * or 0 for a declarator that adds nothing. */
 typedef struct wp_shape {
     char first;
+    char second;
     char last;
     unsigned n_levels;
     bool pointee_is_known; /* some level behind the first decides; otherwise the base does */
@@ -439,6 +440,9 @@ add_level(wp_shape *shape, char kind, bool is_const)
         shape->pointee_is_const = is_const;
         shape->pointee_is_pointer = kind == '*';
     }
+    if (shape->n_levels == 1) {
+        shape->second = kind;
+    }
     shape->last = kind;
     shape->n_levels++;
 }
@@ -660,6 +664,7 @@ complete_param(wp_parser *p, wp_param *param, const wp_base *base, const wp_shap
     if (shape->first != 0) {
         const bool const_behind = shape->pointee_is_known ? shape->pointee_is_const : base->is_const;
         param->type = is_job(base, shape) ? WP_TYPE_JOB : WP_TYPE_PTR;
+        param->is_function = shape->first == '(' || (shape->first == '*' && shape->second == '(');
         param->is_const = shape->first != '(' && const_behind;
         param->pointee = pointee(base, shape);
     }

@@ -32,6 +32,7 @@ enum { WP_SIGNATURE_MAX_TEXT = 4096, WP_SIGNATURE_MAX_PARAMS = 64 };
  * pointer. */
 typedef struct wp_param {
     wp_type type;
+    bool is_function;     /* a pointer to a function */
     bool is_const;        /* a pointer or a job: what it points to is const */
     wp_type pointee;      /* a pointer: the scalars or pointers it points to; WP_TYPE_VOID if to anything else */
     const char *spelling; /* normalised C, such as "const void *"; owned by the signature */

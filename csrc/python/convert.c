@@ -131,13 +131,21 @@ convert_unsigned(const wpy_function *function, size_t at, PyObject *object, uint
     return 0;
 }
 
-/* Numbers and what behaves like one, such as numpy.bool. Not None, and not what is only true for not being empty: given
- * for a bool those are mistakes. */
+/* Numbers of cffi say neither to Python what kind they are, nor whether they are pointers: see convert_stand_in(). */
+static bool
+is_of_cffi(PyObject *object)
+{
+    return strncmp(Py_TYPE(object)->tp_name, "_cffi_backend.", 14) == 0;
+}
+
+/* Numbers and what behaves like one, such as numpy.bool. Not None, and not what is only true for not being empty or null:
+ * given for a bool those are mistakes. */
 static int
 convert_bool(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot)
 {
     const PyNumberMethods *number = Py_TYPE(object)->tp_as_number;
-    bool has_truth = number != NULL && number->nb_bool != NULL && object != Py_None;
+    bool has_value = number != NULL && (number->nb_index != NULL || number->nb_int != NULL || number->nb_float != NULL);
+    bool has_truth = has_value && number->nb_bool != NULL && !is_of_cffi(object);
     int truth = has_truth ? PyObject_IsTrue(object) : -1;
     if (truth < 0) {
         return fail_type(function, at, object, "a truth value");
@@ -149,6 +157,10 @@ convert_bool(const wpy_function *function, size_t at, PyObject *object, uint64_t
 static int
 as_double(const wpy_function *function, size_t at, PyObject *object, double *value)
 {
+    bool may_be_number = PyFloat_Check(object) || PyLong_Check(object) || !is_of_cffi(object);
+    if (!may_be_number) {
+        return fail_type(function, at, object, "a number");
+    }
     *value = PyFloat_AsDouble(object);
     if (*value == -1.0 && PyErr_Occurred()) {
         return PyErr_ExceptionMatches(PyExc_OverflowError) ? fail_range(function, at, object)
@@ -287,6 +299,12 @@ check_items(const wpy_function *function, size_t at, PyObject *object, const cha
     const wp_param *param = param_at(function, at);
     const char *kind = Py_TYPE(object)->tp_name;
     const char *wanted = wpy_item_name(param->pointee);
+    if (param->is_function) {
+        return fail(function, at, PyExc_TypeError,
+                    "`%.100s` points to a function, and this %.100s holds something else; pass a NativeFunction, a "
+                    "function of ctypes or cffi, or an address",
+                    param->spelling, kind);
+    }
     switch (wpy_item_fits(param->pointee, format, item_size, (const void *)(uintptr_t)address, length)) {
     case WPY_FITS:
         return 0;
@@ -407,9 +425,11 @@ address_in_buffer(const wpy_function *function, size_t at, PyObject *object, con
     }
     memcpy(slot, buffer->buf, sizeof(void *));
     const char *format = buffer->format != NULL ? buffer->format : "";
-    bool is_typed = *format == '&' || *format == 'X';
-    bool fits =
-        !is_typed || check_items(function, at, object, format + (*format == '&'), 0, *slot, sizeof(void *)) == 0;
+    if (*format == 'X') { /* A function: the package knows of which type. */
+        return fail_type(function, at, object, "a function of its type");
+    }
+    bool is_typed = *format == '&';
+    bool fits = !is_typed || check_items(function, at, object, format + 1, 0, *slot, sizeof(void *)) == 0;
     return fits ? 1 : -1;
 }
 
@@ -564,8 +584,8 @@ convert_pointer(const wpy_function *function, size_t at, PyObject *object, uint6
 
 /* ---- Arguments ---- */
 
-int
-wpy_convert_argument(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot, wpy_hold *hold)
+static int
+convert_plain(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot, wpy_hold *hold)
 {
     hold->object_or_buffer = 0;
     switch (param_at(function, at)->type) {
@@ -585,6 +605,109 @@ wpy_convert_argument(const wpy_function *function, size_t at, PyObject *object, 
     default:
         return convert_unsigned(function, at, object, slot);
     }
+}
+
+/* ---- Arguments that stand for others ---- */
+
+static void
+release_in_capsule(PyObject *capsule)
+{
+    wpy_hold hold = {(uintptr_t)PyCapsule_GetPointer(capsule, NULL) | IS_BUFFER};
+    wpy_hold_release(&hold);
+}
+
+/* Makes what is held one object, for what has to be held beside it. */
+static PyObject *
+hold_as_object(wpy_hold *hold)
+{
+    PyObject *object = (PyObject *)hold->object_or_buffer;
+    if (hold->object_or_buffer & IS_BUFFER) {
+        object = PyCapsule_New((void *)(hold->object_or_buffer & ~IS_BUFFER), NULL, release_in_capsule);
+        if (object == NULL) {
+            return NULL;
+        }
+    }
+    hold->object_or_buffer = 0;
+    return object != NULL ? object : Py_NewRef(Py_None);
+}
+
+/* Holds the owner beside what is held already. */
+static int
+hold_owner(wpy_hold *hold, PyObject *owner)
+{
+    if (owner == Py_None) {
+        return 0;
+    }
+    PyObject *held = hold->object_or_buffer != 0 ? hold_as_object(hold) : Py_NewRef(owner);
+    PyObject *both = held != NULL && held != owner ? PyTuple_Pack(2, held, owner) : Py_XNewRef(held);
+    Py_XDECREF(held);
+    if (both != NULL) {
+        hold->object_or_buffer = (uintptr_t)both;
+    }
+    return both != NULL ? 0 : -1;
+}
+
+/* The package's answer about an argument: what it stands for, a text that says why it must not be passed, or None. */
+static PyObject *
+ask_for_stand_in(const wp_param *param, PyObject *object)
+{
+    PyObject *module = PyImport_ImportModule("workerpool._toolchains.arguments");
+    PyObject *answer =
+        module != NULL ? PyObject_CallMethod(module, "stand_in", "OssO", object, wp_type_describe(param->type)->name,
+                                             param->spelling, param->is_const ? Py_True : Py_False)
+                       : NULL;
+    Py_XDECREF(module);
+    return answer;
+}
+
+/* Converts (value, owner, item), the answer. */
+static int
+convert_answer(const wpy_function *function, size_t at, PyObject *object, PyObject *answer, uint64_t *slot,
+               wpy_hold *hold)
+{
+    PyObject *value, *owner;
+    const char *item;
+    if (!PyArg_ParseTuple(answer, "OOz", &value, &owner, &item) || convert_plain(function, at, value, slot, hold) < 0) {
+        return -1;
+    }
+    bool fits = item == NULL || check_items(function, at, object, item, 0, *slot, sizeof(void *)) == 0;
+    if (!fits || hold_owner(hold, owner) < 0) {
+        wpy_hold_release(hold);
+        return -1;
+    }
+    return 0;
+}
+
+/* Tries, for an argument that was refused with the exception that is set, what it stands for. */
+static int
+convert_stand_in(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot, wpy_hold *hold)
+{
+    if (!PyErr_ExceptionMatches(PyExc_TypeError)) {
+        return -1;
+    }
+    PyObject *refusal = wpy_take_exception();
+    PyObject *answer = ask_for_stand_in(param_at(function, at), object);
+    int result = -1;
+    if (answer == NULL) {
+        (void)fail(function, at, PyExc_TypeError, "this %.100s cannot be asked what it stands for",
+                   Py_TYPE(object)->tp_name);
+    } else if (answer == Py_None) {
+        wpy_raise(refusal);
+    } else if (PyUnicode_Check(answer)) {
+        (void)fail(function, at, PyExc_TypeError, "%U", answer);
+    } else {
+        result = convert_answer(function, at, object, answer, slot, hold);
+    }
+    Py_XDECREF(answer);
+    Py_DECREF(refusal);
+    return result;
+}
+
+int
+wpy_convert_argument(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot, wpy_hold *hold)
+{
+    return convert_plain(function, at, object, slot, hold) == 0 ? 0
+                                                                : convert_stand_in(function, at, object, slot, hold);
 }
 
 int

@@ -16,6 +16,8 @@ has imported it, so the name of its type is enough to know it by, and the librar
 | scipy_callables | scipy.LowLevelCallable, with its user data |
 | addresses | an int |
 | names | "library:symbol" and "module:attribute" |
+
+What arguments of theirs stand for is in the file arguments, for all of them.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .addresses import recognise_address
+from .arguments import stand_in
 from .capsules import recognise_capsule
 from .cffi_functions import recognise_cffi
 from .ctypes_functions import recognise_ctypes
@@ -32,7 +35,7 @@ from .numba_functions import recognise_numba
 from .recognised import Recognised
 from .scipy_callables import recognise_scipy
 
-__all__ = ["KINDS", "Recognised", "recognise"]
+__all__ = ["KINDS", "Recognised", "recognise", "stand_in"]
 
 # What messages say that there is to choose from.
 KINDS = (

@@ -118,15 +118,28 @@ def _compiled_modules() -> Iterator[tuple[Any, Any]]:
             yield ffi, lib
 
 
-def _address(backend: Any, pointer: Any) -> int:
+def address_of(pointer: Any) -> int:
+    """The address in a pointer, an array or a function pointer."""
+    backend: Any = sys.modules["_cffi_backend"]
     return int(backend.cast(backend.new_primitive_type("uintptr_t"), pointer))
 
 
-def _extern_python_at(backend: Any, address: int) -> str | None:
+def pointer_to(function: Any) -> Any:
+    """The function pointer of a function of a compiled module."""
+    return sys.modules["_cffi_backend"].FFI().addressof(function.__self__, function.__name__)
+
+
+def signature_of(pointer: Any) -> str:
+    """The type of a function pointer. Raises SignatureError for one that C could not pass here."""
+    backend: Any = sys.modules["_cffi_backend"]
+    return _signature(backend, backend.typeof(pointer), "a cffi function")
+
+
+def _extern_python_at(address: int) -> str | None:
     """The name of the `extern "Python"` function at an address."""
     for ffi, lib in _compiled_modules():
         for name in dir(lib):
-            if _is_python_function(ffi, name) and _address(backend, getattr(lib, name)) == address:
+            if _is_python_function(ffi, name) and address_of(getattr(lib, name)) == address:
                 return name
     return None
 
@@ -137,8 +150,8 @@ def _of_pointer(backend: Any, pointer: Any, name: str | None, keep_alive: object
             f"{quoted(pointer)} is a cffi callback into Python, which takes the GIL on every call; submit the Python "
             f"function itself"
         )
-    address = _address(backend, pointer)
-    extern = _extern_python_at(backend, address)
+    address = address_of(pointer)
+    extern = _extern_python_at(address)
     if extern is not None:
         raise TypeError(
             f'{extern} is an extern "Python" function of cffi, which takes the GIL on every call; submit the Python '
@@ -163,8 +176,7 @@ def recognise_cffi(target: Any) -> Recognised | None:
     if backend is None:
         return None
     if isinstance(target, BuiltinFunctionType) and is_of(target.__self__, "_cffi_backend", "Lib"):
-        pointer = backend.FFI().addressof(target.__self__, target.__name__)
-        return _of_pointer(backend, pointer, target.__name__, target)
+        return _of_pointer(backend, pointer_to(target), target.__name__, target)
     if is_of(target, "_cffi_backend", "_CDataBase") and backend.typeof(target).kind == "function":
         return _of_pointer(backend, target, None, target)
     return None

@@ -93,12 +93,18 @@ def _is_python_callback(function: Any) -> bool:
     return any(type(value).__name__ == "CThunkObject" for value in objects.values())
 
 
+def needs_gil(function: Any) -> bool:
+    """Whether it must be called with the GIL."""
+    return bool(function._flags_ & _NEEDS_GIL)
+
+
 def _name(function: Any) -> str:
     name = getattr(function, "__name__", "")
     return name if isinstance(name, str) and name and name != type(function).__name__ else "a ctypes function"
 
 
-def _signature(function: Any, name: str) -> str:
+def signature_of(function: Any, name: str) -> str:
+    """Its type. Raises SignatureError where that is not known, or cannot be passed by C."""
     if function.argtypes is None:
         raise SignatureError(
             f"{name} has no argtypes: set them (and restype), or give native() a signature such as "
@@ -120,7 +126,7 @@ def recognise_ctypes(target: Any) -> Recognised | None:
     if not isinstance(target, _ctypes.CFuncPtr):
         return None
     name = _name(target)
-    if target._flags_ & _NEEDS_GIL:
+    if needs_gil(target):
         raise TypeError(f"{name} needs the GIL (it is of ctypes.PyDLL or PYFUNCTYPE); submit it as a Python callable")
     if _is_python_callback(target):
         raise TypeError(
@@ -129,7 +135,7 @@ def recognise_ctypes(target: Any) -> Recognised | None:
         )
     signature, problem = None, None
     try:
-        signature = _signature(target, name)
+        signature = signature_of(target, name)
     except SignatureError as error:
         problem = error
     return Recognised(

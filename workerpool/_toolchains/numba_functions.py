@@ -47,7 +47,8 @@ def _spelling(numba_type: Any, where: str) -> str:
     return spelling
 
 
-def _signature(cfunc: Any) -> str:
+def signature_of(cfunc: Any) -> str:
+    """Its type. Raises SignatureError for one that C cannot pass."""
     name = cfunc.__name__
     result = _spelling(cfunc._sig.return_type, f"the result of {name}")
     parameters = [_spelling(arg, f"parameter {number} of {name}") for number, arg in enumerate(cfunc._sig.args, 1)]
@@ -77,4 +78,4 @@ def recognise_numba(target: Any) -> Recognised | None:
             f"{target.__name__} runs Python code (objmode), which takes the GIL; submit the Python function, or leave "
             f"that part out"
         )
-    return Recognised(target.address, target.__name__, "a numba cfunc", _signature(target), keep_alive=target)
+    return Recognised(target.address, target.__name__, "a numba cfunc", signature_of(target), keep_alive=target)
