@@ -65,17 +65,18 @@ def wrong_integers(ctype: str) -> list[Any]:
     bits = int(ctype.strip("uint_"))
     least, most = (0, 2**bits - 1) if ctype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     beyond = [least - 1, most + 1, 2**64, -(2**63) - 1, 10**40, -(10**40)]
-    fractions = [1.0, 0.5, math.nan, math.inf, decimal.Decimal(1), ctypes.c_int(1), ctypes.c_double(1)]
+    fractions = [1.0, 0.5, math.nan, math.inf, decimal.Decimal(1)]
+    fractions += [ctypes.c_float(1), ctypes.c_double(1), ctypes.c_void_p(1), ctypes.c_char(b"1")]
     return of_no_number() + beyond + fractions
 
 
 def wrong_floats(ctype: str) -> list[Any]:
     beyond = [10**400, -(10**400)] + ([1e39, -1e39, 3.5e38] if ctype == "float" else [])
-    return of_no_number() + beyond + [ctypes.c_double(1)]
+    return of_no_number() + beyond + [ctypes.c_int(1), ctypes.c_longdouble(1), ctypes.c_bool(True)]
 
 
 def wrong_bools() -> list[Any]:
-    return [None, "1", "", b"", [1], (), {}, {1}, object(), len]
+    return [None, "1", "", b"", [1], (), {}, {1}, object(), len, ctypes.c_double(1), ctypes.c_char_p(b"1")]
 
 
 def other_codes(code: str) -> list[str]:

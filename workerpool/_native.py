@@ -70,8 +70,11 @@ def native(
         and errno. None: none are.
     force_libffi: call it through libffi even where a direct call would do; for comparisons.
 
-    A pointer parameter takes any object with a buffer (a read-only one only where the C type is const), a ctypes
-    object, an address or None. What the buffer holds must be what the pointer points to; bytes go everywhere, and a
+    A signature may end in `...` and the types of the other arguments, "int (const char *, ..., double)".
+
+    A number takes a number, also of ctypes or cffi. A pointer parameter takes any object with a buffer (a read-only one
+    only where the C type is const), a ctypes or cffi object, an address or None; one to a function takes a function of
+    any kind above. An object with `_as_parameter_` is what that is. What the buffer holds must be what the pointer points to; bytes go everywhere, and a
     pointer to void, bytes or a struct takes everything. A parameter of type `wp_job *` is filled in by the pool; see
     workerpool.h.
 
