@@ -463,6 +463,45 @@ CYCLES = {
         f.condition = f._condition
         return f
         """,
+    "an unread result that holds its queue": """
+        results = pool.results()
+        class Marker:
+            pass
+        marker = Marker()
+        results.submit(lambda: [results, marker])
+        while not results.unread:
+            time.sleep(0.001)
+        return marker
+        """,
+    "an unread error that holds its queue": """
+        results = pool.results()
+        class Marked(Exception):
+            pass
+        def fail():
+            here = results
+            raise Marked
+        results.submit(fail)
+        while not results.unread:
+            time.sleep(0.001)
+        return Marked
+        """,
+    "a pool whose initializer is a method of who holds it": """
+        class Owner:
+            def __init__(self):
+                self.pool = wp.WorkerPool(1, initializer=self.begin)
+            def begin(self):
+                pass
+        owner = Owner()
+        assert owner.pool.submit(int, 5).result() == 5
+        return owner.pool
+        """,
+    "a pool whose initargs hold it": """
+        box = []
+        own = wp.WorkerPool(1, initializer=len, initargs=(box,))
+        box.append(own)
+        assert own.submit(int, 5).result() == 5
+        return own
+        """,
 }
 
 

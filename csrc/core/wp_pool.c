@@ -169,6 +169,15 @@ wp_pool_has_work(wp_pool *pool)
     return wp_load_relaxed(&pool->ready) != 0;
 }
 
+bool
+wp_pool_is_at_rest(wp_pool *pool)
+{
+    wp_lock_take(&pool->lock);
+    bool at_rest = pool->unfinished == 0 && pool->n_starting == 0 && !pool->waking;
+    wp_lock_give(&pool->lock);
+    return at_rest && wp_load_acquire(&pool->holders) == 1;
+}
+
 void
 wp_pool_unref(wp_pool *pool)
 {

@@ -70,6 +70,9 @@ void *wp_pool_hook_context(const wp_pool *pool);
 /* Whether jobs wait that a worker could begin. One load. */
 bool wp_pool_has_work(wp_pool *pool);
 
+/* Whether no job is unfinished, no worker is on its way, and one holder alone is left, who only could change that. */
+bool wp_pool_is_at_rest(wp_pool *pool);
+
 /* With the last reference but those of its own threads, the pool is closed; its threads finish what waits, then it is
  * freed. */
 void wp_pool_unref(wp_pool *pool);

@@ -241,6 +241,18 @@ wp_results_next(wp_results *results, uint64_t deadline, wp_job **job)
 }
 
 void
+wp_results_visit_unread(wp_results *results, bool (*visit)(void *, wp_job *), void *context)
+{
+    wp_lock_take(&results->lock);
+    for (uint64_t at = results->head; at != results->tail; at++) {
+        if (!visit(context, results->unread[at & (results->size - 1)])) {
+            break;
+        }
+    }
+    wp_lock_give(&results->lock);
+}
+
+void
 wp_results_close(wp_results *results)
 {
     wp_lock_take(&results->lock);

@@ -32,6 +32,9 @@ void wp_results_deliver(wp_results *results, wp_job *job);
  * were read), WP_LATE, WP_INTERRUPTED. */
 enum wp_result wp_results_next(wp_results *results, uint64_t deadline, wp_job **job);
 
+/* Calls `visit` for each result that nobody has read, until it returns false. Under the queue's lock. */
+void wp_results_visit_unread(wp_results *results, bool (*visit)(void *context, wp_job *job), void *context);
+
 /* No more jobs: readers get what is to come, then WP_FINISHED. Idempotent. */
 void wp_results_close(wp_results *results);
 

@@ -430,6 +430,19 @@ wpy_next_pool(wpy_home *home, wp_pool *previous)
     return found;
 }
 
+/* The collector comes more than once, and must be told the same each time: a pool at rest stays so, because whoever could
+ * submit to it would have to be attached. */
+int
+wpy_context_traverse(wp_pool *pool, visitproc visit, void *arg)
+{
+    const wpy_context *context = wp_pool_hook_context(pool);
+    if (context->initializer != NULL && wp_pool_is_at_rest(pool)) {
+        Py_VISIT(context->initializer);
+        Py_VISIT(context->initargs);
+    }
+    return 0;
+}
+
 PyObject *
 wpy_lane_names(wp_pool *pool)
 {

@@ -44,6 +44,10 @@ wp_pool *wpy_bare_pool_new(wpy_home *home, const wp_pool_config *config);
 /* The least stack, in bytes, for a thread that runs Python. */
 size_t wpy_least_stack_size(void);
 
+/* Attached, for the object that is the only face of its pool: visits what the context holds for new workers, unless one
+ * may still need it for what was submitted. The collector does not find a pool to be garbage before that. */
+int wpy_context_traverse(wp_pool *pool, visitproc visit, void *arg);
+
 /* The names of a pool's lanes: a borrowed tuple. */
 PyObject *wpy_lane_names(wp_pool *pool);
 

@@ -183,14 +183,10 @@ future_clear(PyObject *self)
 }
 
 static void
-future_dealloc(PyObject *self)
+free_future(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     wpy_task *task = part_of(self)->task;
-    PyObject_GC_UnTrack(self);
-    if (task != NULL && !(task->job.flags & WPY_JOB_HAS_CALL)) {
-        task->unseen = NULL; /* First: while foreign code runs below, a worker may make the future known. */
-    }
     PyObject_ClearWeakRefs(self);
     wpy_clear_dict(self);
     if (task != NULL) {
@@ -199,6 +195,23 @@ future_dealloc(PyObject *self)
     Py_XDECREF(part_of(self)->handle);
     type->tp_free(self);
     Py_DECREF(type);
+}
+
+/* One that the collector does not know has no attributes, which could be futures in their turn. `unseen` is cleared first:
+ * while foreign code runs below, a worker may make the future known. */
+static void
+future_dealloc(PyObject *self)
+{
+    wpy_task *task = part_of(self)->task;
+    bool has_no_attributes = task != NULL && task->unseen == self;
+    PyObject_GC_UnTrack(self);
+    if (has_no_attributes) {
+        task->unseen = NULL;
+        free_future(self);
+        return;
+    }
+    Py_TRASHCAN_BEGIN(self, future_dealloc) free_future(self);
+    Py_TRASHCAN_END
 }
 
 /* ---- Attributes of the user's ---- */

@@ -220,12 +220,44 @@ results_tp_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
     return (PyObject *)self;
 }
 
+typedef struct visiting {
+    visitproc visit;
+    void *arg;
+    int result;
+} visiting;
+
+static bool
+visit_job(void *context, wp_job *job)
+{
+    visiting *v = context;
+    v->result = wpy_task_traverse(wpy_task_of(job), v->visit, v->arg);
+    return v->result == 0;
+}
+
+/* Results that nobody has read are held by the queue alone, and may hold it. No foreign code under the locks: visiting is
+ * counting. */
+static int
+visit_unread(results_object *self, visitproc visit, void *arg)
+{
+    visiting v = {visit, arg, 0};
+    wp_lock_take(&self->lock);
+    wp_job *job = self->unshown;
+    while (job != NULL && visit_job(&v, job)) {
+        job = wpy_extra_of(job)->next_unshown;
+    }
+    wp_lock_give(&self->lock);
+    if (v.result == 0) {
+        wp_results_visit_unread(self->core, visit_job, &v);
+    }
+    return v.result;
+}
+
 static int
 results_traverse(results_object *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->pool);
-    return 0;
+    return self->core != NULL && !is_of_parent(self) ? visit_unread(self, visit, arg) : 0;
 }
 
 /* A job that was read and not shown, or NULL. */
@@ -248,17 +280,28 @@ keep_unshown(results_object *self, wp_job *job)
     wp_lock_give(&self->lock);
 }
 
+/* What nobody will read any more. */
+static int
+results_clear(results_object *self)
+{
+    wp_job *job = NULL;
+    if (self->core == NULL || is_of_parent(self)) {
+        return 0;
+    }
+    while ((job = take_unshown(self)) != NULL || wp_results_next(self->core, 0, &job) == WP_OK) {
+        wp_job_unref(job);
+    }
+    return 0;
+}
+
 /* The jobs go on without it: they were accepted. Their results go with the last of them. */
 static void
 results_dealloc(results_object *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
+    results_clear(self);
     if (self->core != NULL && !is_of_parent(self)) {
-        wp_job *job;
-        while ((job = take_unshown(self)) != NULL) {
-            wp_job_unref(job);
-        }
         wp_results_close(self->core);
         wp_results_unref(self->core);
     }
@@ -532,9 +575,11 @@ static PyGetSetDef results_getset[] = {
 PyDoc_STRVAR(results_doc, "A bounded queue of results, made by a pool's results(). Iterate over it to read.");
 
 static PyType_Slot results_slots[] = {
-    {Py_tp_new, results_tp_new},     {Py_tp_dealloc, results_dealloc}, {Py_tp_traverse, results_traverse},
-    {Py_tp_iter, PyObject_SelfIter}, {Py_tp_iternext, results_next},   {Py_tp_methods, results_methods},
-    {Py_tp_getset, results_getset},  {Py_tp_doc, (void *)results_doc}, {0, NULL},
+    {Py_tp_new, results_tp_new},        {Py_tp_dealloc, results_dealloc},
+    {Py_tp_traverse, results_traverse}, {Py_tp_clear, results_clear},
+    {Py_tp_iter, PyObject_SelfIter},    {Py_tp_iternext, results_next},
+    {Py_tp_methods, results_methods},   {Py_tp_getset, results_getset},
+    {Py_tp_doc, (void *)results_doc},   {0, NULL},
 };
 
 PyType_Spec wpy_results_spec = {
