@@ -340,3 +340,60 @@ def test_stack_of_ulimit(run_scenario: RunScenario) -> None:
         """
     )
     assert done.stdout == "OK\n"
+
+
+# ---- Many workers ----
+
+
+@pytest.mark.parametrize("job", ["python", "native"])
+def test_thousands_of_workers(run_scenario: RunScenario, job: str) -> None:
+    """Each start costs the same, however many workers there are, and they do not all wait for the GIL at one time."""
+    done = run_scenario(
+        """
+        import sys, threading, time, workerpool as wp
+
+        N = 3000
+        leave = threading.Event()
+        begun = threading.Semaphore(0)
+        threading.stack_size(256 << 10)
+
+        def can_start(n):
+            threads = [threading.Thread(target=leave.wait) for _ in range(n)]
+            try:
+                for thread in threads:
+                    thread.start()
+            except RuntimeError:
+                return False
+            finally:
+                leave.set()
+                for thread in threads:
+                    if thread.ident is not None:
+                        thread.join()
+                leave.clear()
+            return True
+
+        def hold():
+            begun.release()
+            leave.wait()
+
+        if not can_start(N):
+            print("too few threads")
+            sys.exit()
+        with wp.WorkerPool(N, queue_size=None) as pool:
+            if sys.argv[1] == "native":
+                sleep = wp.native("libc.so.6:sleep", "unsigned (unsigned)")
+                futures = [pool.submit(sleep, 15) for _ in range(N)]
+                while pool.stats().workers < N:
+                    time.sleep(0.01)
+            else:
+                futures = [pool.submit(hold) for _ in range(N)]
+                for _ in range(N):
+                    begun.acquire()
+            leave.set()
+            assert pool._max_workers == pool.stats().workers == N
+        print("all there")
+        """,
+        35,
+        args=(job,),
+    )
+    assert done.stdout in ("all there\n", "too few threads\n")

@@ -175,6 +175,47 @@ end_leaving_to_one(wp_pool *pool, unsigned lane)
     }
 }
 
+static void
+join_claimers(wp_pool *pool, wp_worker *worker)
+{
+    worker->next_claimer = pool->claimers;
+    worker->claimer_link = &pool->claimers;
+    if (pool->claimers != NULL) {
+        pool->claimers->claimer_link = &worker->next_claimer;
+    }
+    pool->claimers = worker;
+}
+
+void
+wp_leave_claimers(wp_worker *worker)
+{
+    if (worker->claimer_link == NULL) {
+        return;
+    }
+    *worker->claimer_link = worker->next_claimer;
+    if (worker->next_claimer != NULL) {
+        worker->next_claimer->claimer_link = worker->claimer_link;
+    }
+    worker->claimer_link = NULL;
+}
+
+wp_worker *
+wp_first_claimer(wp_worker *from)
+{
+    while (from != NULL && wp_stretch_left(&from->stretch) == 0) {
+        wp_worker *next = from->next_claimer;
+        wp_leave_claimers(from);
+        from = next;
+    }
+    return from;
+}
+
+static wp_worker *
+next_claimer(const wp_worker *worker)
+{
+    return wp_first_claimer(worker->next_claimer);
+}
+
 /* The worker's claim is what stands in `claimed`. Of a range it holds a reference, because others may take all of its
  * units and end it before the worker has looked at it. */
 static void
@@ -187,6 +228,9 @@ begin_claim(wp_pool *pool, wp_worker *worker, unsigned lane, bool of_range, uint
         end_leaving_to_one(pool, lane);
     }
     wp_stretch_set(&worker->stretch, begin, end);
+    if (worker->claimer_link == NULL) {
+        join_claimers(pool, worker);
+    }
     worker->lane = lane;
     worker->has_claim = true;
     worker->claims_range = of_range;
@@ -274,7 +318,7 @@ take_over_from_helper(wp_pool *pool, wp_worker *self, wp_helper *helper)
 bool
 wp_claim_from_others(wp_pool *pool, wp_worker *self)
 {
-    for (wp_worker *other = pool->workers; other != NULL; other = other->next_worker) {
+    for (wp_worker *other = wp_first_claimer(pool->claimers); other != NULL; other = next_claimer(other)) {
         if (other != self && take_over(pool, self, other)) {
             return true;
         }
@@ -289,9 +333,9 @@ wp_claim_from_others(wp_pool *pool, wp_worker *self)
 bool
 wp_claims_hide_any(const wp_pool *pool, const wp_worker *but)
 {
-    wp_worker *worker = pool->workers;
-    while (worker != NULL && (worker == but || wp_stretch_left(&worker->stretch) == 0)) {
-        worker = worker->next_worker;
+    const wp_worker *worker = wp_first_claimer(pool->claimers);
+    if (worker != NULL && worker == but) {
+        worker = next_claimer(worker);
     }
     wp_helper *helper = pool->helpers;
     while (helper != NULL && wp_stretch_left(&helper->stretch) == 0) {
@@ -304,7 +348,7 @@ uint64_t
 wp_claims_hidden(const wp_pool *pool, unsigned lane)
 {
     uint64_t hidden = 0;
-    for (wp_worker *worker = pool->workers; worker != NULL; worker = worker->next_worker) {
+    for (wp_worker *worker = wp_first_claimer(pool->claimers); worker != NULL; worker = next_claimer(worker)) {
         hidden += worker->lane == lane ? wp_stretch_left(&worker->stretch) : 0;
     }
     for (wp_helper *helper = pool->helpers; helper != NULL; helper = helper->next) {
@@ -317,7 +361,8 @@ uint32_t
 wp_claims_take_units(const wp_pool *pool, wp_job *range, wp_span *taken, uint32_t most)
 {
     uint32_t n = 0;
-    for (wp_worker *worker = pool->workers; worker != NULL && n < most; worker = worker->next_worker) {
+    wp_worker *worker = wp_first_claimer(pool->claimers);
+    for (; worker != NULL && n < most; worker = next_claimer(worker)) {
         wp_span part = {.job = range};
         if (worker->claims_range && worker->claimed[0].job == range &&
             wp_stretch_take_end(&worker->stretch, UINT32_MAX, &part.begin, &part.end)) {
@@ -431,7 +476,8 @@ wp_claims_recall(wp_pool *pool)
         left_over dead = {.n = 0};
         found = false;
         wp_lock_take(&pool->lock);
-        for (wp_worker *worker = pool->workers; worker != NULL && !found; worker = worker->next_worker) {
+        wp_worker *worker = wp_first_claimer(pool->claimers);
+        for (; worker != NULL && !found; worker = next_claimer(worker)) {
             found = put_back(pool, worker, &dead);
         }
         for (wp_helper *helper = pool->helpers; helper != NULL && !found; helper = helper->next) {

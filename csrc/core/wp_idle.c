@@ -29,9 +29,9 @@ time_to_stand_back(wp_pool *pool)
         const wp_span *first = wp_ring_front(&pool->lanes[__builtin_ctz(ready)].ring);
         return first->job->flags & WP_JOB_IS_RANGE ? STANDING_BACK_NS : STANDING_BACK_BRIEFLY_NS;
     }
-    wp_worker *worker = pool->workers;
-    while (worker != NULL && !(worker->claims_alone && wp_stretch_left(&worker->stretch) > 0)) {
-        worker = worker->next_worker;
+    const wp_worker *worker = wp_first_claimer(pool->claimers);
+    while (worker != NULL && !worker->claims_alone) {
+        worker = wp_first_claimer(worker->next_claimer);
     }
     return worker == NULL ? WP_FOREVER : worker->claims_range ? STANDING_BACK_NS : STANDING_BACK_BRIEFLY_NS;
 }

@@ -36,6 +36,7 @@
 #include "wp_fork.h"
 #include "wp_inherit.h"
 #include "wp_keeper.h"
+#include "wp_numbers.h"
 #include "wp_pool.h"
 #include "wp_range.h"
 #include "wp_results.h"
@@ -101,6 +102,9 @@ struct wp_worker {
     wp_worker *previous_idle;
     bool is_idle;           /* Pool's lock: it is on the list. */
     wp_worker *next_worker; /* Pool's lock: all workers. */
+    wp_worker **link;       /* Pool's lock: among all workers, what points here. */
+    wp_worker *next_claimer; /* Pool's lock: the list of those that may not have begun all of their claim; */
+    wp_worker **claimer_link; /* what points here on it, or NULL. */
     bool is_orphan;         /* Worker only: it forked, and this is the child. */
 };
 
@@ -152,8 +156,11 @@ struct wp_pool {
     uint64_t unfinished;  /* Accepted and not reported as ended. */
     wp_worker *idle;      /* Latest first: the warmest is called first, and the coldest retires. */
     wp_worker *workers;
+    wp_worker *claimers; /* Those with a claim that may not have been begun in full. Looked at by wp_first_claimer. */
     wp_helper *helpers;
     wp_departed departed; /* The latest thread that left; to be joined. */
+    wp_numbers numbers; /* Of the workers. */
+    uint64_t unlinked;  /* How often one was taken off the list of workers. */
     uint32_t drain_waiters;
     uint16_t epoch;    /* Changes in a forked child. */
     wp_tally *outside; /* What is not done by workers; written under the lock. */
@@ -302,6 +309,13 @@ uint32_t wp_claims_take_units(const wp_pool *pool, wp_job *range, wp_span *taken
 /* Under the lock: jobs of a lane that are claimed and not begun; whether there are any at all, `but` aside (or NULL). */
 uint64_t wp_claims_hidden(const wp_pool *pool, unsigned lane);
 bool wp_claims_hide_any(const wp_pool *pool, const wp_worker *but);
+
+/* Under the lock: the first worker on the list of claimers, from this one on, that has not begun all of its claim. Those
+ * before it that have are taken off: so however many workers there are, only such are looked at again. */
+wp_worker *wp_first_claimer(wp_worker *from);
+
+/* Under the lock: takes the worker off that list, if it is on it. */
+void wp_leave_claimers(wp_worker *worker);
 
 /* Under the lock: puts what the helper has not begun back to the front of its lane. False if it keeps it, for want of
  * memory, or because another took it. */

@@ -98,6 +98,7 @@ pool_free(wp_pool *pool)
     wp_fork_unregister(pool->slot);
     wp_departed_join(pool->departed);
     wp_keeper_free(&pool->keeper);
+    wp_numbers_free(&pool->numbers);
     for (unsigned i = 0; i < pool->config.n_lanes; i++) {
         wp_ring_free(&pool->lanes[i].ring);
     }
@@ -407,14 +408,58 @@ wp_pool_resize(wp_pool *pool, uint32_t max_workers)
 
 /* ---- Statistics ---- */
 
+/* The lock is given back for a moment after the tallies of so many workers: there may be thousands of them. */
+#define TALLIES_AT_ONCE 32u
+
+/* What several tallies have of one lane, and their time in jobs. */
+typedef struct lane_sum {
+    uint64_t ended[WP_STATES];
+    uint64_t busy_ns;
+    wp_lane_tally times;
+} lane_sum;
+
 static void
-add_tally(wp_lane_stats *stats, wp_lane_tally *sum, const wp_lane_tally *tally)
+add_tally(lane_sum *sum, const wp_tally *tally, unsigned lane)
 {
     for (unsigned state = 0; state < WP_STATES; state++) {
-        stats->ended[state] += wp_load_relaxed(&tally->ended[state]);
+        sum->ended[state] += wp_load_relaxed(&tally->lanes[lane].ended[state]);
     }
-    wp_histogram_merge(&sum->waited, &tally->waited);
-    wp_histogram_merge(&sum->ran, &tally->ran);
+    wp_histogram_merge(&sum->times.waited, &tally->lanes[lane].waited);
+    wp_histogram_merge(&sum->times.ran, &tally->lanes[lane].ran);
+    sum->busy_ns += wp_load_relaxed(&tally->busy_ns);
+}
+
+/* Lock held before and after. False if a worker has left while it was given back: then nobody knows whether its tally was
+ * added. `at_once`: it is not given back. */
+static bool
+add_workers(wp_pool *pool, lane_sum *sum, unsigned lane, bool at_once)
+{
+    uint64_t unlinked = pool->unlinked;
+    unsigned n = 0;
+    for (const wp_worker *worker = pool->workers; worker != NULL; worker = worker->next_worker) {
+        add_tally(sum, worker->tally, lane);
+        if (!at_once && ++n % TALLIES_AT_ONCE == 0) {
+            wp_lock_give(&pool->lock);
+            wp_lock_take(&pool->lock);
+            if (pool->unlinked != unlinked) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* Lock held before and after, and when it returns no worker has come or gone since the last was added. */
+static void
+add_all(wp_pool *pool, lane_sum *sum, unsigned lane)
+{
+    *sum = (lane_sum){0};
+    if (!add_workers(pool, sum, lane, false)) {
+        *sum = (lane_sum){0};
+        add_workers(pool, sum, lane, true);
+    }
+    add_tally(sum, pool->outside, lane);
+    add_tally(sum, pool->gone, lane);
 }
 
 static void
@@ -426,43 +471,46 @@ read_percentiles(const wp_histogram *histogram, uint64_t out[4])
     }
 }
 
-/* Lock held, so that no worker comes or goes meanwhile. */
-static void
-lane_stats(const wp_pool *pool, unsigned index, wp_lane_stats *stats)
+/* Lock held before and after. Returns the time in jobs of all lanes. */
+static uint64_t
+lane_stats(wp_pool *pool, unsigned index, wp_lane_stats *stats)
 {
     const wp_lane *lane = &pool->lanes[index];
-    wp_lane_tally sum = {0};
+    lane_sum sum;
+    add_all(pool, &sum, index);
+    memcpy(stats->ended, sum.ended, sizeof sum.ended);
     stats->submitted = lane->submitted;
     stats->rejected = lane->rejected;
     stats->waiting = lane->waiting + wp_claims_hidden(pool, index);
     stats->capacity = lane->capacity;
-    add_tally(stats, &sum, &pool->outside->lanes[index]);
-    add_tally(stats, &sum, &pool->gone->lanes[index]);
-    for (const wp_worker *worker = pool->workers; worker != NULL; worker = worker->next_worker) {
-        add_tally(stats, &sum, &worker->tally->lanes[index]);
-    }
-    read_percentiles(&sum.waited, stats->waited_ns);
-    read_percentiles(&sum.ran, stats->ran_ns);
+    read_percentiles(&sum.times.waited, stats->waited_ns);
+    read_percentiles(&sum.times.ran, stats->ran_ns);
+    return sum.busy_ns;
 }
 
 void
 wp_pool_stats_get(wp_pool *pool, wp_pool_stats *stats)
 {
     memset(stats, 0, sizeof *stats);
+    stats->n_lanes = pool->config.n_lanes;
     wp_lock_take(&pool->lock);
+    for (unsigned i = 0; i < stats->n_lanes; i++) {
+        stats->busy_ns = lane_stats(pool, i, &stats->lanes[i]);
+    }
     stats->max_workers = pool->max_workers;
     stats->workers = pool->n_workers;
     stats->busy = pool->n_workers - pool->n_idle;
     stats->unfinished = pool->unfinished;
-    stats->busy_ns = wp_load_relaxed(&pool->outside->busy_ns) + wp_load_relaxed(&pool->gone->busy_ns);
-    for (const wp_worker *worker = pool->workers; worker != NULL; worker = worker->next_worker) {
-        stats->busy_ns += wp_load_relaxed(&worker->tally->busy_ns);
-    }
-    stats->n_lanes = pool->config.n_lanes;
-    for (unsigned i = 0; i < stats->n_lanes; i++) {
-        lane_stats(pool, i, &stats->lanes[i]);
-    }
     wp_lock_give(&pool->lock);
+}
+
+uint32_t
+wp_pool_max_workers(wp_pool *pool)
+{
+    wp_lock_take(&pool->lock);
+    uint32_t max_workers = pool->max_workers;
+    wp_lock_give(&pool->lock);
+    return max_workers;
 }
 
 /* ---- After a fork ---- */
@@ -485,6 +533,8 @@ wp_pool_after_fork(wp_pool *pool)
     pool->unfinished = 0;
     pool->idle = NULL;
     pool->workers = NULL;
+    pool->claimers = NULL;
+    pool->numbers = (wp_numbers){0};
     pool->helpers = NULL;
     pool->departed.is_one = false;
     pool->drain_waiters = 0;

@@ -200,6 +200,9 @@ typedef struct wp_pool_stats {
 
 void wp_pool_stats_get(wp_pool *pool, wp_pool_stats *stats);
 
+/* How many workers there may be, alone. */
+uint32_t wp_pool_max_workers(wp_pool *pool);
+
 /* Calls `report` with a line for each job that runs on a worker now. */
 void wp_pool_describe_running(wp_pool *pool, void (*report)(void *context, uint32_t worker, const char *text),
                               void *context);

@@ -7,6 +7,11 @@
 
 /* Less work than this (ns) is not worth a wake-up while a patrol is under way. */
 #define LITTLE_WORK_NS 20000u
+/* Of the threads that wait for what there is one of, each may look every few milliseconds whether it has come (CPython's
+ * lock): thousands have the processors for themselves, and nobody gets on. So no more are sent there than these, */
+#define MOST_ENTERING 32u
+/* and these, where it is for initialising. That may block for long, without what there is one of. */
+#define MOST_STARTING 128u
 /* Jobs that take less than this (ns) do not sleep: more workers than processors gain nothing. */
 #define SHORT_NS 1000u
 
@@ -47,7 +52,7 @@ wp_leave_idle_list(wp_pool *pool, wp_worker *worker)
 static bool
 may_start_worker(const wp_pool *pool)
 {
-    return pool->n_workers < pool->max_workers &&
+    return pool->n_workers < pool->max_workers && pool->n_starting < MOST_STARTING &&
            (pool->n_workers == 0 || pool->start_again == 0 || wp_clock() >= pool->start_again);
 }
 
@@ -115,6 +120,15 @@ is_all_left_to_one(wp_pool *pool)
     return ready == 0;
 }
 
+/* Whether all that waits is jobs of a lane from which so many wait for what there is one of that another can wait for one of
+ * them to get it: that one calls it. */
+static bool
+is_crowded(const wp_pool *pool, const wp_lane *lane, const wp_job *job)
+{
+    return lane->entering >= MOST_ENTERING && job->class->one_at_a_time && lane->submitted >= lane->mixed_until &&
+           (wp_load_relaxed(&pool->ready) & ~(1u << job->lane)) == 0;
+}
+
 /* Whether what waits in a lane, and what was claimed from it, can be left to a worker that is about to look after it, or to
  * a patrol: there is one, it is little work, and no submitter is about to be held up by it. */
 static bool
@@ -122,6 +136,9 @@ can_wait(wp_pool *pool, wp_job *job, uint32_t claimed)
 {
     wp_lane *lane = &pool->lanes[job->lane];
     uint32_t mean = wp_pace_mean(wp_pace_of(lane, job));
+    if (is_crowded(pool, lane, job)) {
+        return true;
+    }
     if (wp_is_left_to_one(lane, job) && (pool->patrols > 0 || (lane->entering > 0 && is_all_left_to_one(pool)))) {
         return true; /* Of those that enter the last one calls another, if there is no patrol. */
     }

@@ -553,20 +553,6 @@ wp_worker_after_fork(const wp_pool *pool)
 
 /* ---- Start ---- */
 
-static uint32_t
-free_index(const wp_pool *pool)
-{
-    for (uint32_t index = 0;; index++) {
-        const wp_worker *worker = pool->workers;
-        while (worker != NULL && worker->index != index) {
-            worker = worker->next_worker;
-        }
-        if (worker == NULL) {
-            return index;
-        }
-    }
-}
-
 static wp_worker *
 worker_new(wp_pool *pool)
 {
@@ -591,24 +577,35 @@ wp_worker_free(wp_worker *worker)
     free(worker);
 }
 
-static void
+/* False without memory. */
+static bool
 link_worker(wp_pool *pool, wp_worker *worker)
 {
     wp_lock_take(&pool->lock);
-    worker->index = free_index(pool);
-    worker->next_worker = pool->workers;
-    pool->workers = worker;
+    worker->index = wp_numbers_take(&pool->numbers);
+    bool linked = worker->index != WP_NO_NUMBER;
+    if (linked) {
+        worker->next_worker = pool->workers;
+        worker->link = &pool->workers;
+        if (pool->workers != NULL) {
+            pool->workers->link = &worker->next_worker;
+        }
+        pool->workers = worker;
+    }
     wp_lock_give(&pool->lock);
+    return linked;
 }
 
 void
 wp_worker_unlink(wp_pool *pool, wp_worker *worker)
 {
-    wp_worker **link = &pool->workers;
-    while (*link != worker) {
-        link = &(*link)->next_worker;
+    pool->unlinked++;
+    wp_leave_claimers(worker);
+    wp_numbers_give(&pool->numbers, worker->index);
+    *worker->link = worker->next_worker;
+    if (worker->next_worker != NULL) {
+        worker->next_worker->link = worker->link;
     }
-    *link = worker->next_worker;
 }
 
 /* What came meanwhile called nobody, because this worker was on its way: that is made up for. */
@@ -649,11 +646,14 @@ wp_worker_start(wp_pool *pool)
     note_again(pool);
     wp_pool_hold(pool); /* The worker's. */
     wp_worker *worker = worker_new(pool);
+    if (worker != NULL && !link_worker(pool, worker)) {
+        wp_worker_free(worker);
+        worker = NULL;
+    }
     if (worker == NULL) {
         start_failed(pool, NULL);
         return ENOMEM;
     }
-    link_worker(pool, worker);
     pthread_t thread; /* The worker stores its own: it may be gone before pthread_create returns here. */
     int error = wp_thread_start(&thread, worker_main, worker, wp_pool_stack_size(pool));
     if (error != 0) {

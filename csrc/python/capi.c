@@ -188,9 +188,7 @@ pool_new(void *state, const wp_pool_options *given, wp_pool **pool)
 static uint32_t
 pool_max_workers(wp_pool *pool)
 {
-    wp_pool_stats stats;
-    wp_pool_stats_get(pool, &stats);
-    return stats.max_workers;
+    return wp_pool_max_workers(pool);
 }
 
 static int

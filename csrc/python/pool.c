@@ -783,9 +783,7 @@ max_workers_of(const wpy_gate *gate)
     if (gate == NULL) {
         return NULL;
     }
-    wp_pool_stats stats;
-    wp_pool_stats_get(gate->core, &stats);
-    return PyLong_FromUnsignedLong(stats.max_workers);
+    return PyLong_FromUnsignedLong(wp_pool_max_workers(gate->core));
 }
 
 static PyObject *

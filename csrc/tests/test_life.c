@@ -679,6 +679,56 @@ test_worker_indices(void)
     end_pool(pool);
 }
 
+/* Numbers are taken from the smallest on, and given back: more of them than fit in one word. */
+static void
+test_numbers(void)
+{
+    enum { MANY = 1000 };
+    wp_numbers numbers = {0};
+    for (uint32_t i = 0; i < MANY; i++) {
+        CHECK_INT(wp_numbers_take(&numbers), i);
+    }
+    static const uint32_t given[] = {700, 3, 64, 999, 63};
+    static const uint32_t taken[] = {3, 63, 64, 700, 999, 1000};
+    for (size_t i = 0; i < sizeof given / sizeof given[0]; i++) {
+        wp_numbers_give(&numbers, given[i]);
+    }
+    for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++) {
+        CHECK_INT(wp_numbers_take(&numbers), taken[i]);
+    }
+    wp_numbers_free(&numbers);
+}
+
+/* The sums are right while workers come and go, of which there are more than are looked at under one lock. */
+static void
+test_stats_of_many_workers(void)
+{
+    enum { WORKERS = 150, ROUNDS = 5 };
+    wp_pool *pool = pool_for(WORKERS, 1, WORKERS);
+    uint64_t expected = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        gate g = {0};
+        wp_job *jobs[WORKERS];
+        for (int i = 0; i < WORKERS; i++) {
+            jobs[i] = submit(pool, 0, stand_at_gate, &g);
+        }
+        event_wait(&g.begun, WORKERS);
+        CHECK_INT(stats_of(pool).workers, WORKERS);
+        CHECK_INT(stats_of(pool).lanes[0].ended[WP_DONE], expected);
+        event_set(&g.open);
+        for (int i = 0; i < WORKERS; i++) {
+            CHECK_INT(finish(jobs[i]), WP_DONE);
+        }
+        expected += WORKERS;
+        wp_pool_resize(pool, 1);
+        for (int i = 0; i < 100; i++) { /* They leave meanwhile. */
+            CHECK_INT(stats_of(pool).lanes[0].ended[WP_DONE], expected);
+        }
+        wp_pool_resize(pool, WORKERS);
+    }
+    end_pool(pool);
+}
+
 /* ---- Threads that cannot be started ---- */
 
 /* No system gives a thread such a stack. */
@@ -809,6 +859,8 @@ main(void)
     RUN(test_threads);
     RUN(test_stack_sizes_that_can_be);
     RUN(test_worker_indices);
+    RUN(test_numbers);
+    RUN(test_stats_of_many_workers);
     RUN(test_first_thread_cannot_be_started);
     RUN(test_second_thread_cannot_be_started);
     RUN(test_failed_start_calls_who_sleeps);
