@@ -18,6 +18,7 @@ try:
     from ._core import (
         BrokenPool,
         CancelToken,
+        DeadlockError,
         Error,
         Future,
         Job,
@@ -47,6 +48,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BrokenPool",
     "CancelToken",
+    "DeadlockError",
     "Error",
     "Future",
     "Job",

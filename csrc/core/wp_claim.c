@@ -468,6 +468,40 @@ wp_claim_give_back(wp_worker *worker)
     let_go(&dead);
 }
 
+/* Puts back what one worker or helper has of the lane, lock held. */
+static bool
+put_back_one(wp_pool *pool, unsigned lane, left_over *dead)
+{
+    wp_worker *worker = pool->workers;
+    while (worker != NULL && !(worker->lane == lane && put_back(pool, worker, dead))) {
+        worker = worker->next_worker;
+    }
+    wp_helper *helper = worker == NULL ? pool->helpers : NULL;
+    while (helper != NULL && !(helper->range->lane == lane && wp_helper_put_back(pool, helper))) {
+        helper = helper->next;
+    }
+    return worker != NULL || helper != NULL;
+}
+
+/* Others may claim again meanwhile, so there is an end to it: as many claims as there were workers at most. */
+void
+wp_claims_fetch(wp_pool *pool, unsigned lane)
+{
+    bool found = true;
+    for (uint32_t most = UINT32_MAX; found && most > 0; most--) {
+        wp_errands errands = {0};
+        left_over dead = {.n = 0};
+        wp_lock_take(&pool->lock);
+        most = most < pool->n_threads ? most : pool->n_threads + 1;
+        found = put_back_one(pool, lane, &dead);
+        if (found) {
+            wp_call_help(pool, false, &errands);
+        }
+        wp_give_lock_and_run(pool, &errands);
+        let_go(&dead);
+    }
+}
+
 void
 wp_claims_recall(wp_pool *pool)
 {

@@ -66,6 +66,18 @@ job_of(wp_handle *handle)
     return (wp_job *)(void *)handle;
 }
 
+static enum wp_result
+wait_for(wp_job *job, uint64_t deadline)
+{
+    char report[1];
+    wp_blocked blocked;
+    if (!wp_is_worker()) {
+        return wp_result_of_wait(wp_job_wait(job, deadline));
+    }
+    wp_blocked_init(&blocked, job->pool, job->lane, job, deadline != WP_FOREVER);
+    return wp_blocked_wait(&blocked, deadline, report, sizeof report);
+}
+
 /* A worker that waits for a job of its pool must not wait for itself; and whoever waits for ever would do nothing else
  * meanwhile. A limited wait on another thread keeps its limit. */
 static int
@@ -78,7 +90,7 @@ handle_wait(wp_handle *handle, uint64_t deadline)
     if (wp_job_state(job) == WP_PENDING && (deadline == WP_FOREVER || wp_worker_in(job->pool) != NULL)) {
         wp_job_run_here(job);
     }
-    return wp_job_is_settled(job) ? WP_OK : (int)wp_result_of_wait(wp_job_wait(job, deadline));
+    return wp_job_is_settled(job) ? WP_OK : (int)wait_for(job, deadline);
 }
 
 static int

@@ -33,7 +33,14 @@ time_to_stand_back(wp_pool *pool)
     while (worker != NULL && !worker->claims_alone) {
         worker = wp_first_claimer(worker->next_claimer);
     }
-    return worker == NULL ? WP_FOREVER : worker->claims_range ? STANDING_BACK_NS : STANDING_BACK_BRIEFLY_NS;
+    if (worker != NULL) {
+        return worker->claims_range ? STANDING_BACK_NS : STANDING_BACK_BRIEFLY_NS;
+    }
+    wp_helper *helper = pool->helpers;
+    while (helper != NULL && !(helper->range->class->one_at_a_time && wp_stretch_left(&helper->stretch) > 0)) {
+        helper = helper->next;
+    }
+    return helper == NULL ? WP_FOREVER : STANDING_BACK_NS;
 }
 
 static bool

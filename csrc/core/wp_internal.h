@@ -8,6 +8,7 @@
  * needed.
  *
  * LOCKS, in the order in which they may nest (none but the first two ever does):
+ *     blocked list    workers that sleep inside of jobs (wp_blocked.h). Held by who is about to, while it looks at others.
  *     pool->lock      lanes, idle list, counts, phase. Held for a claim, a submit or a report: tens of nanoseconds.
  *     results->lock   one results queue. Never taken under another lock.
  *     side locks      the keeper's heap of time limits, the attendant's start. Never taken under another lock.
@@ -32,6 +33,7 @@
 #define WP_INTERNAL_H
 
 #include "wp_attendant.h"
+#include "wp_blocked.h"
 #include "wp_crew.h"
 #include "wp_fork.h"
 #include "wp_inherit.h"
@@ -80,7 +82,9 @@ struct wp_worker {
     bool has_claim;                        /* Worker only: to be reported. */
     bool claims_range;                     /* Written under the pool's lock: its claim is of the range claimed[0], */
     bool claims_alone;      /* and a second worker would be in the way (others must not look at the range). */
-    uint32_t guest_in;      /* Worker only: other lanes, by bit, that count it among their running. */
+    uint32_t guest_in;      /* Written under the pool's lock: other lanes, by bit, that count it among their running. */
+    uint32_t may_borrow;    /* Worker only: lanes, by bit, in which it may be a guest though they are full. */
+    wp_blocked *blocked;    /* The list's lock: what it waits for inside of a job. */
     uint64_t ended;         /* Worker only: jobs ended and not yet reported. */
     uint64_t streak;        /* Worker only: jobs of short kinds that it ended since it last slept. */
     bool took_all;          /* Worker only: its claim left no jobs in the lane. */
@@ -323,6 +327,16 @@ bool wp_helper_put_back(wp_pool *pool, wp_helper *helper);
 
 /* Puts what the worker, or everybody, claimed and has not begun back to the front of its lane. */
 void wp_claim_give_back(wp_worker *worker);
+
+/* For a worker that is about to sleep inside of a job: others get what it has claimed and not begun. */
+static inline void
+wp_claim_leave(wp_worker *self)
+{
+    if (self != NULL && wp_stretch_left(&self->stretch) > 0) {
+        wp_claim_give_back(self);
+    }
+}
+
 void wp_claims_recall(wp_pool *pool);
 
 /* Under the lock, for patrols: the job, or a part of it, is about to be taken out of its lane by a thread that waits. */
@@ -392,7 +406,8 @@ wp_runs_in(const wp_worker *self, unsigned lane)
 
 /* Whether the calling thread, `self` if it is a worker of the pool, may run a job of this lane. One that limits how many
  * of its jobs run must not have another run beside them, unless the caller runs one of those, which stands still
- * meanwhile. Another worker is a guest if there is a place for it: it counts among the running until wp_leave_as_guest.
+ * meanwhile. Another worker is a guest if there is a place for it, or it may borrow one (wp_blocked.h): it counts among the
+ * running until wp_leave_as_guest.
  * Other threads are never: what they run might wait for more jobs of the lane. */
 bool wp_may_run_here(wp_pool *pool, unsigned lane, wp_worker *self, bool *is_guest);
 void wp_leave_as_guest(wp_pool *pool, unsigned lane, wp_worker *self);
@@ -404,6 +419,9 @@ int wp_worker_start(wp_pool *pool);
 
 /* Makes `job` (or none) the worker's current job, by the worker itself; returns the one before. */
 wp_job *wp_worker_set_current(wp_worker *worker, wp_job *job);
+
+/* Whether its current job reports to the results. Any thread, with the pool's lock. */
+bool wp_worker_reports_to(wp_worker *worker, const wp_results *results);
 void wp_worker_free(wp_worker *worker);
 
 /* Takes the worker off the list of all, lock held. */

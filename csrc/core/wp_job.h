@@ -107,6 +107,9 @@ typedef struct wp_job_class {
     /* Only one thread at a time gets on with short jobs or units, because they need something that there is one of (the
      * host's lock), for which `enter` waits. Others do not take part, as long as that one gets on. */
     bool one_at_a_time;
+
+    /* `run` may return WP_RUNNING: several threads do one job, and its `worker` is but the first of them. */
+    bool by_many;
 } wp_job_class;
 
 struct wp_job {

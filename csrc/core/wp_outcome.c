@@ -11,7 +11,7 @@ wp_job_begin(wp_job *job, uint32_t worker, uint64_t now)
     if (!wp_job_take(job, WP_RUNNING)) {
         return false;
     }
-    job->worker = worker;
+    __atomic_store_n(&job->worker, worker, __ATOMIC_RELAXED); /* Others read it while the job runs. */
     if (extra != NULL) {
         extra->waited = job->queued_at != 0 && now > job->queued_at ? now - job->queued_at : 0;
         extra->ran = now; /* The beginning, until wp_job_finish makes it the duration. */

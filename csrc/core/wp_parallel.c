@@ -93,6 +93,7 @@ static const wp_job_class parallel_class = {
     .notify = wp_job_settle,
     .destroy = destroy,
     .describe = describe,
+    .by_many = true,
 };
 
 /* ---- The call ---- */
@@ -130,6 +131,7 @@ run_with_others(wp_pool *pool, unsigned lane, parallel *p)
     wp_crew_start(&p->crew, pool, lane);
     wp_crew_work(&p->crew, NULL, WP_FOREVER);
     wp_crew_leave(&p->crew);
+    wp_claim_leave(wp_worker_in(pool));
     while (!wp_job_is_settled(&p->job) && !wp_job_is_lost(&p->job)) {
         wp_job_wait(&p->job, WP_FOREVER);
     }

@@ -119,6 +119,10 @@ bool wp_job_stop(wp_job *job);
  * one costs more than many of them: there it naps, for 50 us at a time, which is how late it may learn of the end. */
 enum wp_wait_result wp_job_wait_in_line(wp_job *job, uint64_t deadline);
 
+/* What workers have claimed of the lane and not begun waits in it again: for a worker that has waited in vain for a part
+ * of it. */
+void wp_claims_fetch(wp_pool *pool, unsigned lane);
+
 /* Takes a waiting plain job back and runs it on the calling thread; false if it has begun, or if its lane limits how
  * many may run and the caller is no worker, or one too many. */
 bool wp_job_run_here(wp_job *job);
@@ -169,6 +173,10 @@ wp_pool *wp_worker_pool(const wp_worker *worker);
 uint32_t wp_worker_index(const wp_worker *worker);
 /* The job it runs now; only to be asked by the worker itself. */
 wp_job *wp_worker_job(const wp_worker *worker);
+/* By the worker itself, in a job: whether it has claimed what it has not begun; that is left to others, as it is about to
+ * sleep. */
+bool wp_worker_hides_any(wp_worker *worker);
+void wp_worker_leave_claim(wp_worker *worker);
 /* A place for the host's own data. Written and read by the worker only. */
 void **wp_worker_local(wp_worker *worker);
 

@@ -170,6 +170,9 @@ claim_here(wp_helper *helper, wp_pool *pool, wp_find_range *find, void *context,
         wp_stretch_set(&helper->stretch, part.begin, part.end);
         join_helpers(pool, helper);
         wp_lane_refresh(pool, job->lane);
+        if (part.end - part.begin > 1 && wp_worker_in(pool) != NULL) {
+            wp_call_help(pool, true, &errands); /* The first may turn out long. */
+        }
         wp_offer_room(pool, job->lane, &errands);
     }
     wp_lock_give(&pool->lock);

@@ -20,6 +20,7 @@ struct wp_results {
     bool closed;         /* Lock. */
     uint32_t readers;    /* Lock: threads that sleep for a result. */
     uint32_t blocked;    /* Lock: threads that sleep for room. */
+    wp_word helpers;     /* Changed under the lock: readers that run jobs of the queue, and sleep because there are none. */
     wp_word arrived;     /* Changes when readers should look again. */
     wp_word room;        /* Changes when submitters should. */
 };
@@ -194,7 +195,7 @@ wp_results_deliver(wp_results *results, wp_job *job)
 {
     wp_job_ref(job);
     wp_lock_take(&results->lock);
-    job->extra->results = NULL;
+    __atomic_store_n(&job->extra->results, NULL, __ATOMIC_RELAXED); /* See wp_worker_reports_to. */
     results->unread[results->tail++ & (results->size - 1)] = job;
     bool wake = results->readers > 0;
     if (wake) {
@@ -238,6 +239,44 @@ wp_results_next(wp_results *results, uint64_t deadline, wp_job **job)
     wp_lock_give(&results->lock);
     wake_after(results, places, finished);
     return result == WP_FULL ? slept : result;
+}
+
+/* A helper looks for jobs after it has said that it sleeps; who submits one looks for helpers after that. Both look
+ * under the pool's lock or after it, so one of them sees the other. */
+uint32_t
+wp_results_listen(wp_results *results)
+{
+    wp_lock_take(&results->lock);
+    uint32_t seen = wp_load_relaxed(&results->arrived);
+    results->readers++;
+    wp_add_acq_rel(&results->helpers, 1);
+    wp_lock_give(&results->lock);
+    return seen;
+}
+
+enum wp_wait_result
+wp_results_sleep(wp_results *results, uint32_t seen, uint64_t deadline)
+{
+    return wp_word_wait(&results->arrived, seen, deadline);
+}
+
+void
+wp_results_ignore(wp_results *results)
+{
+    wp_lock_take(&results->lock);
+    results->readers--;
+    wp_sub_acq_rel(&results->helpers, 1);
+    wp_lock_give(&results->lock);
+}
+
+void
+wp_results_call_helpers(wp_results *results)
+{
+    if (wp_load_acquire(&results->helpers) == 0) {
+        return;
+    }
+    wp_add_acq_rel(&results->arrived, 1);
+    wp_word_wake(&results->arrived, WP_WAKE_ALL);
 }
 
 void

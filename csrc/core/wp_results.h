@@ -35,6 +35,15 @@ enum wp_result wp_results_next(wp_results *results, uint64_t deadline, wp_job **
 /* Calls `visit` for each result that nobody has read, until it returns false. Under the queue's lock. */
 void wp_results_visit_unread(wp_results *results, bool (*visit)(void *context, wp_job *job), void *context);
 
+/* For a worker that may run jobs of the queue while it waits for results, in the place of wp_results_next's sleep:
+ * listen, look for a result and for a job to run, sleep on the returned value, stop listening. */
+uint32_t wp_results_listen(wp_results *results);
+enum wp_wait_result wp_results_sleep(wp_results *results, uint32_t seen, uint64_t deadline);
+void wp_results_ignore(wp_results *results);
+
+/* A job of the queue was submitted: those workers look again. One load if there are none. */
+void wp_results_call_helpers(wp_results *results);
+
 /* No more jobs: readers get what is to come, then WP_FINISHED. Idempotent. */
 void wp_results_close(wp_results *results);
 

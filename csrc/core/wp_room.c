@@ -28,7 +28,7 @@ uint64_t
 wp_room_by_workers(const wp_pool *pool, const wp_lane *lane)
 {
     uint64_t workers = free_workers(pool);
-    uint64_t allowed = difference(lane->max_running - lane->running, lane->waiting);
+    uint64_t allowed = difference(difference(lane->max_running, lane->running), lane->waiting);
     return workers < allowed ? workers : allowed;
 }
 
@@ -161,6 +161,7 @@ enum wp_result
 wp_wait_for_room(wp_word *room, wp_token *token, uint64_t deadline, wp_room_sleep *sleep, void *context)
 {
     wp_watch watch = {.wake = room};
+    wp_claim_leave(wp_worker_self());
     uint64_t until = deadline;
     if (token != NULL) {
         if (wp_token_is_cancelled(token) || !wp_watch_start(&watch, token)) {

@@ -44,6 +44,8 @@
 #define POWERS_OF_FOUR 0x55555555u
 /* How long (ns) a reader may be kept asleep while results are few. */
 #define NAP_NS 200000u
+/* How long (ns) a worker sleeps here before it looks whether jobs of the stage are held up in claims of others. */
+#define LOOK_NS 10000000u
 /* A reader leaves off helping with so many results unread. */
 #define MOST_ATTENDED 256u
 /* After it could do no more than so many jobs it lets others gather, for so many pauses. */
@@ -751,9 +753,16 @@ sleep_on(wp_stage *stage, wp_word *sleepers, uint32_t seen, uint64_t deadline)
     if (self != NULL && !lie_down(stage, self)) {
         return WP_OK;
     }
-    enum wp_result slept = wp_result_of_wait(wp_word_wait(sleepers, seen, deadline));
-    if (self != NULL) {
-        get_up(stage);
+    if (self == NULL) {
+        return wp_result_of_wait(wp_word_wait(sleepers, seen, deadline));
+    }
+    wp_claim_leave(wp_worker_self());
+    uint64_t look = wp_later(wp_clock(), LOOK_NS);
+    enum wp_result slept = wp_result_of_wait(wp_word_wait(sleepers, seen, look < deadline ? look : deadline));
+    get_up(stage);
+    if (slept == WP_LATE && look < deadline) {
+        wp_claims_fetch(stage->pool, stage->lane); /* Who has claimed jobs of the stage may be stuck before them. */
+        return WP_OK;
     }
     return slept;
 }

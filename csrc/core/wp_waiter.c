@@ -97,7 +97,8 @@ wp_may_run_here(wp_pool *pool, unsigned lane, wp_worker *self, bool *is_guest)
         return true;
     }
     wp_lock_take(&pool->lock);
-    *is_guest = l->running < l->max_running;
+    *is_guest = l->running < l->max_running || (self->may_borrow >> lane & 1);
+    self->may_borrow = 0;
     if (*is_guest) {
         l->running++;
         wp_lane_refresh(pool, lane);
@@ -111,11 +112,12 @@ void
 wp_leave_as_guest(wp_pool *pool, unsigned lane, wp_worker *self)
 {
     wp_errands errands = {0};
-    self->guest_in &= ~(1u << lane);
     if (self->is_orphan) {
+        self->guest_in &= ~(1u << lane);
         return; /* The child's lane does not know of it. */
     }
     wp_lock_take(&pool->lock);
+    self->guest_in &= ~(1u << lane);
     pool->lanes[lane].running--;
     wp_lane_refresh(pool, lane);
     wp_offer_room(pool, lane, &errands);

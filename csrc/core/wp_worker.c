@@ -61,6 +61,18 @@ wp_worker_local(wp_worker *worker)
 }
 
 bool
+wp_worker_hides_any(wp_worker *worker)
+{
+    return wp_stretch_left(&worker->stretch) > 0;
+}
+
+void
+wp_worker_leave_claim(wp_worker *worker)
+{
+    wp_claim_leave(worker);
+}
+
+bool
 wp_worker_is_wanted(const wp_worker *self)
 {
     uint32_t more_urgent = self != NULL ? (1u << self->lane) - 1 : 0;
@@ -90,13 +102,34 @@ wp_worker_set_current(wp_worker *worker, wp_job *job)
     return before;
 }
 
+/* The current job, which stays until wp_store_release(&worker->current, job); NULL if there is none to look at. */
+static wp_job *
+look_at_current(wp_worker *worker)
+{
+    wp_job *job = wp_load_acquire(&worker->current);
+    bool is_held = job != NULL && !((uintptr_t)job & LOOKED_AT) &&
+                   wp_cas_acq_rel(&worker->current, &job, (wp_job *)((uintptr_t)job | LOOKED_AT));
+    return is_held ? job : NULL;
+}
+
+bool
+wp_worker_reports_to(wp_worker *worker, const wp_results *results)
+{
+    wp_job *job = look_at_current(worker);
+    if (job == NULL) {
+        return false;
+    }
+    bool reports = job->extra != NULL && __atomic_load_n(&job->extra->results, __ATOMIC_RELAXED) == results;
+    wp_store_release(&worker->current, job);
+    return reports;
+}
+
 static void
 describe_current(wp_worker *worker, char *text, size_t size)
 {
-    wp_job *job = wp_load_acquire(&worker->current);
+    wp_job *job = look_at_current(worker);
     text[0] = '\0';
-    if (job == NULL || ((uintptr_t)job & LOOKED_AT) ||
-        !wp_cas_acq_rel(&worker->current, &job, (wp_job *)((uintptr_t)job | LOOKED_AT))) {
+    if (job == NULL) {
         return;
     }
     if (job->class->describe != NULL) {

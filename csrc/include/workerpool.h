@@ -73,7 +73,8 @@ enum wp_result {
     WP_NO_THREAD = 8, /* The system would not start a thread, and the pool cannot do without one. */
     WP_FINISHED = 9,  /* No more results will come. */
     WP_ERROR = 10,    /* The body of a parallel range returned something else than 0. */
-    WP_INVALID = 11   /* An argument is out of range, such as a lane that the pool has not. Nothing was done. */
+    WP_INVALID = 11,  /* An argument is out of range, such as a lane that the pool has not. Nothing was done. */
+    WP_DEADLOCK = 12  /* Jobs that wait for each other: none of them could ever go on. */
 };
 
 /* Where a job stands. Later versions may add to the end. */
@@ -226,8 +227,9 @@ wp_handle_functions(const wp_handle *handle)
     return wp_job_functions((const wp_job *)(const void *)handle);
 }
 
-/* Sleeps until the job has ended (WP_OK), the deadline (WP_LATE; 0 does not wait) or a signal (WP_INTERRUPTED). WP_BROKEN
- * if it never will. A job that has not begun is run by the thread that waits, if that is a worker of its pool or waits
+/* Sleeps until the job has ended (WP_OK), the deadline (WP_LATE; 0 does not wait) or a signal (WP_INTERRUPTED).
+ * WP_BROKEN if it never will; WP_DEADLOCK if it cannot, because it waits, by itself or by others, for the job that
+ * calls this. A job that has not begun is run by the thread that waits, if that is a worker of its pool or waits
  * without a deadline: so a pool of one worker does not deadlock. Not to be called with the GIL held. */
 static inline int
 wp_handle_wait(wp_handle *handle, uint64_t deadline)

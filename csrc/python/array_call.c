@@ -284,13 +284,10 @@ run(wp_job *job, wp_worker *self)
 
 /* A worker waits for the job: it might be the only one. */
 static void
-help(wpy_task *task)
+help(wp_job *job)
 {
-    wp_job *job = &task->job;
-    Py_BEGIN_ALLOW_THREADS
     wp_job_run_here(job);
     wp_crew_help(&call_of(job)->crew);
-    Py_END_ALLOW_THREADS
 }
 
 static PyObject *
@@ -469,6 +466,7 @@ static const wpy_task_class array_class = {
             .describe = describe,
             .notes = notes,
             .claim_ns = 20000,
+            .by_many = true,
         },
     .result = result,
     .exception = exception,

@@ -11,16 +11,16 @@
 #include <stddef.h>
 #include <string.h>
 
-/* A range takes its units, and looks whether it is wanted elsewhere, after so many: one by one if they take longer than a
- * microsecond, else for a few microseconds' worth. */
+/* A range of native calls takes its units, and looks whether it is wanted elsewhere, after so many: one by one if
+ * they take longer than a microsecond, else for a few microseconds' worth. Calls of Python are taken one by one:
+ * each may wait for another, and nobody else can begin those that were taken with it. */
 #define LONG_UNIT_NS 1000u
 #define NATIVE_STEP 64u
-#define PYTHON_STEP 16u
 
 static uint32_t
-step_of(const wpy_block *block, uint32_t step)
+step_of(const wpy_block *block)
 {
-    return wp_pace_is_below(block->range.group->pace, LONG_UNIT_NS) ? step : 1;
+    return wp_pace_is_below(block->range.group->pace, LONG_UNIT_NS) ? NATIVE_STEP : 1;
 }
 
 /* The first steps are small: units that turn out long hide few others. */
@@ -73,7 +73,7 @@ run_native_units(wp_job *job, wp_stretch *units, wp_worker *self)
 {
     wpy_block *block = block_of(job);
     uint64_t start = self == NULL ? wp_clock() : 0;
-    uint32_t most = step_of(block, NATIVE_STEP);
+    uint32_t most = step_of(block);
     uint32_t done = 0;
     uint32_t at;
     uint32_t end;
@@ -164,15 +164,12 @@ run_unit(python_turn *turn, uint32_t unit)
 static void
 run_turn(python_turn *turn)
 {
-    uint32_t most = step_of(turn->block, PYTHON_STEP);
-    uint32_t at;
+    uint32_t unit;
     uint32_t end;
     turn->began = true;
-    while (wp_stretch_take(turn->units, step_after(turn->done, most), &at, &end)) {
-        turn->done += end - at;
-        for (; at < end; at++) {
-            run_unit(turn, at);
-        }
+    while (wp_stretch_take(turn->units, 1, &unit, &end)) {
+        turn->done++;
+        run_unit(turn, unit);
         if (wp_worker_is_wanted(turn->self)) {
             break;
         }
@@ -584,14 +581,14 @@ wpy_block_seal(wpy_block *block)
 }
 
 bool
-wpy_block_help(wpy_block *block)
+wpy_block_help(wpy_block *block, uint32_t most)
 {
     if (block->is_plain) {
         return wp_job_run_here(wpy_block_job(block));
     }
     wp_group *group = block->range.group;
-    uint32_t most = wp_pace_claim(group->pace, wpy_block_job(block)->class->claim_ns, group->most_claimed);
-    return wp_range_run_here(&block->range, most) > 0;
+    uint32_t by_pace = wp_pace_claim(group->pace, wpy_block_job(block)->class->claim_ns, group->most_claimed);
+    return wp_range_run_here(&block->range, by_pace < most ? by_pace : most) > 0;
 }
 
 /* ---- Taking units ---- */

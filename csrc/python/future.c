@@ -12,6 +12,7 @@
 #include "native_call.h"
 #include "python_call.h"
 #include "wait.h"
+#include "wp_blocked.h"
 #include "wp_notes.h"
 
 #include <string.h>
@@ -349,7 +350,9 @@ help(wpy_task *task, uint64_t deadline)
     const wpy_task_class *class = wpy_task_class_of(task);
     if (class->help != NULL) {
         if (own_pool) {
-            class->help(task);
+            Py_BEGIN_ALLOW_THREADS
+            class->help(job);
+            Py_END_ALLOW_THREADS
         }
         return;
     }
@@ -364,7 +367,7 @@ help(wpy_task *task, uint64_t deadline)
     }
 }
 
-/* 0 once the future has its outcome; -1 with TimeoutError, or what a signal's handler raised. */
+/* 0 once the future has its outcome; -1 with TimeoutError, DeadlockError, or what a signal's handler raised. */
 static int
 wait_until_done(wpy_task *task, PyObject *timeout)
 {
@@ -376,7 +379,9 @@ wait_until_done(wpy_task *task, PyObject *timeout)
         return -1;
     }
     help(task, deadline);
-    int result = wpy_wait_for_job(&task->job, deadline);
+    int result = wp_is_worker() && !is_manual(task)
+                     ? wpy_wait_on_worker(task->home, &task->job, wpy_task_class_of(task)->help, deadline)
+                     : wpy_wait_for_job(&task->job, deadline);
     if (result == WP_LATE) {
         PyErr_SetNone(PyExc_TimeoutError);
         return -1;
@@ -405,7 +410,8 @@ PyDoc_STRVAR(result_doc,
              "Return what the job returned, waiting for it.\n\n"
              "timeout: seconds to wait at most, or None.\n\n"
              "Raises what the job raised; TimeoutError if it has not ended in time; CancelledError if it was\n"
-             "cancelled; JobExpired or JobTimeout if it went over its queue_timeout or run_timeout.");
+             "cancelled; JobExpired or JobTimeout if it went over its queue_timeout or run_timeout;\n"
+             "DeadlockError in a job that this one waits for in turn, if neither wait has a timeout.");
 
 static PyObject *
 future_result(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)

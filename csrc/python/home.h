@@ -67,6 +67,7 @@ typedef struct wpy_home {
     PyObject *job_expired;
     PyObject *job_timeout;
     PyObject *broken_pool;
+    PyObject *deadlock_error;
     PyObject *native_error;
     PyObject *signature_error;
     PyObject *cancelled_error;     /* concurrent.futures'. */

@@ -19,6 +19,7 @@
 #include "token.h"
 #include "variables.h"
 #include "wait.h"
+#include "wp_blocked.h"
 
 #include <stddef.h>
 
@@ -67,6 +68,7 @@ typedef struct map_object {
     wpy_block *held; /* Made, but the queue had no room yet; comes after `last`. */
     uint64_t deadline;
     bool was_asked; /* For a result, or to close. */
+    unsigned helps; /* On a worker of the pool: others did not get on with it of late, so this thread does so many units. */
     char busy;      /* A thread is in __next__; atomic without a GIL. */
 } map_object;
 
@@ -388,24 +390,48 @@ fill(map_object *self)
 
 /* ---- Waiting ---- */
 
+static bool
+is_left_to_others(const map_object *self)
+{
+    bool found = false;
+    for (wpy_block *block = self->first; block != NULL && !found; block = block->next) {
+        wp_job *job = wpy_block_job(block);
+        bool runs_alone = block->is_plain && wp_job_state(job) == WP_RUNNING;
+        found = runs_alone || wp_blocked_has_others(self->core, job, NULL);
+    }
+    return found;
+}
+
+/* Whether this thread does units: of short native calls, or as a worker of the pool that has nobody else for them. */
+static bool
+may_help(const map_object *self)
+{
+    bool native = self->kind.function != NULL;
+    if (native && self->deadline == WP_FOREVER && wpy_function_is_short(self->kind.function)) {
+        return true;
+    }
+    return on_own_worker(self) && (self->helps > 0 || !is_left_to_others(self));
+}
+
 /* Does a part of the first block that has any left. The units of a Python range need this thread attached, which it is;
  * a plain job attaches by itself. */
 static bool
 help(map_object *self)
 {
     bool native = self->kind.function != NULL;
-    bool short_calls = native && self->deadline == WP_FOREVER && wpy_function_is_short(self->kind.function);
-    if (!short_calls && !on_own_worker(self)) {
+    if (!may_help(self)) {
         return false;
     }
+    uint32_t most = self->helps > 0 ? 1 : UINT32_MAX;
+    self->helps -= self->helps > 0;
     for (wpy_block *block = self->first; block != NULL; block = block->next) {
         bool done;
         if (native || block->is_plain) {
             Py_BEGIN_ALLOW_THREADS
-            done = wpy_block_help(block);
+            done = wpy_block_help(block, most);
             Py_END_ALLOW_THREADS
         } else {
-            done = wpy_block_help(block);
+            done = wpy_block_help(block, most);
         }
         if (done) {
             return true;
@@ -418,6 +444,9 @@ typedef struct look {
     map_object *map;
     uint32_t unit;
     wpy_block *ready;
+    bool on_worker; /* Of the pool; then also: */
+    wp_blocked blocked;
+    char report[WPY_REPORT_SIZE];
 } look;
 
 /* One sleep on the group, detached. Only this thread changes the list of blocks. */
@@ -439,28 +468,82 @@ sleep_for_unit(void *context, uint64_t deadline)
     return l->ready != NULL ? WP_OK : waited == WP_WAIT_TIMED_OUT ? WP_LATE : WP_INTERRUPTED;
 }
 
+/* The same on a worker of the pool: for a moment, after which it looks for units that it can do (WP_FULL). Others
+ * may have claimed some, and be stuck before they have begun them. */
+static enum wp_result
+sleep_on_worker(void *context, uint64_t deadline)
+{
+    look *l = context;
+    uint64_t until = wp_blocked_until(&l->blocked, deadline);
+    enum wp_result result = wp_blocked_begin(&l->blocked, l->report, sizeof l->report);
+    if (result != WP_OK) {
+        l->map->helps = result == WP_FULL ? WP_HELPS_IN_NEED : 0;
+        return result;
+    }
+    result = sleep_for_unit(context, until);
+    wp_blocked_end(&l->blocked);
+    if (result == WP_OK) {
+        l->map->helps = 0;
+    } else if (result == WP_LATE && until < deadline) {
+        l->map->helps = wp_blocked_is_long(&l->blocked) ? WP_HELPS_IN_NEED : 0;
+        wp_claims_fetch(l->map->core, l->map->options.lane);
+        return WP_FULL;
+    }
+    return result;
+}
+
+static bool
+is_any_ready(void *context)
+{
+    const look *l = context;
+    uint32_t unit; /* The look's own is the waiting thread's. */
+    return find_ready(l->map, &unit) != NULL;
+}
+
+static void
+begin_look(look *l, map_object *self)
+{
+    l->map = self;
+    l->on_worker = on_own_worker(self);
+    if (l->on_worker) {
+        wp_blocked_init(&l->blocked, self->core, self->options.lane, NULL, self->deadline != WP_FOREVER);
+        l->blocked.is_ready = is_any_ready;
+        l->blocked.context = l;
+    }
+}
+
+/* WP_OK: there may be a unit by now. Else -1 with an exception. */
+static int
+sleep_or_fail(map_object *self, look *l)
+{
+    int result = wpy_wait(l->on_worker ? sleep_on_worker : sleep_for_unit, l, self->deadline);
+    if (result == WP_OK || result == WP_FULL) {
+        return WP_OK;
+    }
+    if (result == WP_LATE) {
+        PyErr_SetNone(PyExc_TimeoutError);
+    } else if (result == WP_DEADLOCK) {
+        wpy_set_deadlock(self->home, l->report);
+    }
+    return -1;
+}
+
 static wpy_block *
 wait_for_unit(map_object *self, uint32_t *unit)
 {
-    look l = {.map = self};
-    while ((l.ready = find_ready(self, &l.unit)) == NULL) {
-        if (help(self)) {
-            if (PyErr_CheckSignals() < 0) {
-                return NULL;
-            }
-            continue;
-        }
-        int result = wpy_wait(sleep_for_unit, &l, self->deadline);
-        if (result == WP_OK) {
-            break;
-        }
-        if (result == WP_LATE) {
-            PyErr_SetNone(PyExc_TimeoutError);
-        }
-        return NULL;
+    wpy_block *ready = find_ready(self, unit);
+    look l;
+    if (ready != NULL) {
+        return ready;
     }
-    *unit = l.unit;
-    return l.ready;
+    begin_look(&l, self);
+    while ((ready = find_ready(self, unit)) == NULL) {
+        int result = help(self) ? PyErr_CheckSignals() : sleep_or_fail(self, &l);
+        if (result < 0) {
+            return NULL;
+        }
+    }
+    return ready;
 }
 
 /* ---- The iterator ---- */

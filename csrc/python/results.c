@@ -6,6 +6,7 @@
 #include "task.h"
 #include "token.h"
 #include "wait.h"
+#include "wp_blocked.h"
 
 #include <stddef.h>
 
@@ -169,6 +170,7 @@ typedef struct results_object {
     PyObject *pool;   /* Constant: the pool or view that the jobs are submitted to. */
     wp_results *core; /* Constant; a reference. */
     uint32_t forks;   /* Constant: the home's when it was made. */
+    wp_word helps; /* For readers on workers of the pool: others did not get on of late, so they run so many jobs. */
     wp_lock lock;
     wp_job *unshown; /* Lock: jobs that were read, with a reference, and could not be shown for want of memory. The next
                         readers get them. A stack. */
@@ -407,6 +409,9 @@ results_submit(PyObject *object, PyObject *const *args, Py_ssize_t nargs, PyObje
     if (submitted != 0) {
         Py_CLEAR(number);
     }
+    if (submitted >= 0) {
+        wp_results_call_helpers(self->core);
+    }
     return number;
 }
 
@@ -424,25 +429,127 @@ sleep_for_result(void *context, uint64_t deadline)
     return wp_results_next(r->results, deadline, &r->job);
 }
 
-/* Rather than sleep, the reader runs a job of its own queue that waits: a native one known to be short, or, if it is
- * itself a worker of the pool, any. */
+/* Rather than sleep, the reader runs a job of its own queue that waits and is native and known to be short. */
 static bool
 help(results_object *self, const wpy_gate *gate)
 {
-    bool own_pool = wp_worker_in(gate->core) != NULL;
-    wp_job *job = wp_pool_find_waiting(gate->core, gate->options.lane, self->core, own_pool ? WP_UNBOUNDED : 1);
+    wp_job *job = wp_pool_find_waiting(gate->core, gate->options.lane, self->core, 1);
     if (job == NULL) {
         return false;
     }
     const wpy_task *task = wpy_task_of(job);
     bool ran = false;
-    if (own_pool || (wpy_task_class_of(task)->is_native && wpy_native_call_is_short(task))) {
+    if (wpy_task_class_of(task)->is_native && wpy_native_call_is_short(task)) {
         Py_BEGIN_ALLOW_THREADS
         ran = wp_job_run_here(job);
         Py_END_ALLOW_THREADS
     }
     wp_job_unref(job);
     return ran;
+}
+
+/* ---- Reading on a worker of the pool, which runs any job of the queue: there may be nobody else ---- */
+
+typedef struct reading_on_worker {
+    reading reading;
+    wp_word *helps; /* The queue's. */
+    wp_pool *pool;
+    unsigned lane;
+    wp_blocked blocked;
+} reading_on_worker;
+
+/* Detached, as all of this. */
+static bool
+run_one_here(const reading_on_worker *r)
+{
+    uint32_t helps = wp_load_relaxed(r->helps);
+    if (helps == 0 && wp_blocked_has_others(r->pool, NULL, r->reading.results)) {
+        return false;
+    }
+    wp_store_relaxed(r->helps, helps > 0 ? helps - 1 : 0);
+    wp_job *job = wp_pool_find_waiting(r->pool, r->lane, r->reading.results, WP_UNBOUNDED);
+    bool ran = job != NULL && wp_job_run_here(job);
+    if (job != NULL) {
+        wp_job_unref(job);
+    }
+    return ran;
+}
+
+/* Sleeps unless there is something else to try. WP_FULL or WP_INTERRUPTED. */
+static enum wp_result
+sleep_blocked(reading_on_worker *r, uint32_t seen, uint64_t deadline)
+{
+    uint64_t until = wp_blocked_until(&r->blocked, deadline);
+    if (wp_blocked_begin(&r->blocked, NULL, 0) != WP_OK) {
+        wp_store_relaxed(r->helps, WP_HELPS_IN_NEED);
+        return WP_FULL;
+    }
+    enum wp_wait_result waited = wp_results_sleep(r->reading.results, seen, until);
+    wp_blocked_end(&r->blocked);
+    if (waited == WP_WAIT_TIMED_OUT && until < deadline) {
+        wp_store_relaxed(r->helps, wp_blocked_is_long(&r->blocked) ? WP_HELPS_IN_NEED : 0);
+        wp_claims_fetch(r->pool, r->lane);
+    }
+    return waited == WP_WAIT_INTERRUPTED ? WP_INTERRUPTED : WP_FULL;
+}
+
+/* Looks once more, as one who will be called for whatever comes from now on, and sleeps. WP_FULL: to be called
+ * again. */
+static enum wp_result
+listen_and_sleep(reading_on_worker *r, uint64_t deadline)
+{
+    wp_results *results = r->reading.results;
+    uint32_t seen = wp_results_listen(results);
+    enum wp_result result = wp_results_next(results, 0, &r->reading.job);
+    bool ran = result == WP_LATE && run_one_here(r);
+    enum wp_result slept = WP_FULL;
+    if (result == WP_LATE && !ran) {
+        slept = sleep_blocked(r, seen, deadline);
+    }
+    wp_results_ignore(results);
+    return result == WP_LATE ? slept : result;
+}
+
+static enum wp_result
+sleep_on_worker(void *context, uint64_t deadline)
+{
+    reading_on_worker *r = context;
+    enum wp_result result = WP_FULL;
+    bool has_slept = false;
+    while (result == WP_FULL) {
+        result = wp_results_next(r->reading.results, 0, &r->reading.job);
+        if (result == WP_OK && has_slept) {
+            wp_store_relaxed(r->helps, 0); /* Others get on. */
+        } else if (result == WP_LATE && wp_clock() < deadline) {
+            has_slept = !run_one_here(r);
+            result = has_slept ? listen_and_sleep(r, deadline) : WP_FULL;
+        }
+    }
+    return result;
+}
+
+static bool
+is_unread(void *results)
+{
+    uint64_t reserved, unread;
+    wp_results_count(results, &reserved, &unread);
+    return unread > 0;
+}
+
+/* As read_next. A job of the queue may come from anywhere, so this is no deadlock, whoever waits for whom. */
+static int
+read_on_worker(results_object *self, const wpy_gate *gate, uint64_t deadline, wp_job **job)
+{
+    reading_on_worker r = {.reading = {.results = self->core},
+                           .helps = &self->helps,
+                           .pool = gate->core,
+                           .lane = gate->options.lane};
+    wp_blocked_init(&r.blocked, r.pool, r.lane, NULL, true);
+    r.blocked.is_ready = is_unread;
+    r.blocked.context = self->core;
+    int result = wpy_wait(sleep_on_worker, &r, deadline);
+    *job = r.reading.job;
+    return result;
 }
 
 /* The next result: 0 and a job, 1 for the end, -1 with an exception. */
@@ -452,10 +559,13 @@ read_next(results_object *self, uint64_t deadline, wp_job **job)
     const wpy_gate *gate = wpy_gate_of(self->home, self->pool);
     reading r = {.results = self->core};
     int result = (int)wp_results_next(self->core, 0, &r.job);
-    while (result == WP_LATE && deadline == WP_FOREVER && help(self, gate)) {
+    bool on_worker = result == WP_LATE && wp_worker_in(gate->core) != NULL;
+    while (result == WP_LATE && !on_worker && deadline == WP_FOREVER && help(self, gate)) {
         result = PyErr_CheckSignals() < 0 ? -1 : (int)wp_results_next(self->core, 0, &r.job);
     }
-    if (result == WP_LATE || result == WP_INTERRUPTED) {
+    if (on_worker) {
+        result = read_on_worker(self, gate, deadline, &r.job);
+    } else if (result == WP_LATE || result == WP_INTERRUPTED) {
         result = wpy_wait(sleep_for_result, &r, deadline);
     }
     *job = r.job;
@@ -499,7 +609,8 @@ results_next(results_object *self)
 
 PyDoc_STRVAR(get_doc, "get($self, /, timeout=None)\n--\n\n"
                       "Return the next Result, in the order in which jobs end.\n\n"
-                      "timeout: seconds to wait at most, or None; then TimeoutError.\n"
+                      "timeout: seconds to wait at most, or None; then TimeoutError. A worker of the pool may run\n"
+                      "jobs of the queue meanwhile, and each of them to its end.\n"
                       "Raises EOFError once the queue is closed and everything was read. Thread-safe.");
 
 static PyObject *

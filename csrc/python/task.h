@@ -83,8 +83,8 @@ typedef struct wpy_task_class {
      * it. Runs foreign code. NULL: there is nothing. */
     void (*let_go)(wpy_task *task);
     /* For a worker that waits for a task of its own pool: does what it can of it. NULL: the core runs the job, if it has
-     * not begun. Attached. */
-    void (*help)(wpy_task *task);
+     * not begun. Detached. */
+    void (*help)(wp_job *job);
     bool is_native;
     bool is_manual; /* No pool ends it: it lives in its future. */
 } wpy_task_class;

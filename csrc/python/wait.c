@@ -1,6 +1,8 @@
 /* See wait.h. */
 #include "wait.h"
 
+#include "wp_blocked.h"
+
 #include <math.h>
 
 /* Long enough to cost nothing, short enough for a person not to notice. */
@@ -70,9 +72,22 @@ wpy_seconds_until(uint64_t deadline)
     return PyFloat_FromDouble(deadline > now ? (double)(deadline - now) / 1e9 : 0.0);
 }
 
+/* A worker that is about to sleep must not keep from others what it has claimed. */
+static void
+leave_claim(void)
+{
+    wp_worker *self = wp_worker_self();
+    if (self != NULL && wp_worker_hides_any(self)) {
+        Py_BEGIN_ALLOW_THREADS
+        wp_worker_leave_claim(self);
+        Py_END_ALLOW_THREADS
+    }
+}
+
 int
 wpy_wait(wpy_slice *sleep, void *context, uint64_t deadline)
 {
+    leave_claim();
     for (;;) {
         uint64_t slice_end = wp_clock() + SLICE_NS;
         enum wp_result result;
@@ -108,4 +123,41 @@ int
 wpy_wait_for_job(wp_job *job, uint64_t deadline)
 {
     return wp_job_is_settled(job) ? WP_OK : wpy_wait(sleep_for_job, job, deadline);
+}
+
+/* ---- On a worker ---- */
+
+int
+wpy_set_deadlock(wpy_home *home, const char *report)
+{
+    PyErr_Format(home->deadlock_error,
+                 "jobs wait for each other, and none of them could ever go on: %s. Let a job return the future that it "
+                 "would wait for, or give the wait a timeout",
+                 report);
+    return -1;
+}
+
+typedef struct job_wait {
+    wp_blocked blocked;
+    char report[WPY_REPORT_SIZE];
+} job_wait;
+
+static enum wp_result
+sleep_on_worker(void *context, uint64_t deadline)
+{
+    job_wait *w = context;
+    return wp_blocked_wait(&w->blocked, deadline, w->report, sizeof w->report);
+}
+
+int
+wpy_wait_on_worker(wpy_home *home, wp_job *job, void (*help)(wp_job *job), uint64_t deadline)
+{
+    job_wait w;
+    if (wp_job_is_settled(job)) {
+        return WP_OK;
+    }
+    wp_blocked_init(&w.blocked, job->pool, job->lane, job, deadline != WP_FOREVER);
+    w.blocked.help = help;
+    int result = wpy_wait(sleep_on_worker, &w, deadline);
+    return result == WP_DEADLOCK ? wpy_set_deadlock(home, w.report) : result;
 }

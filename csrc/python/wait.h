@@ -29,4 +29,14 @@ int wpy_wait(wpy_slice *sleep, void *context, uint64_t deadline);
 /* The same for a job to be settled. WP_OK, WP_LATE or -1. */
 int wpy_wait_for_job(wp_job *job, uint64_t deadline);
 
+/* The same on a worker, which does what it can of the job (`help`, detached; NULL: runs it) if it is of its own
+ * pool. -1 also with DeadlockError. */
+int wpy_wait_on_worker(wpy_home *home, wp_job *job, void (*help)(wp_job *job), uint64_t deadline);
+
+/* What a deadlock's report may take. */
+#define WPY_REPORT_SIZE 1000u
+
+/* Sets DeadlockError; returns -1. */
+int wpy_set_deadlock(wpy_home *home, const char *report);
+
 #endif
