@@ -85,6 +85,20 @@ def test_run_timeout(helpers: Helpers) -> None:
     assert (stats.timed_out, stats.done) == (2, 2)
 
 
+def test_run_timeout_of_a_job_that_does_not_look() -> None:
+    """It is neither stopped nor does it free who waits for it; its outcome says that it took too long."""
+    gate = threading.Event()
+    with wp.WorkerPool(1) as pool:
+        future = pool.options(run_timeout=0.02).submit(gate.wait, LONG)
+        with pytest.raises(TimeoutError) as of_the_wait:
+            future.result(0.2)
+        assert not isinstance(of_the_wait.value, wp.JobTimeout)
+        assert future.running()
+        gate.set()
+        with pytest.raises(wp.JobTimeout):
+            future.result(LONG)
+
+
 def test_run_timeout_counts_from_the_begin() -> None:
     with wp.WorkerPool(1) as pool:
         with occupied(pool):

@@ -95,6 +95,6 @@ def _imported_from_c() -> None:
     import os
     import threading
 
-    from . import _aio, _signals
+    from . import _aio, _green, _signals
 
-    del concurrent, ctypes, logging, os, threading, _aio, _signals
+    del concurrent, ctypes, logging, os, threading, _aio, _green, _signals

@@ -66,8 +66,8 @@ def native(
         symbol of a library and a ctypes function without argtypes. The others know theirs; a signature can then add
         what they do not know (numba and cffi have no `const`) and must be the same otherwise.
     name: what messages call it; left out, its own name.
-    raises: which results are errors: "nonzero", "negative" or "null". Such a call raises NativeError with the result
-        and errno. None: none are.
+    raises: which results are errors: "nonzero" (of an integer or bool), "negative" (of a signed integer) or "null" (of
+        a pointer). Such a call raises NativeError with the result and errno. None: none are.
     force_libffi: call it through libffi even where a direct call would do; for comparisons.
 
     A signature may end in `...` and the types of the other arguments, "int (const char *, ..., double)".

@@ -291,7 +291,9 @@ class _Submitter(concurrent.futures.Executor):
         lane: name of the lane. token: a CancelToken for the jobs and for a submit that waits.
         submit_timeout: seconds that submit waits for room, at most; then it raises SubmitTimeout, a QueueFull.
         queue_timeout: seconds that a job waits to begin, at most; then it ends with JobExpired.
-        run_timeout: seconds after which a running job is asked to stop; it then ends with JobTimeout.
+        run_timeout: seconds after which a running job is asked to stop; it then ends with JobTimeout. A job that does
+            not look whether it was asked runs on to its end: until then its worker is not free and result() waits, with
+            nothing but its own timeout to end that.
         label: a name for the jobs, for people. on_full: as for WorkerPool.
         """
         return View(
@@ -331,8 +333,8 @@ class WorkerPool(_core.Pool, _Submitter):
     queue_size: jobs that may wait in each lane. 0: none may, submit hands over to a free worker. None: any number.
     on_full: what submit does when they do: "block" (wait), "raise" (QueueFull), "caller_runs" (run it here), "discard"
         (its future ends cancelled) or "discard_oldest" (the longest waiting one's does).
-    lanes: names or Lane objects, the most urgent first. Plain submit goes to "normal" if there is one, else to the
-        middle one. Within a lane jobs begin in the order in which they came.
+    lanes: names or Lane objects, 1 to 16, the most urgent first; they stay as they are. Plain submit goes to "normal" if
+        there is one, else to the middle one. Within a lane jobs begin in the order in which they came.
     fairness: a lane in which jobs wait is served at least once in so many jobs; 0: only when nothing more urgent waits.
     thread_name_prefix: threads are called prefix_0, prefix_1 and so on.
     initializer, initargs: called on each worker before its first job. If it raises, the pool is broken.

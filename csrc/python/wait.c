@@ -1,12 +1,16 @@
 /* See wait.h. */
 #include "wait.h"
 
+#include "python_call.h"
 #include "wp_blocked.h"
 
 #include <math.h>
 
 /* Long enough to cost nothing, short enough for a person not to notice. */
 #define SLICE_NS 250000000u
+/* Between two looks greenlets get an eighth of the time that the wait has taken, within these bounds (ns). */
+#define SHORTEST_DOZE_NS 50000u
+#define LONGEST_DOZE_NS 5000000u
 
 static int
 seconds_as_double(PyObject *seconds, const char *name, double *value)
@@ -84,8 +88,68 @@ leave_claim(void)
     }
 }
 
-int
-wpy_wait(wpy_slice *sleep, void *context, uint64_t deadline)
+/* ---- Waiting beside greenlets ---- */
+
+/* With gevent's monkey patches a wait of the standard library holds up one greenlet, and the thread's others run. What
+ * sleeps in C would hold up all of them, and for ever if the job needs one of them. What they sleep by, a new reference;
+ * NULL, with an exception only if one was raised, where that is not so. A thread that runs a job has things in hand that
+ * others of its greenlets must not find, so it sleeps. */
+static PyObject *
+sleep_of_greenlets(void)
+{
+    PyObject *name = PyUnicode_InternFromString("gevent.monkey");
+    int is_loaded = name != NULL ? PyDict_Contains(PyImport_GetModuleDict(), name) : -1;
+    Py_XDECREF(name);
+    if (is_loaded <= 0 || wp_worker_self() != NULL || wpy_current_python_call() != NULL) {
+        return NULL;
+    }
+    PyObject *module = PyImport_ImportModule("workerpool._green");
+    PyObject *found = module != NULL ? PyObject_CallMethod(module, "sleep_of_this_thread", NULL) : NULL;
+    Py_XDECREF(module);
+    if (found == Py_None) {
+        Py_CLEAR(found);
+    }
+    return found;
+}
+
+static double
+next_doze(uint64_t begin, uint64_t now, uint64_t deadline)
+{
+    uint64_t doze = (now - begin) / 8;
+    doze = doze < SHORTEST_DOZE_NS ? SHORTEST_DOZE_NS : doze > LONGEST_DOZE_NS ? LONGEST_DOZE_NS : doze;
+    return (double)(deadline - now < doze ? deadline - now : doze) / 1e9;
+}
+
+/* Looks again and again, and lets the others run in between. */
+static int
+wait_beside_greenlets(PyObject *doze, wpy_slice *sleep, void *context, uint64_t deadline)
+{
+    uint64_t begin = wp_clock();
+    for (;;) {
+        uint64_t now = wp_clock();
+        enum wp_result result;
+        Py_BEGIN_ALLOW_THREADS
+        result = sleep(context, now);
+        Py_END_ALLOW_THREADS
+        if (result != WP_LATE && result != WP_INTERRUPTED) {
+            return (int)result;
+        }
+        if (now >= deadline) {
+            return WP_LATE;
+        }
+        PyObject *dozed = PyObject_CallFunction(doze, "d", next_doze(begin, now, deadline));
+        if (dozed == NULL || PyErr_CheckSignals() < 0) {
+            Py_XDECREF(dozed);
+            return -1;
+        }
+        Py_DECREF(dozed);
+    }
+}
+
+/* ---- Waiting ---- */
+
+static int
+wait_in_slices(wpy_slice *sleep, void *context, uint64_t deadline)
 {
     leave_claim();
     for (;;) {
@@ -104,6 +168,18 @@ wpy_wait(wpy_slice *sleep, void *context, uint64_t deadline)
             return WP_LATE;
         }
     }
+}
+
+int
+wpy_wait(wpy_slice *sleep, void *context, uint64_t deadline)
+{
+    PyObject *doze = sleep_of_greenlets();
+    if (doze == NULL) {
+        return PyErr_Occurred() ? -1 : wait_in_slices(sleep, context, deadline);
+    }
+    int result = wait_beside_greenlets(doze, sleep, context, deadline);
+    Py_DECREF(doze);
+    return result;
 }
 
 static enum wp_result

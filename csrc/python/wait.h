@@ -3,6 +3,9 @@
  * A thread that waits for something detaches, so that others can run Python meanwhile, and sleeps in slices. A signal
  * ends a slice at once where it is delivered to that thread; the slice's own end covers a signal that came between the
  * last look and the sleep. After each slice the handlers run, and what they raise ends the wait.
+ *
+ * Where gevent has patched `threading`, the other greenlets of the thread run meanwhile: its waits are looks, with
+ * gevent.sleep() between them.
  */
 #ifndef WPY_WAIT_H
 #define WPY_WAIT_H
