@@ -96,5 +96,6 @@ def _imported_from_c() -> None:
     import threading
 
     from . import _aio, _green, _signals
+    from ._toolchains import arguments
 
-    del concurrent, ctypes, logging, os, threading, _aio, _green, _signals
+    del concurrent, ctypes, logging, os, threading, _aio, _green, _signals, arguments

@@ -333,7 +333,7 @@ class WorkerPool(_core.Pool, _Submitter):
     queue_size: jobs that may wait in each lane. 0: none may, submit hands over to a free worker. None: any number.
     on_full: what submit does when they do: "block" (wait), "raise" (QueueFull), "caller_runs" (run it here), "discard"
         (its future ends cancelled) or "discard_oldest" (the longest waiting one's does).
-    lanes: names or Lane objects, 1 to 16, the most urgent first; they stay as they are. Plain submit goes to "normal" if
+    lanes: names or Lane objects, 1 to 16, the most urgent first; fixed. Plain submit goes to "normal" if
         there is one, else to the middle one. Within a lane jobs begin in the order in which they came.
     fairness: a lane in which jobs wait is served at least once in so many jobs; 0: only when nothing more urgent waits.
     thread_name_prefix: threads are called prefix_0, prefix_1 and so on.
