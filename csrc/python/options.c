@@ -18,7 +18,7 @@ wpy_options_copy(wpy_options *to, const wpy_options *from)
 }
 
 int
-wpy_options_traverse(wpy_options *options, visitproc visit, void *arg)
+wpy_options_traverse(const wpy_options *options, visitproc visit, void *arg)
 {
     Py_VISIT(options->token);
     Py_VISIT(options->label);

@@ -24,7 +24,7 @@ typedef struct wpy_options {
     ((wpy_options){.submit_timeout = WP_FOREVER, .queue_timeout = WP_FOREVER, .run_timeout = WP_FOREVER})
 
 void wpy_options_copy(wpy_options *to, const wpy_options *from);
-int wpy_options_traverse(wpy_options *options, visitproc visit, void *arg);
+int wpy_options_traverse(const wpy_options *options, visitproc visit, void *arg);
 void wpy_options_clear(wpy_options *options);
 
 /* Whether jobs with these options need an extra. */
