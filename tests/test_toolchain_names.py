@@ -232,3 +232,17 @@ with second.WorkerPool(1) as pool:
 
 def test_messages_tell_the_classes_of_a_second_import(run_scenario: RunScenario) -> None:
     run_scenario(IMPORTED_TWICE)
+
+
+def test_functions_are_called_by_the_names_that_the_linker_knows() -> None:
+    prototype = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)
+    address = wp.native(":abs", "int (int)").address
+    function = wp.native(prototype(address))
+    assert function.__name__ in {"abs", f"function at {address:#x}"}
+    with pytest.raises(TypeError, match=rf"^{function.__name__}\(\) argument 1: "):
+        function("text")
+    cffi = pytest.importorskip("cffi")
+    ffi = cffi.FFI()
+    ffi.cdef("int abs(int);")
+    assert wp.native(ffi.dlopen(None).abs).__name__ == function.__name__
+    assert wp.native(ffi.cast("int (*)(int)", 1)).__name__ == "function at 0x1"

@@ -169,9 +169,9 @@ def test_cffi_types_that_cannot_be_passed(cffi: Any, cffi_api: ModuleType) -> No
     with pytest.raises(wp.SignatureError, match="is variadic"):
         wp.native(cffi_api.lib.sum_of_many)
     for ctype in ("int(*)(long double)", "int(*)(float _Complex)"):
-        with pytest.raises(wp.SignatureError, match="parameter 1 of a cffi function has the cffi type"):
+        with pytest.raises(wp.SignatureError, match="parameter 1 of function at 0x1 has the cffi type"):
             wp.native(ffi.cast(ctype, 1))
-    with pytest.raises(wp.SignatureError, match="the result of a cffi function has the cffi type 'long double'"):
+    with pytest.raises(wp.SignatureError, match="the result of function at 0x1 has the cffi type 'long double'"):
         wp.native(ffi.cast("long double(*)(void)", 1))
 
 

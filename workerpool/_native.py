@@ -74,9 +74,9 @@ def native(
 
     A number takes a number, also of ctypes or cffi. A pointer parameter takes any object with a buffer (a read-only one
     only where the C type is const), a ctypes or cffi object, an address or None; one to a function takes a function of
-    any kind above. An object with `_as_parameter_` is what that is. What the buffer holds must be what the pointer points to; bytes go everywhere, and a
-    pointer to void, bytes or a struct takes everything. A parameter of type `wp_job *` is filled in by the pool; see
-    workerpool.h.
+    any kind above. An object with `_as_parameter_` is what that is. What the buffer holds must be what the pointer
+    points to; bytes go everywhere, and a pointer to void, bytes or a struct takes everything. A parameter of type
+    `wp_job *` is filled in by the pool; see workerpool.h.
 
     The function must be thread-safe, must not use the Python API, and must match the signature: a wrong one corrupts
     memory, as with ctypes. The NativeFunction, and each job that calls it, keeps the target alive, and its library

@@ -11,10 +11,10 @@ from typing import Any
 from .recognised import Recognised
 
 
-def _library_of(address: int) -> str | None:
-    """The file that an address was loaded from, by dladdr(3).
+def _whereabouts(address: int) -> tuple[str | None, str | None]:
+    """The file that an address was loaded from, and the symbol that is there, by dladdr(3).
 
-    None where the linker knows nothing, as of code that was compiled just in time.
+    None where the linker knows nothing, as of code that was compiled just in time and of functions not exported.
     """
     import ctypes
 
@@ -30,18 +30,24 @@ def _library_of(address: int) -> str | None:
     try:
         dladdr = ctypes.CDLL(None).dladdr
     except AttributeError:
-        return None
+        return None, None
     dladdr.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
     if dladdr(address, ctypes.byref(info)) == 0 or not info.dli_fname:
-        return None
-    return os.fsdecode(info.dli_fname)
+        return None, None
+    symbol = os.fsdecode(info.dli_sname) if info.dli_sname and info.dli_saddr == address else None
+    return os.fsdecode(info.dli_fname), symbol
+
+
+def name_at(address: int) -> str:
+    """What to call a function of which nobody knows more than its address."""
+    return _whereabouts(address)[1] or f"function at {address:#x}"
 
 
 def keep_loaded(address: int) -> Any:
     """Something that keeps the library around an address loaded, or None if there is no such library."""
     import ctypes
 
-    library = _library_of(address)
+    library, _ = _whereabouts(address)
     if library is None or not hasattr(os, "RTLD_NOLOAD"):
         return None
     try:

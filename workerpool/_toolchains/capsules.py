@@ -21,6 +21,7 @@ from functools import cache
 from typing import Any
 
 from .._checks import quoted, shortened
+from .addresses import name_at
 from .recognised import Recognised, is_of, parameters_of, takes_python_objects
 
 _CYTHON_FILLS_IN = re.compile(r"\b__pyx_skip_dispatch$|\*\s*__pyx_optional_args$")
@@ -64,10 +65,14 @@ def bound_values(signature: str, context: int | None) -> tuple[int, ...]:
     return (0,) * _number_filled_in(parameters)
 
 
-def of_capsule(capsule: Any, name: str, origin: str, keep_alive: object, signature: str | None = None) -> Recognised:
+def of_capsule(
+    capsule: Any, name: str | None, origin: str, keep_alive: object, signature: str | None = None
+) -> Recognised:
     """A capsule taken apart. signature: instead of the capsule's own name."""
     get_name, get_pointer, get_context = _api()
     raw_name: bytes | None = get_name(capsule)
+    address: int = get_pointer(capsule, raw_name)
+    name = name or name_at(address)
     if signature is None and raw_name is not None:
         signature = raw_name.decode("ascii", "backslashreplace")
     problem = None
@@ -85,7 +90,7 @@ def of_capsule(capsule: Any, name: str, origin: str, keep_alive: object, signatu
         )
     context: int | None = get_context(capsule)
     return Recognised(
-        get_pointer(capsule, raw_name),
+        address,
         name,
         origin,
         signature,
@@ -100,7 +105,7 @@ def recognise_capsule(target: Any) -> Recognised | None:
     """See the package. Raises TypeError for a capsule that holds no function, or one of Python objects."""
     if not is_of(target, "builtins", "PyCapsule"):
         return None
-    return of_capsule(target, "a function in a capsule", "a capsule", target)
+    return of_capsule(target, None, "a capsule", target)
 
 
 def exported_by(module: Any, name: str) -> Any:

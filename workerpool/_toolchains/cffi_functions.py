@@ -21,7 +21,7 @@ from typing import Any
 
 from .._checks import quoted, shortened
 from .._core import SignatureError
-from .addresses import keep_loaded
+from .addresses import keep_loaded, name_at
 from .recognised import Recognised, integer_spelling, is_of
 
 # cffi's own word for some types, and the names by which both know the rest.
@@ -135,6 +135,16 @@ def signature_of(pointer: Any) -> str:
     return _signature(backend, backend.typeof(pointer), "a cffi function")
 
 
+def _name_in_a_module(address: int) -> str | None:
+    """The name that a compiled module has for the function at an address, which the linker does not know."""
+    for _, lib in _compiled_modules():
+        for name in dir(lib):
+            value = getattr(lib, name, None)
+            if isinstance(value, BuiltinFunctionType) and address_of(pointer_to(value)) == address:
+                return name
+    return None
+
+
 def _extern_python_at(address: int) -> str | None:
     """The name of the `extern "Python"` function at an address."""
     for ffi, lib in _compiled_modules():
@@ -159,7 +169,7 @@ def _of_pointer(backend: Any, pointer: Any, name: str | None, keep_alive: object
         )
     if address == 0:
         raise ValueError(f"{quoted(pointer)} is a null pointer, not a function")
-    name = name or "a cffi function"
+    name = name or _name_in_a_module(address) or name_at(address)
     signature, problem = None, None
     try:
         signature = _signature(backend, backend.typeof(pointer), name)

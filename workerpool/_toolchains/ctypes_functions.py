@@ -15,6 +15,7 @@ from typing import Any
 
 from .._checks import quoted
 from .._core import SignatureError
+from .addresses import name_at
 from .recognised import Recognised, address_in, integer_spelling
 
 # ctypes' FUNCFLAG_PYTHONAPI, and NumPy's NPY_ARRAY_WRITEABLE.
@@ -100,7 +101,8 @@ def needs_gil(function: Any) -> bool:
 
 def _name(function: Any) -> str:
     name = getattr(function, "__name__", "")
-    return name if isinstance(name, str) and name and name != type(function).__name__ else "a ctypes function"
+    is_name = isinstance(name, str) and name and name != type(function).__name__
+    return name if is_name else name_at(address_in(function))
 
 
 def signature_of(function: Any, name: str) -> str:

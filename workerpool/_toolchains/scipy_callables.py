@@ -38,7 +38,7 @@ def recognise_scipy(target: Any, recognise: Callable[[Any], Recognised | None]) 
     if not is_of(target, "scipy._lib._ccallback", "LowLevelCallable"):
         return None
     inner = recognise(target.function)  # What takes the GIL is refused there.
-    name = inner.name if inner is not None else "a LowLevelCallable"
+    name = inner.name if inner is not None else None
     capsule = tuple.__getitem__(target, 0)
     found = of_capsule(capsule, name, "a scipy.LowLevelCallable", target, _in_c(target.signature))
     if target.user_data is not None:
