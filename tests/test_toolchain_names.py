@@ -8,7 +8,7 @@ import math
 import pickle
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import BuiltinFunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -246,3 +246,14 @@ def test_functions_are_called_by_the_names_that_the_linker_knows() -> None:
     ffi.cdef("int abs(int);")
     assert wp.native(ffi.dlopen(None).abs).__name__ == function.__name__
     assert wp.native(ffi.cast("int (*)(int)", 1)).__name__ == "function at 0x1"
+
+
+def test_functions_of_a_module_that_cffi_compiled_keep_their_names(cffi_api: ModuleType) -> None:
+    names = [name for name in dir(cffi_api.lib) if isinstance(getattr(cffi_api.lib, name), BuiltinFunctionType)]
+    for name in names[:5]:
+        try:
+            function = wp.native(cffi_api.ffi.addressof(cffi_api.lib, name))
+        except TypeError:  # One that C cannot call, or of Python.
+            continue
+        assert function.__name__ == name
+    assert names
