@@ -98,6 +98,27 @@ def test_callback_on_the_attendant_that_waits_while_jobs_keep_coming(run: RunSce
     )
 
 
+def test_who_has_the_lock_of_one_future_waits_for_another(run: RunScenario) -> None:
+    """Both end in one batch of notices, and the first cannot be told before the second was."""
+    run(
+        """
+        pool = wp.WorkerPool(2, queue_size=None)
+        for how in range(40):
+            fs = [pool.submit(sleep, 3_000_000) for _ in range(4)]
+            for f in fs:
+                f.add_done_callback(lambda f: None)
+            with fs[how % 3]._condition:
+                assert fs[3].result(10) == 3_000_000
+                if how % 2:
+                    assert not cf.wait(fs[3:], 10).not_done
+            assert [f.result(10) for f in fs] == [3_000_000] * 4
+            assert not cf.wait(fs, 10).not_done
+        pool.shutdown()
+        """,
+        timeout=40,
+    )
+
+
 def test_callback_is_not_held_up_by_another_on_a_worker(run: RunScenario) -> None:
     """The second releases the first: each may run on another thread, as in the standard library."""
     run(

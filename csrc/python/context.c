@@ -222,7 +222,9 @@ on_worker_start(void *pointer, wp_worker *worker)
 static void
 attend(wpy_home *home, wp_pool *pool)
 {
-    wpy_tell_notices(home, pool, NULL);
+    while (!wpy_tell_notices(home, pool, NULL) && !wp_pool_ask_attendant(pool)) {
+        wpy_nap(); /* There is no thread for one that would try again. */
+    }
     wpy_empty_trash(home);
 }
 

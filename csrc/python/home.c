@@ -219,8 +219,8 @@ wpy_speak(wpy_home *home)
 #define PATIENCE_NS 100000000u
 #define NAP_NS 50000u
 
-static void
-nap(void)
+void
+wpy_nap(void)
 {
     struct timespec moment = {.tv_nsec = NAP_NS};
     Py_BEGIN_ALLOW_THREADS
@@ -240,7 +240,7 @@ wpy_begin_release(wpy_releaser *releaser)
         if (other == me || now >= until) {
             return false;
         }
-        nap();
+        wpy_nap();
         other = 0;
     }
     return true;

@@ -38,6 +38,7 @@ typedef struct wpy_home {
     _Atomic(struct wpy_watchers *) notices; /* A stack: tasks that have ended, whose watchers are to be told. */
     wp_lock taking;                         /* For who takes something off these; held for a few instructions. */
     wpy_notice_line ended;                  /* Taking: what was on the stack of notices, the oldest first. */
+    wpy_notice_line held_up;                /* Taking: another thread had their lock. They are tried again. */
     wpy_notice_line settled;                /* Taking: their ends were told, their callbacks are still to be called. */
     wp_lock lock;
     struct wpy_context *pools; /* Home's lock: every pool that was not freed. */
@@ -159,6 +160,9 @@ bool wpy_is_hushed(void);
 typedef _Atomic(unsigned long) wpy_releaser;
 bool wpy_begin_release(wpy_releaser *releaser);
 void wpy_end_release(wpy_releaser *releaser);
+
+/* Attached: sleeps for 50 us, detached. */
+void wpy_nap(void);
 
 /* Attached: releases what others threw away. One load when there is nothing. */
 void wpy_empty_trash_slowly(wpy_home *home);

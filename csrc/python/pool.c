@@ -376,7 +376,7 @@ pool_dealloc(PyObject *self)
 static int
 pool_traverse(PyObject *self, visitproc visit, void *arg)
 {
-    const wpy_gate *gate = &((pool_object *)self)->gate;
+    wpy_gate *gate = &((pool_object *)self)->gate;
     Py_VISIT(Py_TYPE(self));
     int result = gate->handle != NULL ? wpy_context_traverse(gate->core, visit, arg) : 0;
     return result != 0 ? result : wpy_options_traverse(&gate->options, visit, arg);

@@ -112,6 +112,19 @@ wpy_watchers_take(wpy_watchers *watchers)
     watchers->depth = 1;
 }
 
+static bool
+try_to_take(wpy_watchers *watchers)
+{
+    uint32_t expected = WP_LOCK_FREE;
+    if (wp_load_relaxed(&watchers->owner) != PyThread_get_thread_ident() &&
+        !wp_cas_acquire(&watchers->lock.word, &expected, WP_LOCK_HELD)) {
+        return false;
+    }
+    wp_store_relaxed(&watchers->owner, PyThread_get_thread_ident());
+    watchers->depth++; /* It was 0, if nobody had the lock. */
+    return true;
+}
+
 int
 wpy_watchers_give(wpy_watchers *watchers)
 {
@@ -191,12 +204,10 @@ tell_waiters(wpy_home *home, PyObject *waiters, PyObject *future, wp_state state
     wpy_end_foreign();
 }
 
-/* The first step: the end becomes visible. */
+/* The first step: the end becomes visible. Takes the watchers' lock over. */
 static void
-settle(wpy_task *task)
+settle_locked(wpy_task *task, wpy_watchers *watchers)
 {
-    wpy_watchers *watchers = wp_load_acquire(&task->watchers);
-    wpy_watchers_take(watchers);
     wp_job_settle(&task->job);
     if (wpy_task_class_of(task)->is_manual) {
         Py_XINCREF(watchers->future); /* It was not kept, but whoever ends it has it. */
@@ -207,6 +218,14 @@ settle(wpy_task *task)
     watchers->told = true;
     wpy_watchers_give(watchers);
     Py_XDECREF(waiters);
+}
+
+static void
+settle(wpy_task *task)
+{
+    wpy_watchers *watchers = wp_load_acquire(&task->watchers);
+    wpy_watchers_take(watchers);
+    settle_locked(task, watchers);
 }
 
 /* The second step. As in the standard library, a callback that changes the list changes what is called. */
@@ -243,6 +262,9 @@ wpy_task_tell(wpy_task *task)
 }
 
 /* ---- Lines of notices ---- */
+
+/* How many naps to wait for the lock of a future. */
+#define LOCK_NAPS 10
 
 static void
 append_notice(wpy_notice_line *line, wpy_watchers *notice)
@@ -337,7 +359,7 @@ bool
 wpy_has_notices(wpy_home *home)
 {
     return wp_load_acquire(&home->notices) != NULL || wp_load_acquire(&home->ended.first) != NULL ||
-           wp_load_acquire(&home->settled.first) != NULL;
+           wp_load_acquire(&home->settled.first) != NULL || wp_load_acquire(&home->held_up.first) != NULL;
 }
 
 void
@@ -347,6 +369,7 @@ wpy_forget_notices(wpy_home *home)
     wp_store_relaxed(&home->notices, NULL);
     wp_store_relaxed(&home->ended.first, NULL);
     wp_store_relaxed(&home->settled.first, NULL);
+    wp_store_relaxed(&home->held_up.first, NULL);
 }
 
 /* The stack turned round: told in the order in which they ended. Lock held. */
@@ -387,36 +410,63 @@ take_notice(wpy_home *home, bool *is_settled, bool *more)
     return notice;
 }
 
+/* Somebody may have the lock of one future while he waits for another: so this waits for none, or for a moment only,
+ * because most have it for microseconds. */
 static void
 settle_notice(wpy_home *home, wpy_watchers *notice)
 {
-    settle(notice->task);
+    bool taken = try_to_take(notice);
+    for (int i = 0; !taken && i < LOCK_NAPS; i++) {
+        wpy_nap();
+        taken = try_to_take(notice);
+    }
+    if (taken) {
+        settle_locked(notice->task, notice);
+    }
     wp_lock_take(&home->taking);
-    append_notice(&home->settled, notice);
+    append_notice(taken ? &home->settled : &home->held_up, notice);
     wp_lock_give(&home->taking);
 }
 
-void
+static void
+try_again(wpy_home *home)
+{
+    wpy_watchers *notice;
+    wp_lock_take(&home->taking);
+    while ((notice = take_first(&home->held_up)) != NULL) {
+        append_notice(&home->ended, notice);
+    }
+    wp_lock_give(&home->taking);
+}
+
+static void
+call_settled(wpy_task *task, wp_pool *pool, bool more)
+{
+    if (more && pool != NULL) {
+        wp_pool_ask_attendant(pool);
+    }
+    call_callbacks(task);
+    wp_job_unref(&task->job);
+}
+
+bool
 wpy_tell_notices(wpy_home *home, wp_pool *pool, _Atomic(uint64_t) *since)
 {
     wpy_watchers *notice;
     bool is_settled;
     bool more;
+    try_again(home);
     while ((notice = take_notice(home, &is_settled, &more)) != NULL) {
-        wpy_task *task = notice->task;
         if (since != NULL) {
             wp_store_relaxed(since, wp_clock());
         }
-        if (!is_settled) {
+        if (is_settled) {
+            call_settled(notice->task, pool, more);
+        } else {
             settle_notice(home, notice);
-            continue;
         }
-        if (more && pool != NULL) {
-            wp_pool_ask_attendant(pool);
-        }
-        call_callbacks(task);
-        wp_job_unref(&task->job);
     }
+    return wp_load_acquire(&home->held_up.first) == NULL;
 }
 
 void

@@ -159,8 +159,9 @@ void wpy_task_forget_result(wpy_task *task);
 int wpy_task_traverse(wpy_task *task, visitproc visit, void *arg);
 
 /* Tells the watchers of every task whose notice is due. Asks `pool`, if there is one, for its attendant where there is more
- * than one callback: it goes on if this thread is held up. `since`, which may be NULL: when the last one began. */
-void wpy_tell_notices(wpy_home *home, wp_pool *pool, _Atomic(uint64_t) *since);
+ * than one callback: it goes on if this thread is held up. `since`, which may be NULL: when the last one began.
+ * False if some are left, because other threads had the locks of their futures for long. */
+bool wpy_tell_notices(wpy_home *home, wp_pool *pool, _Atomic(uint64_t) *since);
 
 /* Whether there is anything to tell. */
 bool wpy_has_notices(wpy_home *home);
