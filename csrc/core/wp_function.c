@@ -104,13 +104,14 @@ wp_function_status(const wp_job *job)
     return ((const function_job *)(const void *)job)->status;
 }
 
-/* Reserves a place for a result, waiting for one. */
+/* Reserves a place for a result, waiting for one as long as the pool takes jobs. */
 static enum wp_result
-reserve(wp_results *results, uint64_t deadline, uint64_t *index)
+reserve(wp_results *results, wp_pool *pool, uint64_t deadline, uint64_t *index)
 {
+    wp_until until = {.deadline = deadline, .closables = {wp_pool_closable(pool)}};
     enum wp_result result;
     while ((result = wp_results_reserve(results, index)) == WP_FULL) {
-        result = wp_results_wait_room(results, NULL, deadline);
+        result = wp_results_wait_room(results, &until);
         if (result != WP_OK) {
             return result;
         }
@@ -124,7 +125,7 @@ wp_function_submit(wp_pool *pool, unsigned lane, wp_results *results, wp_functio
 {
     wp_function_options options = WP_NO_OPTIONS;
     options.results = results;
-    enum wp_result result = reserve(results, deadline, &options.index);
+    enum wp_result result = reserve(results, pool, deadline, &options.index);
     if (result != WP_OK) {
         return result;
     }

@@ -172,6 +172,8 @@ struct wp_pool {
 
     wp_inherited inherited; /* Written by who starts a worker, read by that worker. */
 
+    wp_closable closable; /* With `lock`: closed when the phase is not WP_OPEN. */
+
     wp_word drained; /* Changes when nothing is unfinished. */
     wp_word left;    /* Changes when a thread has left. */
 
@@ -256,10 +258,10 @@ wp_result_of_wait(enum wp_wait_result waited)
     return waited == WP_WAIT_INTERRUPTED ? WP_INTERRUPTED : waited == WP_WAIT_TIMED_OUT ? WP_LATE : WP_OK;
 }
 
-/* Sleeps until there is room, or something else ends the wait (the token among it). `sleep` looks under its own lock,
- * sleeps once, and says WP_FULL to be called again. */
-typedef enum wp_result wp_room_sleep(void *context, uint64_t deadline);
-enum wp_result wp_wait_for_room(wp_word *room, wp_token *token, uint64_t deadline, wp_room_sleep *sleep, void *context);
+/* Sleeps until there is room, or something else ends the wait. `sleep` looks under its own lock, sleeps once as long as the
+ * word is what was seen, and says WP_FULL to be called again. */
+typedef enum wp_result wp_room_sleep(void *context, uint32_t seen, uint64_t deadline);
+enum wp_result wp_wait_for_room(wp_word *room, const wp_until *until, wp_room_sleep *sleep, void *context);
 
 /* Under the lock: WP_OK, or why the pool takes no jobs at all. */
 enum wp_result wp_phase_result(const wp_pool *pool);

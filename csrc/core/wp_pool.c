@@ -31,6 +31,7 @@ wp_pool_new(const wp_pool_config *config)
     pool->config = *config;
     pool->hooks = config->hooks;
     pool->max_workers = config->max_workers;
+    wp_closable_init(&pool->closable, &pool->lock, pool);
     pool->processors = wp_processors_by_affinity();
     wp_store_relaxed(&pool->references, 1);
     wp_store_relaxed(&pool->holders, 1);
@@ -230,6 +231,7 @@ enter_phase(wp_pool *pool, enum wp_phase phase)
     wp_lock_take(&pool->lock);
     if (wp_load_relaxed(&pool->phase) < (uint32_t)phase) {
         wp_store_release(&pool->phase, (uint32_t)phase);
+        wp_closable_close(&pool->closable);
     }
     bool no_threads = pool->n_threads == 0;
     wp_lock_give(&pool->lock);
@@ -249,6 +251,26 @@ bool
 wp_pool_is_closed(wp_pool *pool)
 {
     return wp_load_acquire(&pool->phase) != WP_OPEN;
+}
+
+wp_closable *
+wp_pool_closable(wp_pool *pool)
+{
+    return &pool->closable;
+}
+
+void
+wp_pool_open_part(wp_pool *pool, wp_closable *closable)
+{
+    wp_closable_init(closable, &pool->lock, pool);
+}
+
+void
+wp_pool_close_part(wp_pool *pool, wp_closable *closable)
+{
+    wp_lock_take(&pool->lock);
+    wp_closable_close(closable);
+    wp_lock_give(&pool->lock);
 }
 
 bool

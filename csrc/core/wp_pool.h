@@ -6,6 +6,7 @@
 #ifndef WP_POOL_H
 #define WP_POOL_H
 
+#include "wp_closable.h"
 #include "wp_extra.h"
 #include "wp_stats.h"
 
@@ -85,9 +86,17 @@ void wp_pool_unref(wp_pool *pool);
  * The job must not outlive the submitter's reference to the pool. */
 enum wp_result wp_pool_submit(wp_pool *pool, unsigned lane, wp_job *job, bool over);
 
-/* Sleeps until the lane may have room (WP_OK), or WP_CLOSED, WP_BROKEN, WP_STOPPED (token; may be NULL), WP_LATE,
- * WP_INTERRUPTED. Then submit again; another may have been faster, and a submit that fails otherwise than for
- * want of room passes the wake-up on. Whoever gives up after WP_OK without submitting must call wp_pool_pass_room. */
+/* What ends a wait for room or a place, beside what it waits for. */
+typedef struct wp_until {
+    uint64_t deadline;          /* WP_LATE */
+    wp_token *token;            /* WP_STOPPED; or NULL. */
+    wp_closable *closables[2];  /* WP_CLOSED; or NULL. */
+} wp_until;
+
+/* Sleeps until the lane may have room (WP_OK), or WP_CLOSED, WP_BROKEN, WP_STOPPED, WP_LATE, WP_INTERRUPTED. Then submit
+ * again; another may have been faster, and a submit that fails otherwise than for want of room passes the wake-up on.
+ * Whoever gives up after WP_OK without submitting must call wp_pool_pass_room. */
+enum wp_result wp_pool_wait_room_until(wp_pool *pool, unsigned lane, const wp_until *until);
 enum wp_result wp_pool_wait_room(wp_pool *pool, unsigned lane, wp_token *token, uint64_t deadline);
 void wp_pool_pass_room(wp_pool *pool, unsigned lane);
 
@@ -157,6 +166,13 @@ void wp_pool_break(wp_pool *pool);
 enum wp_result wp_pool_join(wp_pool *pool, uint64_t deadline);
 
 bool wp_pool_is_closed(wp_pool *pool);
+
+/* For those who sleep elsewhere and are to wake when the pool is closed. */
+wp_closable *wp_pool_closable(wp_pool *pool);
+
+/* Something that is closed by itself and belongs to the pool, such as a host's view of it: made, and closed. */
+void wp_pool_open_part(wp_pool *pool, wp_closable *closable);
+void wp_pool_close_part(wp_pool *pool, wp_closable *closable);
 bool wp_pool_is_broken(wp_pool *pool);
 
 /* Asks for the `attend` hook. Cheap when it was asked for already. False: there is no thread to do it. */

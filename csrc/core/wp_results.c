@@ -17,7 +17,7 @@ struct wp_results {
     uint64_t tail;       /* Lock. */
     uint64_t reserved;   /* Lock: accepted and not read. */
     uint64_t next_index; /* Lock. */
-    bool closed;         /* Lock. */
+    wp_closable closable; /* With `lock`. */
     uint32_t readers;    /* Lock: threads that sleep for a result. */
     uint32_t blocked;    /* Lock: threads that sleep for room. */
     wp_word helpers;     /* Changed under the lock: readers that run jobs of the queue, and sleep because there are none. */
@@ -32,6 +32,7 @@ wp_results_new(uint64_t capacity)
     if (results != NULL) {
         wp_store_relaxed(&results->references, 1);
         results->capacity = capacity;
+        wp_closable_init(&results->closable, &results->lock, NULL);
     }
     return results;
 }
@@ -53,6 +54,19 @@ wp_results_unref(wp_results *results)
     }
     free(results->unread);
     free(results);
+}
+
+wp_closable *
+wp_results_closable(wp_results *results)
+{
+    return &results->closable;
+}
+
+/* Lock held. */
+static bool
+is_closed(const wp_results *results)
+{
+    return wp_load_relaxed(&results->closable.closed) != 0;
 }
 
 /* Makes the ring large enough for one more reservation, so that delivering never needs memory. Lock held. */
@@ -89,7 +103,7 @@ wp_results_reserve(wp_results *results, uint64_t *index)
 {
     enum wp_result result = WP_OK;
     wp_lock_take(&results->lock);
-    if (results->closed) {
+    if (is_closed(results)) {
         result = WP_CLOSED;
     } else if (results->reserved >= results->capacity) {
         result = WP_FULL;
@@ -124,7 +138,7 @@ free_place(wp_results *results, bool at_once)
 static bool
 has_finished(wp_results *results)
 {
-    return results->closed && results->reserved == 0;
+    return is_closed(results) && results->reserved == 0;
 }
 
 static void
@@ -156,16 +170,15 @@ wp_results_unreserve(wp_results *results, uint64_t index)
 static enum wp_result
 look_for_place(const wp_results *results)
 {
-    return results->closed ? WP_CLOSED : results->reserved >= results->capacity ? WP_FULL : WP_OK;
+    return is_closed(results) ? WP_CLOSED : results->reserved >= results->capacity ? WP_FULL : WP_OK;
 }
 
 static enum wp_result
-sleep_for_room(void *context, uint64_t deadline)
+sleep_for_room(void *context, uint32_t seen, uint64_t deadline)
 {
     wp_results *results = context;
     wp_lock_take(&results->lock);
     enum wp_result result = look_for_place(results);
-    uint32_t seen = wp_load_relaxed(&results->room);
     results->blocked += result == WP_FULL;
     wp_lock_give(&results->lock);
     if (result != WP_FULL) {
@@ -180,9 +193,9 @@ sleep_for_room(void *context, uint64_t deadline)
 }
 
 enum wp_result
-wp_results_wait_room(wp_results *results, wp_token *token, uint64_t deadline)
+wp_results_wait_room(wp_results *results, const wp_until *until)
 {
-    enum wp_result result = wp_wait_for_room(&results->room, token, deadline, sleep_for_room, results);
+    enum wp_result result = wp_wait_for_room(&results->room, until, sleep_for_room, results);
     if (result != WP_OK) {
         pass_room(results);
     }
@@ -220,8 +233,10 @@ take_next(wp_results *results, wp_job **job, uint32_t *places)
     return WP_OK;
 }
 
-enum wp_result
-wp_results_next(wp_results *results, uint64_t deadline, wp_job **job)
+/* Waits for the next result until it comes, something ends the wait, or (WP_FULL) the pool, if one is given, is closed and
+ * the queue is not. */
+static enum wp_result
+next_or_woken(wp_results *results, wp_pool *pool, uint64_t deadline, wp_job **job)
 {
     enum wp_result result;
     enum wp_result slept = WP_OK;
@@ -229,6 +244,9 @@ wp_results_next(wp_results *results, uint64_t deadline, wp_job **job)
     wp_lock_take(&results->lock);
     while ((result = take_next(results, job, &places)) == WP_FULL && slept == WP_OK) {
         uint32_t seen = wp_load_relaxed(&results->arrived);
+        if (pool != NULL && wp_closable_is_closed(wp_pool_closable(pool)) && !is_closed(results)) {
+            break;
+        }
         results->readers++;
         wp_lock_give(&results->lock);
         slept = wp_result_of_wait(wp_word_wait(&results->arrived, seen, deadline));
@@ -238,7 +256,40 @@ wp_results_next(wp_results *results, uint64_t deadline, wp_job **job)
     bool finished = result == WP_OK && has_finished(results);
     wp_lock_give(&results->lock);
     wake_after(results, places, finished);
-    return result == WP_FULL ? slept : result;
+    return result == WP_FULL && slept != WP_OK ? slept : result;
+}
+
+enum wp_result
+wp_results_next(wp_results *results, uint64_t deadline, wp_job **job)
+{
+    return next_or_woken(results, NULL, deadline, job);
+}
+
+/* The pool's closing closes the queue, by who waits at it: then a place that is given back later wakes the readers too. */
+bool
+wp_results_close_with(wp_results *results, wp_pool *pool)
+{
+    bool closes = wp_closable_is_closed(wp_pool_closable(pool));
+    if (closes) {
+        wp_results_close(results);
+    }
+    return closes;
+}
+
+enum wp_result
+wp_results_next_of(wp_results *results, wp_pool *pool, uint64_t deadline, wp_job **job)
+{
+    wp_sleeper sleeper;
+    if (!wp_closable_watch(wp_pool_closable(pool), &sleeper, &results->arrived)) {
+        wp_results_close_with(results, pool);
+        return wp_results_next(results, deadline, job);
+    }
+    enum wp_result result;
+    do {
+        result = next_or_woken(results, pool, deadline, job);
+    } while (result == WP_FULL && !wp_results_close_with(results, pool));
+    wp_closable_leave(wp_pool_closable(pool), &sleeper);
+    return result == WP_FULL ? wp_results_next(results, deadline, job) : result;
 }
 
 /* A helper looks for jobs after it has said that it sleeps; who submits one looks for helpers after that. Both look
@@ -295,7 +346,7 @@ void
 wp_results_close(wp_results *results)
 {
     wp_lock_take(&results->lock);
-    results->closed = true;
+    wp_closable_close(&results->closable);
     wp_add_acq_rel(&results->room, 1);
     wp_lock_give(&results->lock);
     wake_after(results, WP_WAKE_ALL, true);

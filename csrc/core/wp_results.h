@@ -21,8 +21,12 @@ enum wp_result wp_results_reserve(wp_results *results, uint64_t *index);
 /* Gives back a place whose job was not submitted. */
 void wp_results_unreserve(wp_results *results, uint64_t index);
 
-/* Sleeps until there may be a place: WP_OK, WP_CLOSED, WP_STOPPED (token; may be NULL), WP_LATE, WP_INTERRUPTED. */
-enum wp_result wp_results_wait_room(wp_results *results, wp_token *token, uint64_t deadline);
+/* Sleeps until there may be a place: WP_OK, WP_CLOSED, WP_STOPPED, WP_LATE, WP_INTERRUPTED. Whoever submits to one pool
+ * gives that pool's closable. */
+enum wp_result wp_results_wait_room(wp_results *results, const wp_until *until);
+
+/* For those who sleep for room in a lane and are to wake when the queue is closed. */
+wp_closable *wp_results_closable(wp_results *results);
 
 /* The job has ended: takes a reference and shows it to the readers. Needs its reservation; cannot fail. Takes over the
  * reference to the queue that the job has in its extra, which is NULL from then on. */
@@ -44,7 +48,14 @@ void wp_results_ignore(wp_results *results);
 /* A job of the queue was submitted: those workers look again. One load if there are none. */
 void wp_results_call_helpers(wp_results *results);
 
-/* No more jobs: readers get what is to come, then WP_FINISHED. Idempotent. */
+/* The same for a queue to which only jobs of one pool report: it is closed with the pool. */
+enum wp_result wp_results_next_of(wp_results *results, wp_pool *pool, uint64_t deadline, wp_job **job);
+
+/* Closes the queue if the pool is closed; whether it is. */
+bool wp_results_close_with(wp_results *results, wp_pool *pool);
+
+/* No more jobs: readers get what is to come, then WP_FINISHED; submitters that wait for a place, or for room in a lane, are
+ * told at once. Idempotent. */
 void wp_results_close(wp_results *results);
 
 /* Places reserved: jobs not yet ended plus results not yet read. Unread: results that wait for a reader. */

@@ -123,7 +123,7 @@ typedef struct lane_place {
 } lane_place;
 
 static enum wp_result
-sleep_for_room(void *context, uint64_t deadline)
+sleep_for_room(void *context, uint32_t seen, uint64_t deadline)
 {
     const lane_place *place = context;
     wp_pool *pool = place->pool;
@@ -131,7 +131,6 @@ sleep_for_room(void *context, uint64_t deadline)
     wp_lane *l = &pool->lanes[lane];
     wp_lock_take(&pool->lock);
     enum wp_result result = look_for_room(pool, lane);
-    uint32_t seen = wp_load_relaxed(&l->room);
     if (result == WP_FULL) {
         l->blocked++;
     }
@@ -157,27 +156,86 @@ wp_pool_pass_room(wp_pool *pool, unsigned lane)
     wp_errands_run(pool, &errands);
 }
 
-enum wp_result
-wp_wait_for_room(wp_word *room, wp_token *token, uint64_t deadline, wp_room_sleep *sleep, void *context)
+#define CLOSABLES (sizeof(((wp_until *)NULL)->closables) / sizeof(wp_closable *))
+
+/* WP_FULL as long as nothing has ended the wait. */
+static enum wp_result
+look_for_end(const wp_until *until)
 {
-    wp_watch watch = {.wake = room};
-    wp_claim_leave(wp_worker_self());
-    uint64_t until = deadline;
-    if (token != NULL) {
-        if (wp_token_is_cancelled(token) || !wp_watch_start(&watch, token)) {
-            return WP_STOPPED;
+    if (until->token != NULL && wp_token_is_cancelled(until->token)) {
+        return WP_STOPPED;
+    }
+    for (size_t i = 0; i < CLOSABLES; i++) {
+        if (until->closables[i] != NULL && wp_closable_is_closed(until->closables[i])) {
+            return WP_CLOSED;
         }
-        until = wp_token_deadline(token) < until ? wp_token_deadline(token) : until;
+    }
+    return WP_FULL;
+}
+
+/* The word is read first: whatever ends the wait later changes it. */
+static enum wp_result
+wait_watched(wp_word *room, const wp_until *until, wp_room_sleep *sleep, void *context)
+{
+    uint64_t deadline = until->deadline;
+    if (until->token != NULL && wp_token_deadline(until->token) < deadline) {
+        deadline = wp_token_deadline(until->token);
     }
     enum wp_result result = WP_FULL;
     while (result == WP_FULL) {
-        result = sleep(context, until);
-        if (token != NULL && wp_token_is_cancelled(token)) {
-            result = WP_STOPPED;
+        uint32_t seen = wp_load_acquire(room);
+        enum wp_result ended = look_for_end(until);
+        if (ended == WP_FULL) {
+            result = sleep(context, seen, deadline);
+            ended = look_for_end(until);
+        }
+        result = ended != WP_FULL ? ended : result;
+    }
+    return result;
+}
+
+/* Hangs the sleeper on all of the closables, or on none; how many of them. */
+static size_t
+watch_closables(const wp_until *until, wp_sleeper *sleepers, wp_word *room)
+{
+    size_t n = 0;
+    while (n < CLOSABLES && (until->closables[n] == NULL || wp_closable_watch(until->closables[n], &sleepers[n], room))) {
+        n++;
+    }
+    return n;
+}
+
+enum wp_result
+wp_wait_for_room(wp_word *room, const wp_until *until, wp_room_sleep *sleep, void *context)
+{
+    wp_watch watch = {.wake = room};
+    wp_claim_leave(wp_worker_self());
+    wp_sleeper sleepers[CLOSABLES];
+    if (until->token != NULL && (wp_token_is_cancelled(until->token) || !wp_watch_start(&watch, until->token))) {
+        return WP_STOPPED;
+    }
+    size_t n = watch_closables(until, sleepers, room);
+    enum wp_result result = n == CLOSABLES ? wait_watched(room, until, sleep, context) : WP_CLOSED;
+    while (n > 0) {
+        n--;
+        if (until->closables[n] != NULL) {
+            wp_closable_leave(until->closables[n], &sleepers[n]);
         }
     }
-    if (token != NULL) {
-        wp_watch_stop(&watch, token);
+    if (until->token != NULL) {
+        wp_watch_stop(&watch, until->token);
+    }
+    return result;
+}
+
+enum wp_result
+wp_pool_wait_room_until(wp_pool *pool, unsigned lane, const wp_until *until)
+{
+    lane_place place = {pool, lane};
+    enum wp_result result = wp_wait_for_room(&pool->lanes[lane].room, until, sleep_for_room, &place);
+    if (result != WP_OK) {
+        /* A wake-up that was meant for this thread must not be lost with it. */
+        wp_pool_pass_room(pool, lane);
     }
     return result;
 }
@@ -185,11 +243,6 @@ wp_wait_for_room(wp_word *room, wp_token *token, uint64_t deadline, wp_room_slee
 enum wp_result
 wp_pool_wait_room(wp_pool *pool, unsigned lane, wp_token *token, uint64_t deadline)
 {
-    lane_place place = {pool, lane};
-    enum wp_result result = wp_wait_for_room(&pool->lanes[lane].room, token, deadline, sleep_for_room, &place);
-    if (result != WP_OK) {
-        /* A wake-up that was meant for this thread must not be lost with it. */
-        wp_pool_pass_room(pool, lane);
-    }
-    return result;
+    wp_until until = {.deadline = deadline, .token = token};
+    return wp_pool_wait_room_until(pool, lane, &until);
 }

@@ -74,6 +74,7 @@ typedef struct place {
 /* A word that threads sleep on: whether any does, and in what way; and how often they were called, times CALL. */
 enum { ASLEEP = 1u << 0, ASLEEP_LIGHTLY = 1u << 1 /* To be called for any result or place. */, CALL = 1u << 2 };
 #define SLEEPERS ((uint32_t)(ASLEEP | ASLEEP_LIGHTLY))
+_Static_assert(CALL == WP_CLOSING_STEP, "closing the pool is a call");
 
 struct wp_stage {
     wp_pool *pool;          /* Constant; a reference. */
@@ -97,7 +98,7 @@ struct wp_stage {
     chunk *oldest;                         /* Of those that have not ended. */
     chunk **end;                           /* Where the next goes. */
     uint64_t n_chunks;                     /* How many there ever were. */
-    _Atomic(bool) closed;                  /* As above; `accepted` does not change any more. */
+    wp_closable closable;                  /* Once closed, `accepted` does not change any more. */
 
     alignas(WP_CACHE_LINE) _Atomic(uint64_t) tail; /* Results that have got their position. */
     alignas(WP_CACHE_LINE) _Atomic(uint64_t) head; /* Results that were read. */
@@ -527,7 +528,7 @@ attempt(wp_pool *pool, wp_stage *stage, load *l)
 {
     wp_lane *lane = &pool->lanes[stage->lane];
     uint32_t wanted = l->n - l->done;
-    l->why = wp_load_relaxed(&stage->closed) || is_of_parent(stage) ? WP_CLOSED : wp_phase_result(pool);
+    l->why = wp_closable_is_closed(&stage->closable) || is_of_parent(stage) ? WP_CLOSED : wp_phase_result(pool);
     if (l->why != WP_OK) {
         return REFUSED;
     }
@@ -565,7 +566,7 @@ add_chunk(wp_pool *pool, wp_stage *stage)
         return WP_NO_MEMORY;
     }
     wp_lock_take(&pool->lock);
-    bool used = stage->current == NULL && !wp_load_relaxed(&stage->closed);
+    bool used = stage->current == NULL && !wp_closable_is_closed(&stage->closable);
     if (used) {
         stage->current = c;
         stage->at_once = 0;
@@ -745,11 +746,23 @@ moves_soon(wp_stage *stage, _Atomic(uint64_t) *count)
     return true;
 }
 
-/* Sleeps on a word that held `seen` when there was nothing. */
-static enum wp_result
-sleep_on(wp_stage *stage, wp_word *sleepers, uint32_t seen, uint64_t deadline)
+/* The stage is closed, or its pool. */
+static bool
+takes_no_more(wp_stage *stage)
 {
-    const wp_worker *self = worker_here(stage);
+    return wp_closable_is_closed(&stage->closable) || wp_pool_is_closed(stage->pool);
+}
+
+static bool
+is_finished(wp_stage *stage)
+{
+    return takes_no_more(stage) && wp_load_relaxed(&stage->accepted) == wp_load_relaxed(&stage->head);
+}
+
+/* Sleeps; a worker is called for what is put. */
+static enum wp_result
+sleep_as(wp_stage *stage, const wp_worker *self, wp_word *sleepers, uint32_t seen, uint64_t deadline)
+{
     if (self != NULL && !lie_down(stage, self)) {
         return WP_OK;
     }
@@ -767,6 +780,24 @@ sleep_on(wp_stage *stage, wp_word *sleepers, uint32_t seen, uint64_t deadline)
     return slept;
 }
 
+/* Sleeps on a word that held `seen` when there was nothing, and it was not over. Who closes the stage calls, and the pool's
+ * closing wakes as well. */
+static enum wp_result
+sleep_on(wp_stage *stage, wp_word *sleepers, uint32_t seen, bool (*is_over)(wp_stage *), uint64_t deadline)
+{
+    wp_sleeper sleeper;
+    wp_closable *pools = wp_pool_closable(stage->pool);
+    bool hangs = wp_closable_watch(pools, &sleeper, sleepers);
+    if (!hangs && is_over(stage)) {
+        return WP_OK;
+    }
+    enum wp_result slept = sleep_as(stage, worker_here(stage), sleepers, seen, deadline);
+    if (hangs) {
+        wp_closable_leave(pools, &sleeper);
+    }
+    return slept;
+}
+
 /* Sleeps until there may be a place. `lightly`: until there is any at all. */
 static enum wp_result
 sleep_for_place(wp_stage *stage, bool lightly, uint64_t deadline)
@@ -776,10 +807,10 @@ sleep_for_place(wp_stage *stage, bool lightly, uint64_t deadline)
     }
     uint32_t seen = say_asleep(&stage->blocked, lightly);
     uint64_t head = wp_add_acq_rel(&stage->head, 0);
-    if (wp_load_relaxed(&stage->accepted) - head < stage->capacity || wp_load_acquire(&stage->closed)) {
+    if (wp_load_relaxed(&stage->accepted) - head < stage->capacity || takes_no_more(stage)) {
         return WP_OK;
     }
-    return sleep_on(stage, &stage->blocked, seen, deadline);
+    return sleep_on(stage, &stage->blocked, seen, takes_no_more, deadline);
 }
 
 /* The first sleep is a nap: if it ends by itself and nothing has changed, the next one is light. */
@@ -808,7 +839,8 @@ wait_for_room(wp_stage *stage, uint64_t deadline)
     if (stage->places != NULL && !is_late(deadline) && moves_soon(stage, &stage->tail)) {
         return WP_OK;
     }
-    return wp_pool_wait_room(stage->pool, stage->lane, NULL, deadline);
+    wp_until until = {.deadline = deadline, .closables = {&stage->closable}};
+    return wp_pool_wait_room_until(stage->pool, stage->lane, &until);
 }
 
 /* Waits for what kept an attempt from succeeding, or does it. A worker that waits for a place runs jobs of the stage: there
@@ -859,12 +891,6 @@ wp_stage_put(wp_stage *stage, void *argument, uint64_t deadline)
     return put_at_once(stage, argument) ? WP_OK : wp_stage_put_many(stage, &argument, 1, deadline, &done);
 }
 
-static bool
-is_finished(wp_stage *stage)
-{
-    return wp_load_acquire(&stage->closed) && wp_load_relaxed(&stage->accepted) == wp_load_relaxed(&stage->head);
-}
-
 /* Sleeps until there may be a result. `lightly`: until there is any at all. */
 static enum wp_result
 sleep_for_result(wp_stage *stage, bool lightly, uint64_t deadline)
@@ -874,7 +900,7 @@ sleep_for_result(wp_stage *stage, bool lightly, uint64_t deadline)
     if (tail != wp_load_relaxed(&stage->head) || is_finished(stage)) {
         return WP_OK;
     }
-    return sleep_on(stage, &stage->asleep, seen, deadline);
+    return sleep_on(stage, &stage->asleep, seen, is_finished, deadline);
 }
 
 static uint64_t
@@ -1061,6 +1087,7 @@ wp_stage_new(wp_pool *pool, unsigned lane, wp_function *function, uint32_t capac
         }
     }
     wp_pool_ref(pool);
+    wp_pool_open_part(pool, &stage->closable);
     stage->pool = pool;
     return stage;
 
@@ -1096,7 +1123,7 @@ seal_current(wp_stage *stage, bool close)
     uint64_t n_chunks = stage->n_chunks;
     stage->current = NULL;
     if (close) {
-        wp_store_release(&stage->closed, true);
+        wp_closable_close(&stage->closable);
     }
     wp_lock_give(&stage->pool->lock);
     if (c != NULL) {

@@ -175,16 +175,29 @@ wp_pool_submit(wp_pool *pool, unsigned lane, wp_job *job, bool over)
     return WP_OK;
 }
 
+/* What else ends the job's wait for room: its token, and the end of the results queue that it reports to. */
+static wp_until
+until_of(const wp_job *job, uint64_t deadline)
+{
+    wp_until until = {.deadline = deadline};
+    if (job->extra != NULL) {
+        until.token = job->extra->token;
+        until.closables[0] = job->extra->results != NULL ? wp_results_closable(job->extra->results) : NULL;
+    }
+    return until;
+}
+
 enum wp_result
 wp_pool_submit_wait(wp_pool *pool, unsigned lane, wp_job *job, uint64_t deadline)
 {
     bool over = wp_worker_in(pool) != NULL;
+    wp_until until = until_of(job, deadline);
     for (;;) {
         enum wp_result result = wp_pool_submit(pool, lane, job, over);
         if (result != WP_FULL) {
             return result;
         }
-        result = wp_pool_wait_room(pool, lane, job->extra != NULL ? job->extra->token : NULL, deadline);
+        result = wp_pool_wait_room_until(pool, lane, &until);
         if (result != WP_OK) {
             return result;
         }

@@ -515,7 +515,7 @@ static int
 try_to_submit(const bridge_object *self, call_object *call, wpy_task *task)
 {
     const wpy_gate *gate = call->gate;
-    if (!wpy_check_not_exiting(self->home)) {
+    if (!wpy_check_not_exiting(self->home) || wpy_gate_check_open(gate) < 0) {
         return -1;
     }
     Py_INCREF(call);
@@ -636,7 +636,8 @@ move_on(bridge_object *self, call_object *call)
         return true;
     }
     const wpy_gate *gate = call->gate;
-    int result = (int)wp_pool_look_for_room(gate->core, gate->options.lane);
+    bool is_open = !wpy_options_are_closed(&gate->options);
+    int result = is_open ? (int)wp_pool_look_for_room(gate->core, gate->options.lane) : WP_CLOSED;
     result = result == WP_FULL ? WP_FULL : try_to_submit(self, call, task);
     if (result != WP_FULL) {
         leave_line(self, call, result);

@@ -124,26 +124,68 @@ wpy_set_error(wpy_home *home, enum wp_result result)
 
 /* ---- Submitting ---- */
 
+wp_until
+wpy_until(const wpy_options *options, wp_closable *other)
+{
+    return (wp_until){
+        .deadline = WP_FOREVER,
+        .token = options->token != NULL ? wpy_token_core(options->token) : NULL,
+        .closables = {options->view, other},
+    };
+}
+
 typedef struct room {
     wp_pool *pool;
     unsigned lane;
-    wp_token *token;
+    wp_until until;
 } room;
 
 static enum wp_result
 sleep_for_room(void *context, uint64_t deadline)
 {
-    const room *r = context;
-    return wp_pool_wait_room(r->pool, r->lane, r->token, deadline);
+    room *r = context;
+    r->until.deadline = deadline;
+    return wp_pool_wait_room_until(r->pool, r->lane, &r->until);
+}
+
+bool
+wpy_options_are_closed(const wpy_options *options)
+{
+    return options->view != NULL && wp_closable_is_closed(options->view);
 }
 
 int
-wpy_wait_for_room(wpy_home *home, wp_pool *pool, const wpy_options *options, uint64_t deadline)
+wpy_options_check_open(const wpy_options *options)
 {
-    room r = {pool, options->lane, options->token != NULL ? wpy_token_core(options->token) : NULL};
+    if (wpy_options_are_closed(options)) {
+        PyErr_SetString(PyExc_RuntimeError, "cannot schedule new futures after shutdown");
+        return -1;
+    }
+    return 0;
+}
+
+int
+wpy_set_closed_error(wpy_home *home, wp_pool *pool, const wpy_options *options)
+{
+    if (wp_pool_is_closed(pool)) {
+        return wpy_set_error(home, wp_pool_is_broken(pool) ? WP_BROKEN : WP_CLOSED);
+    }
+    if (wpy_options_check_open(options) == 0) {
+        PyErr_SetString(PyExc_RuntimeError, "cannot submit to a results queue after its close()");
+    }
+    return -1;
+}
+
+int
+wpy_wait_for_room(wpy_home *home, wp_pool *pool, const wpy_options *options, wp_results *results, uint64_t deadline)
+{
+    room r = {pool, options->lane, wpy_until(options, results != NULL ? wp_results_closable(results) : NULL)};
     int result = wpy_wait(sleep_for_room, &r, deadline);
     if (result == WP_OK) {
         return 1;
+    }
+    if (result == WP_CLOSED) {
+        return wpy_set_closed_error(home, pool, options);
     }
     return result < 0 ? -1 : wpy_set_error(home, (enum wp_result)result);
 }
@@ -191,8 +233,10 @@ static int
 act_on_full(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_task *task, uint64_t deadline)
 {
     switch (options->on_full) {
-    case WPY_BLOCK:
-        return wpy_wait_for_room(home, pool, options, deadline) > 0 ? TRY_AGAIN : -1;
+    case WPY_BLOCK: {
+        wp_results *results = task->job.extra != NULL ? task->job.extra->results : NULL;
+        return wpy_wait_for_room(home, pool, options, results, deadline) > 0 ? TRY_AGAIN : -1;
+    }
     case WPY_CALLER_RUNS:
         return run_here(home, pool, options, task);
     case WPY_DISCARD:

@@ -16,6 +16,7 @@ typedef struct wpy_options {
     uint64_t submit_timeout; /* ns, or WP_FOREVER; likewise the next two. */
     uint64_t queue_timeout;
     uint64_t run_timeout;
+    wp_closable *view;       /* Of the view that has the options, or had them first; NULL for a pool. */
     struct wpy_context *own; /* The pool's, which the view keeps, if its jobs run in the worker's own context, see
                                 variables.h; else NULL. */
 } wpy_options;
@@ -42,8 +43,19 @@ int wpy_on_full_of(PyObject *text);
  * meanwhile is set as the exception. -1: an exception is set and the task was not taken. */
 int wpy_submit_task(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_task *task);
 
-/* Waits for room in the options' lane: 1 to try again, or -1 with an exception set. */
-int wpy_wait_for_room(wpy_home *home, wp_pool *pool, const wpy_options *options, uint64_t deadline);
+/* What ends a wait for room beside its deadline: the options' token, the end of their view, and `other`, or NULL. */
+wp_until wpy_until(const wpy_options *options, wp_closable *other);
+
+/* Waits for room in the options' lane, for a job that reports to these results, or NULL: 1 to try again, or -1 with an
+ * exception set. */
+int wpy_wait_for_room(wpy_home *home, wp_pool *pool, const wpy_options *options, wp_results *results, uint64_t deadline);
+
+/* Whether the view that has the options was shut down; and the same as 0 or -1, with RuntimeError. */
+bool wpy_options_are_closed(const wpy_options *options);
+int wpy_options_check_open(const wpy_options *options);
+
+/* The exception for a submit to what was closed: the pool, the view or else the results queue. Always -1. */
+int wpy_set_closed_error(wpy_home *home, wp_pool *pool, const wpy_options *options);
 
 /* Sets the exception that goes with a result of the core that is no success. Always -1. */
 int wpy_set_error(wpy_home *home, enum wp_result result);

@@ -106,11 +106,7 @@ gate_of_view(PyObject *self)
 int
 wpy_gate_check_open(const wpy_gate *gate)
 {
-    if (gate->closed) {
-        PyErr_SetString(PyExc_RuntimeError, "cannot schedule new futures after shutdown");
-        return -1;
-    }
-    return 0;
+    return wpy_options_check_open(&gate->options);
 }
 
 wpy_task *
@@ -488,6 +484,8 @@ init_view(view_object *self, const wpy_gate *from, PyObject *pool, PyObject *arg
     self->gate.home = from->home;
     self->gate.core = from->core;
     wpy_options_copy(&self->gate.options, &from->options);
+    wp_pool_open_part(from->core, &self->gate.closable);
+    self->gate.options.view = &self->gate.closable;
     self->gate.handle = Py_NewRef(from->handle);
     self->pool = Py_NewRef(pool);
     return override_options(from, args, kwargs, &self->gate.options);
@@ -719,7 +717,7 @@ view_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|p$p:shutdown", keywords, &wait, &cancel_futures)) {
         return NULL;
     }
-    gate->closed = true;
+    wp_pool_close_part(gate->core, &gate->closable);
     if (!wait) {
         Py_RETURN_NONE;
     }
@@ -822,7 +820,7 @@ static PyObject *
 view_get_closed(PyObject *self, void *Py_UNUSED(closure))
 {
     const wpy_gate *gate = gate_of_view(self);
-    return PyBool_FromLong(gate->closed || wp_pool_is_closed(gate->core));
+    return PyBool_FromLong(wpy_options_are_closed(&gate->options) || wp_pool_is_closed(gate->core));
 }
 
 static PyObject *

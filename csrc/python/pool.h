@@ -14,7 +14,7 @@ typedef struct wpy_gate {
     wp_pool *core;    /* Kept by the handle. */
     PyObject *handle; /* Keeps the core's memory; futures hold it too. */
     wpy_options options;
-    bool closed; /* A view that was shut down; a pool knows by itself. */
+    wp_closable closable; /* A view's; a pool knows by itself. */
 } wpy_gate;
 
 /* The gate of a pool or a view; NULL with TypeError for anything else, or for a pool whose __init__ did not run. */

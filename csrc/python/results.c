@@ -315,20 +315,16 @@ results_dealloc(results_object *self)
 /* ---- Submitting ---- */
 
 typedef struct room {
-    wp_pool *pool;
     wp_results *results;
-    wp_token *token;
+    wp_until until;
 } room;
 
-/* The pool's shutdown wakes nobody here; it is seen when the slice is over. */
 static enum wp_result
 sleep_for_room(void *context, uint64_t deadline)
 {
-    const room *r = context;
-    if (wp_pool_is_closed(r->pool)) {
-        return wp_pool_is_broken(r->pool) ? WP_BROKEN : WP_CLOSED;
-    }
-    return wp_results_wait_room(r->results, r->token, deadline);
+    room *r = context;
+    r->until.deadline = deadline;
+    return wp_results_wait_room(r->results, &r->until);
 }
 
 static int
@@ -336,11 +332,7 @@ set_reserve_error(results_object *self, const wpy_gate *gate, int result)
 {
     switch (result) {
     case WP_CLOSED:
-        if (wp_pool_is_closed(gate->core)) {
-            return wpy_set_error(self->home, WP_CLOSED);
-        }
-        PyErr_SetString(PyExc_RuntimeError, "cannot submit to a results queue after its close()");
-        return -1;
+        return wpy_set_closed_error(self->home, gate->core, &gate->options);
     case WP_FULL:
         PyErr_SetString(self->home->queue_full, "the results queue is full");
         return -1;
@@ -358,7 +350,7 @@ static int
 reserve(results_object *self, const wpy_gate *gate, uint64_t *index)
 {
     const wpy_options *options = &gate->options;
-    room r = {gate->core, self->core, options->token != NULL ? wpy_token_core(options->token) : NULL};
+    room r = {self->core, wpy_until(options, wp_pool_closable(gate->core))};
     uint64_t deadline = WP_FOREVER;
     for (bool first = true;; first = false) {
         int result = (int)wp_results_reserve(self->core, index);
@@ -419,6 +411,7 @@ results_submit(PyObject *object, PyObject *const *args, Py_ssize_t nargs, PyObje
 
 typedef struct reading {
     wp_results *results;
+    wp_pool *pool;
     wp_job *job;
 } reading;
 
@@ -426,7 +419,7 @@ static enum wp_result
 sleep_for_result(void *context, uint64_t deadline)
 {
     reading *r = context;
-    return wp_results_next(r->results, deadline, &r->job);
+    return wp_results_next_of(r->results, r->pool, deadline, &r->job);
 }
 
 /* Rather than sleep, the reader runs a job of its own queue that waits and is native and known to be short. */
@@ -516,6 +509,7 @@ sleep_on_worker(void *context, uint64_t deadline)
     reading_on_worker *r = context;
     enum wp_result result = WP_FULL;
     bool has_slept = false;
+    wp_results_close_with(r->reading.results, r->pool);
     while (result == WP_FULL) {
         result = wp_results_next(r->reading.results, 0, &r->reading.job);
         if (result == WP_OK && has_slept) {
@@ -557,7 +551,7 @@ static int
 read_next(results_object *self, uint64_t deadline, wp_job **job)
 {
     const wpy_gate *gate = wpy_gate_of(self->home, self->pool);
-    reading r = {.results = self->core};
+    reading r = {.results = self->core, .pool = gate->core};
     int result = (int)wp_results_next(self->core, 0, &r.job);
     bool on_worker = result == WP_LATE && wp_worker_in(gate->core) != NULL;
     while (result == WP_LATE && !on_worker && deadline == WP_FOREVER && help(self, gate)) {
@@ -670,7 +664,8 @@ static PyMethodDef results_methods[] = {
     {"submit", (PyCFunction)(void (*)(void))results_submit, METH_FASTCALL | METH_KEYWORDS, submit_doc},
     {"get", (PyCFunction)(void (*)(void))results_get, METH_VARARGS | METH_KEYWORDS, get_doc},
     {"close", (PyCFunction)results_close, METH_NOARGS,
-     "close($self, /)\n--\n\nTake no more jobs; iteration ends after the results of those that were submitted."},
+     "close($self, /)\n--\n\nTake no more jobs; iteration ends after the results of those that were submitted. Threads that\n"
+     "wait in submit() raise RuntimeError. So does the pool's shutdown()."},
     {"__enter__", results_enter, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)results_close, METH_VARARGS, NULL},
     WPY_REFUSE_PICKLE,

@@ -253,7 +253,7 @@ room_waiter_main(void *argument)
 {
     room_waiter *w = argument;
     do {
-        w->result = wp_results_wait_room(w->results, w->token, WP_FOREVER);
+        w->result = wp_results_wait_room(w->results, &(wp_until){.deadline = WP_FOREVER, .token = w->token});
     } while (w->result == WP_INTERRUPTED);
     event_set(&w->over);
     return NULL;

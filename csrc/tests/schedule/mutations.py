@@ -68,7 +68,7 @@ MUTATIONS = [
     Mutation("room-not-counted", "room", "wp_room", "offer_in_lane", "wp_add_acq_rel(&l->room, 1);", ""),
     Mutation("sleeper-for-room-not-counted", "room", "wp_room", "sleep_for_room", "l->blocked++;", "l->blocked += 0;"),
     Mutation("claim-offers-no-room", "room", "wp_worker", "work_until_leaving", "wp_offer_room(pool, self->lane, &errands);", ""),
-    Mutation("room-not-passed-on", "giving-up", "wp_room", "wp_pool_wait_room", "wp_pool_pass_room(pool, lane);", ""),
+    Mutation("room-not-passed-on", "giving-up", "wp_room", "wp_pool_wait_room_until", "wp_pool_pass_room(pool, lane);", ""),
     Mutation("room-not-passed-on-by-a-refused-submit", "giving-up", "wp_submit", "refuse", "wp_pool_pass_room(pool, lane);", ""),
     Mutation("room-not-passed-on-by-a-put", "stage-close", "wp_stage", "put_some", "wp_offer_any_room(pool, stage->lane, &errands);", ""),
     Mutation("close-changes-no-room", "close", "wp_pool", "call_everybody", "wp_add_acq_rel(&pool->lanes[i].room, 1);", ""),
@@ -78,7 +78,7 @@ MUTATIONS = [
     Mutation("no-place-offered", "results", "wp_results", "free_place", "wp_add_acq_rel(&results->room, 1);", ""),
     Mutation("mark-never-reached", "results", "wp_results", "free_place", "results->reserved > results->capacity / 2", "true"),
     Mutation("result-arrives-unseen", "results", "wp_results", "wp_results_deliver", "wp_add_acq_rel(&results->arrived, 1);", ""),
-    Mutation("last-reader-not-told", "results", "wp_results", "wp_results_next", "result == WP_OK && has_finished(results)", "false"),
+    Mutation("last-reader-not-told", "results", "wp_results", "next_or_woken", "result == WP_OK && has_finished(results)", "false"),
     # ---- Stages ----
     Mutation("asleep-said-after-the-look", "stage", "wp_stage", "sleep_for_result", "sleep_on(stage, &stage->asleep, seen, deadline)", "sleep_on(stage, &stage->asleep, say_asleep(&stage->asleep, lightly), deadline)"),
     Mutation("end-not-looked-for", "stage", "wp_stage", "sleep_for_result", "|| is_finished(stage)", ""),
