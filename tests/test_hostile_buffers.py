@@ -170,9 +170,21 @@ def test_read_only_buffers_are_not_written_to(helpers: Helpers, two_workers: wp.
     fill = helpers.native("fill_bytes", "void (unsigned char *, int, size_t)")
     with pytest.raises(TypeError, match="gave a read-only one"):
         fill(Liar(constant).object, 7, 1)
-    for lie in ("negative length", "negative number of dimensions", "negative item size", "no memory"):
+
+
+def test_pointers_get_one_block_of_memory_that_is_there(helpers: Helpers) -> None:
+    lies = [
+        LIES[lie] for lie in ("negative length", "negative number of dimensions", "negative item size", "no memory")
+    ]
+    lies += [
+        {**GOOD, "strides": [16]},
+        {**GOOD, "strides": [-8]},
+        LIES["suboffsets"],
+        {**GOOD, "shape": None, "ndim": 1},
+    ]
+    for lie in lies:
         with pytest.raises(ValueError, match=r"argument 1: .* does not add up"):
-            helpers.native(*BYTES)(Liar(LIES[lie]).object, 1)
+            helpers.native(*BYTES)(Liar(lie).object, 1)
 
 
 def test_each_buffer_is_taken_once(helpers: Helpers, two_workers: wp.WorkerPool) -> None:
@@ -305,6 +317,37 @@ def test_what_says_to_be_of_another_class_is_not_taken_for_it(two_workers: wp.Wo
     for outputs in (Outputs([None]), Outputs([None] * 3)):
         with pytest.raises(TypeError, match=r"modf\(\) has 2 outputs"):
             two_workers.map_array(np.modf, x, out=outputs)
+
+
+def test_attributes_make_no_pointer_of_memory(helpers: Helpers) -> None:
+    """To take one for the other is to call the function with a wild pointer."""
+
+    class Flags(ctypes.Structure):
+        _fields_ = [("value", ctypes.c_int64)]
+        _flags_ = 1
+
+    class Typed(ctypes.Structure):
+        _fields_ = [("value", ctypes.c_int64)]
+        _type_ = "P"
+
+    class Integer(ctypes.c_int64):
+        pass
+
+    class Later(ctypes.Structure):
+        pass
+
+    Integer._type_ = "P"
+    identity = helpers.native("id_pointer", "void *(void *)")
+    for memory in (Flags(4096), Typed(4096), Integer(4096), (ctypes.c_int64 * 1)(4096), (ctypes.c_void_p * 1)(4096)):
+        assert identity(memory) == ctypes.addressof(memory)
+
+    class Incomplete(ctypes._Pointer):  # type: ignore[type-arg]
+        pass
+
+    Incomplete.set_type(Later)  # type: ignore[attr-defined]
+    Later._fields_ = [("value", ctypes.c_int64)]
+    for pointer in (ctypes.c_void_p(4096), ctypes.cast(4096, ctypes.POINTER(Later)), ctypes.cast(4096, Incomplete)):
+        assert identity(pointer) == 4096
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="classes have no __buffer__ before")

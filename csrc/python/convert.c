@@ -220,46 +220,31 @@ hold_object(wpy_hold *hold, PyObject *object)
     hold->object_or_buffer = (uintptr_t)Py_NewRef(object);
 }
 
-static int
-has_type_attribute(PyObject *object, const char *name)
-{
-    PyObject *value;
-    int answer = wpy_optional_attribute((PyObject *)Py_TYPE(object), name, &value);
-    Py_XDECREF(value);
-    return answer;
-}
-
-/* An object of ctypes whose buffer holds an address rather than data: a pointer, a c_void_p or c_char_p, a function. Its
- * address is what such an argument means to ctypes too. 1, 0 for another kind of object, or -1. */
-static int
-is_ctypes_pointer(PyObject *object)
-{
-    PyObject *code;
-    int answer = wpy_optional_attribute((PyObject *)Py_TYPE(object), "_type_", &code);
-    if (answer <= 0) {
-        return answer == 0 ? has_type_attribute(object, "_flags_") : -1;
-    }
-    if (PyUnicode_Check(code)) {
-        answer = PyUnicode_CompareWithASCIIString(code, "P") == 0 || PyUnicode_CompareWithASCIIString(code, "z") == 0 ||
-                 PyUnicode_CompareWithASCIIString(code, "Z") == 0;
-    } else {
-        /* A type: a ctypes pointer or array; only arrays have a length. */
-        answer = has_type_attribute(object, "_length_");
-        answer = answer >= 0 ? !answer : -1;
-    }
-    Py_DECREF(code);
-    return answer;
-}
-
-static bool
-is_of_ctypes(PyObject *object)
+/* The class of ctypes that the object's class is made from, such as "Array"; NULL for other objects. */
+static const char *
+base_in_ctypes(PyObject *object)
 {
     for (PyTypeObject *type = Py_TYPE(object); type != NULL; type = type->tp_base) {
         if (strncmp(type->tp_name, "_ctypes.", 8) == 0) {
-            return true;
+            return type->tp_name + 8;
         }
     }
-    return false;
+    return NULL;
+}
+
+/* Whether an object of ctypes has an address in its buffer rather than data: a pointer, a c_void_p or c_char_p, a function.
+ * Its address is what such an argument means to ctypes too. Attributes do not tell: anybody can set them. */
+static bool
+holds_address(PyObject *object, const Py_buffer *buffer)
+{
+    const char *base = buffer->len == (Py_ssize_t)sizeof(void *) ? base_in_ctypes(object) : NULL;
+    if (base == NULL) {
+        return false;
+    }
+    if (strcmp(base, "_Pointer") == 0 || strcmp(base, "CFuncPtr") == 0) {
+        return true;
+    }
+    return strcmp(base, "_SimpleCData") == 0 && wpy_is_pointer_item(buffer->format);
 }
 
 /* The address that a ctypes.byref(x, offset) stands for; only ctypes itself can tell it. */
@@ -414,12 +399,7 @@ fail_buffer(const wpy_function *function, size_t at, PyObject *object, int flags
 static int
 address_in_buffer(const wpy_function *function, size_t at, PyObject *object, const Py_buffer *buffer, uint64_t *slot)
 {
-    bool may_hold_address = buffer->len == (Py_ssize_t)sizeof(void *) && is_of_ctypes(object);
-    int holds_address = may_hold_address ? is_ctypes_pointer(object) : 0;
-    if (holds_address < 0) {
-        return -1; /* To take one for the other would be to call the function with a wild pointer. */
-    }
-    if (!holds_address) {
+    if (!holds_address(object, buffer)) {
         *slot = (uint64_t)(uintptr_t)buffer->buf;
         return check_items(function, at, object, buffer->format, (size_t)buffer->itemsize, *slot, (size_t)buffer->len);
     }
@@ -433,6 +413,14 @@ address_in_buffer(const wpy_function *function, size_t at, PyObject *object, con
     return fits ? 1 : -1;
 }
 
+/* Strides were not asked for, and are there only with exporters that give them all the same. */
+static bool
+is_one_block(const Py_buffer *buffer)
+{
+    return buffer->strides == NULL || (buffer->suboffsets == NULL && (buffer->ndim == 0 || buffer->shape != NULL) &&
+                                       buffer->ndim <= PyBUF_MAX_NDIM && PyBuffer_IsContiguous(buffer, 'C'));
+}
+
 /* An exporter is anybody's code, and may give something else than what it was asked for. What is used is this view: no
  * other one is taken. */
 static int
@@ -444,7 +432,8 @@ check_view(const wpy_function *function, size_t at, PyObject *object, const Py_b
         return fail(function, at, PyExc_TypeError,
                     "`%.100s` needs a writable buffer, and this %.100s gave a read-only one", param->spelling, kind);
     }
-    if (buffer->len < 0 || buffer->ndim < 0 || buffer->itemsize < 0 || (buffer->buf == NULL && buffer->len > 0)) {
+    if (buffer->len < 0 || buffer->ndim < 0 || buffer->itemsize < 0 || (buffer->buf == NULL && buffer->len > 0) ||
+        !is_one_block(buffer)) {
         return fail(function, at, PyExc_ValueError, "this %.100s gives a buffer that does not add up", kind);
     }
     if (buffer->ndim == 0 && buffer->len == (Py_ssize_t)sizeof(void *) && wpy_is_integer_item(buffer->format) &&

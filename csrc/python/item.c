@@ -74,14 +74,20 @@ wpy_is_integer_item(const char *format)
     return code[0] != '\0' && code[1] == '\0' && (is_in(signed_codes, *code) || is_in(unsigned_codes, *code));
 }
 
-/* ctypes writes pointers as "P", "z", "Z", "&" and what they lead to, or "X{}" for functions. */
+/* "P" for c_void_p, "z" and "Z" for strings, "&" and what they lead to for typed ones, "X{}" for functions. */
+bool
+wpy_is_pointer_item(const char *format)
+{
+    const char *code = format != NULL ? format + is_in(orders, *format) : "B";
+    return *code == '&' || strncmp(code, "X{", 2) == 0 || (is_in("PzZ", *code) && code[1] == '\0');
+}
+
 static enum wpy_fit
 check_pointer(const char *format, size_t item_size)
 {
     const bool is_own_order = !is_in(orders, *format) || is_in(own_orders, *format);
-    const char *code = format + is_in(orders, *format);
-    const bool is_pointer = *code == '&' || strncmp(code, "X{", 2) == 0 || (is_in("PzZ", *code) && code[1] == '\0');
-    const size_t own_size = is_pointer ? sizeof(void *) : standard_size(*code);
+    const bool is_pointer = wpy_is_pointer_item(format);
+    const size_t own_size = is_pointer ? sizeof(void *) : standard_size(format[is_in(orders, *format)]);
     const size_t size = item_size != 0 ? item_size : own_size;
     if ((!is_pointer && !wpy_is_integer_item(format)) || size != sizeof(void *)) {
         return WPY_OTHER_ITEMS;
