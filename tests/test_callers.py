@@ -59,7 +59,7 @@ def test_warning_of_a_job_is_of_nobody() -> None:
         pool.submit(warnings.warn, "hello").result(LONG)
         pool.submit(lambda: warnings.warn("hello", stacklevel=2)).result(LONG)
     assert [str(w.message) for w in caught] == ["hello"] * 2
-    assert all(w.filename.endswith("_worker.py") for w in caught)
+    assert all(w.filename.endswith("_callers.py") for w in caught)
 
 
 @BOTH

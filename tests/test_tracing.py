@@ -170,3 +170,70 @@ def test_viztracer_sees_no_job(run_scenario: RunScenario) -> None:
         options=(),
     )
     assert done.stdout.endswith("True\n")
+
+
+@needs("debugpy")
+def test_debugger_stops_in_no_job(run_scenario: RunScenario) -> None:
+    """A client of debugpy, as small as can be: it sets a breakpoint in a job and sees the stop."""
+    done = run_scenario(
+        """
+        import json, pathlib, socket, subprocess, sys, tempfile
+
+        program = pathlib.Path(tempfile.mkdtemp()) / "program.py"
+        program.write_text(
+            "import debugpy, sys\\n"
+            "debugpy.listen(('127.0.0.1', int(sys.argv[1])))\\n"
+            "debugpy.wait_for_client()\\n"
+            "import workerpool as wp\\n"
+            "def job():\\n"
+            "    return 5\\n"  # Line 6
+            "with wp.ThreadPoolExecutor(1, 'debugged') as pool:\\n"
+            "    print(pool.submit(job).result())\\n"
+        )
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [sys.executable, "-X", "frozen_modules=off", str(program), str(port)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        client = None
+        while client is None:
+            try:
+                client = socket.create_connection(("127.0.0.1", port))
+            except OSError:
+                assert process.poll() is None
+        stream = client.makefile("rwb")
+
+        def send(number, command, **arguments):
+            body = json.dumps({"seq": number, "type": "request", "command": command, "arguments": arguments}).encode()
+            stream.write(b"Content-Length: %d\\r\\n\\r\\n" % len(body) + body)
+            stream.flush()
+
+        def wait(kind, name):
+            while True:
+                length = int(stream.readline().split(b":")[1])
+                assert stream.readline() == b"\\r\\n"
+                message = json.loads(stream.read(length))
+                if message["type"] == kind and message.get("event", message.get("command")) == name:
+                    return message
+
+        send(1, "initialize", adapterID="x", clientID="x")
+        wait("response", "initialize")
+        send(2, "attach", justMyCode=False)
+        wait("event", "initialized")
+        send(3, "setBreakpoints", source={"path": str(program)}, breakpoints=[{"line": 6}])
+        wait("response", "setBreakpoints")
+        send(4, "configurationDone")
+        stopped = wait("event", "stopped")["body"]
+        print(stopped["reason"])
+        send(5, "threads")
+        threads = wait("response", "threads")["body"]["threads"]
+        print([thread["name"] for thread in threads if thread["id"] == stopped["threadId"]])
+        send(6, "continue", threadId=stopped["threadId"])
+        wait("response", "continue")
+        send(7, "disconnect", terminateDebuggee=False)
+        print(process.communicate()[0].strip(), process.returncode)
+        """,
+        timeout=60,
+        options=(),
+    )
+    assert done.stdout == "breakpoint\n['debugged_0']\n5 0\n"

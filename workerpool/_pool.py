@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from types import EllipsisType, FunctionType
 from typing import Any, SupportsIndex, TypeVar
 
-from . import _array, _core, _worker  # noqa: F401  (makes itself known to the extension)
+from . import _array, _core, _threading
+from ._callers import CALLERS, WITHIN
 from ._checks import kind_of, utf8_text, whole_number
 from ._core import CancelToken, NativeFunction, Results
 from ._submitted_map import SubmittedMap, other_submit
@@ -86,6 +87,9 @@ class PoolStats:
     unfinished: int
     busy_time: float
     lanes: dict[str, LaneStats]
+
+
+_core._use_worker_functions(_threading.begin, _threading.end, WITHIN, CALLERS)
 
 
 # ---- Checking arguments ----

@@ -97,9 +97,9 @@ typedef struct wpy_home {
     PyObject *copy;
     PyObject *decimal_variable; /* Home's lock, set once: see variables.c. */
 
-    PyObject *begin_thread; /* From the package, set once, before the first pool: see workerpool/_worker.py. */
+    PyObject *begin_thread; /* From the package, set once, before the first pool: see workerpool/_threading.py. */
     PyObject *end_thread;
-    PyObject *callers; /* A tuple of functions. */
+    PyObject *callers; /* A tuple of functions, see workerpool/_callers.py. */
     PyObject *call_within;
     PyObject *run_units; /* A function in C for it, see block.c. */
 

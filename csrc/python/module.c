@@ -224,7 +224,7 @@ static PyMethodDef module_methods[] = {
     {"_limit_inner_threads", limit_inner_threads, METH_VARARGS,
      "_limit_inner_threads(pool, limit, /)\n--\n\nFor a pool that has not been given a job yet."},
     {"_use_worker_functions", use_worker_functions, METH_VARARGS,
-     "_use_worker_functions(begin, end, within, callers, /)\n--\n\nOnce, before the first pool; see _worker.py."},
+     "_use_worker_functions(begin, end, within, callers, /)\n--\n\nOnce, before the first pool; by _pool.py."},
     {"_map_array", wpy_map_array, METH_VARARGS, wpy_map_array_doc},
     {"_submit_array", wpy_submit_array, METH_VARARGS, wpy_submit_array_doc},
     {"_at_exit", wpy_at_exit, METH_NOARGS, NULL},

@@ -165,7 +165,7 @@ let_go(wpy_task *task)
 }
 
 /* Functions and classes look at their caller's frame: for its module, its names, or just because there always is one. A
- * worker has none, so a small function of Python's (workerpool/_worker.py) makes the call. */
+ * worker has none, so a small function of Python's (workerpool/_callers.py) makes the call. */
 static PyObject *
 call_it(const wpy_home *home, python_call *call)
 {

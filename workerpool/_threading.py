@@ -1,23 +1,17 @@
-"""What workers need of Python: a face that the threading module knows, and a caller for each job."""
+"""A worker as a thread that the threading module knows.
+
+What current_thread() returns in a job is a plain threading.Thread. The worker makes it when it first runs Python,
+and it ends with the worker. Nobody can start it, since it has been started. It is no daemon, and yet the threading
+module does not wait for it at exit, because the pool's own exit handler ends the worker and waits for that.
+
+The file's name ends like that of the threading module: by that debuggers know who may call sys.settrace().
+"""
 
 from __future__ import annotations
 
-import concurrent.futures.thread
 import sys
 import threading
-from collections.abc import Callable
-from types import FunctionType
-from typing import Any, TypeVar
-
-from . import _core
-
-T = TypeVar("T")
-
-# ---- A worker as a thread ----
-#
-# What current_thread() returns in a job is a plain threading.Thread. The worker makes it when it first runs Python,
-# and it ends with the worker. Nobody can start it, since it has been started. It is no daemon, and yet the threading
-# module does not wait for it at exit, because the pool's own exit handler ends the worker and waits for that.
+from typing import Any
 
 
 def _new_thread(name: str) -> Any:
@@ -77,43 +71,3 @@ def end(threads: dict[int, threading.Thread], index: int) -> None:
         if active.get(thread.ident) is thread:
             del active[thread.ident]
     _let_go(thread)
-
-
-# ---- The caller of a job ----
-#
-# Code that nobody calls is a rare thing in Python: eval(), dir() or type() need a frame to look at, and
-# sys._getframe(1) fails. So each job is called by one of these, and all calls of a map that a worker makes at a time by
-# `_within`. In the standard library the caller is in the module concurrent.futures.thread: what jobs find in its
-# globals, such as the module of a class that they make, is the same here.
-
-
-def _call_0(fn: Callable[..., T], /) -> T:
-    return fn()
-
-
-def _call_1(fn: Callable[..., T], a: Any, /) -> T:
-    return fn(a)
-
-
-def _call_2(fn: Callable[..., T], a: Any, b: Any, /) -> T:
-    return fn(a, b)
-
-
-def _call_3(fn: Callable[..., T], a: Any, b: Any, c: Any, /) -> T:
-    return fn(a, b, c)
-
-
-def _call(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
-    return fn(*args, **kwargs)
-
-
-def _within(step: Callable[[], object], /) -> None:
-    step()
-
-
-def _moved(function: Callable[..., Any]) -> Callable[..., Any]:
-    return FunctionType(function.__code__, vars(concurrent.futures.thread), function.__name__)
-
-
-_CALLERS: tuple[Callable[..., Any], ...] = (_call_0, _call_1, _call_2, _call_3, _call)
-_core._use_worker_functions(begin, end, _moved(_within), tuple(_moved(caller) for caller in _CALLERS))
