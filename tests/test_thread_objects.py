@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures as cf
 import ctypes
 import os
+import queue
 import sys
 import threading
 from typing import Any
@@ -196,3 +198,47 @@ def test_initializer_that_others_take_over() -> None:
         context = wp.ThreadPoolExecutor(1, "x", initialize, (1,))._create_worker_context()
         assert context.initializer is initialize
         assert context.initargs == (1,)
+
+
+def test_queue_put_in_the_place_of_the_pools_own() -> None:
+    """spdl orders jobs by priority like this, doing itself what the standard pool's submit() and shutdown() do."""
+
+    class Last(queue.LifoQueue[Any]):
+        pass
+
+    for cls in (cf.ThreadPoolExecutor, wp.ThreadPoolExecutor):
+        pool: Any = cls(1)
+        pool._work_queue = items = Last()
+        ran: list[int] = []
+        futures: list[cf.Future[Any]] = []
+        begun, go_on = threading.Event(), threading.Event()
+
+        def submit(fn: Any, *args: Any, pool: Any = pool, items: Any = items, futures: Any = futures) -> None:
+            with pool._shutdown_lock:
+                assert not pool._broken
+                assert not pool._shutdown
+                future: cf.Future[Any] = cf.Future()
+                futures.append(future)
+                new = hasattr(pool, "_resolve_work_item_task")
+                task = (pool._resolve_work_item_task(fn, args, {}),) if new else (fn, args, {})
+                items.put(cf.thread._WorkItem(future, *task))
+                pool._adjust_thread_count()
+
+        submit(lambda begun=begun, go_on=go_on: (begun.set(), go_on.wait(LONG)))
+        assert begun.wait(LONG)
+        for i in range(5):
+            submit(ran.append, i)
+        assert pool._work_queue.qsize() == 5
+        go_on.set()
+        for future in futures:
+            future.result(LONG)
+        assert ran == [4, 3, 2, 1, 0]
+        with pool._shutdown_lock:
+            pool._shutdown = True
+            for _ in pool._threads:
+                items.put(None)
+        for thread in pool._threads:
+            thread.join(LONG)
+            assert not thread.is_alive()
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            pool.submit(int)

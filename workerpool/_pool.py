@@ -9,6 +9,7 @@ import concurrent.futures
 import itertools
 import operator
 import os
+import queue
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -455,6 +456,16 @@ def _standard_max_workers() -> int:
     return min(32, (count or 1) + 4)
 
 
+def _run_one_of(items: Any, *context: Any) -> None:
+    """On a worker: items of the standard library's run themselves. None is what tells its workers to look up."""
+    try:
+        item = items.get_nowait()
+    except queue.Empty:
+        return
+    if item is not None:
+        item.run(*context)
+
+
 class ThreadPoolExecutor(WorkerPool, concurrent.futures.ThreadPoolExecutor):  # type: ignore[misc, override]
     """A drop-in for concurrent.futures.ThreadPoolExecutor: the same arguments and defaults, on a WorkerPool.
 
@@ -490,6 +501,36 @@ class ThreadPoolExecutor(WorkerPool, concurrent.futures.ThreadPoolExecutor):  # 
             self._create_worker_context, self._resolve_work_item_task = type(self).prepare_context(
                 initializer, self._initargs
             )
+        self._shutdown_lock = threading.Lock()
+
+    # Some put a queue of their own in the place of the standard library's, with an order of its own, and do as its
+    # submit() and shutdown() do (spdl's priority executors). Then a worker runs one item of that queue for each call of
+    # _adjust_thread_count().
+
+    _other_queue: Any = None
+
+    @property
+    def _work_queue(self) -> Any:
+        return super()._work_queue if self._other_queue is None else self._other_queue
+
+    @_work_queue.setter
+    def _work_queue(self, queue: Any) -> None:
+        self._other_queue = queue
+
+    def _adjust_thread_count(self) -> None:
+        if self._other_queue is not None:
+            make_context: Any = getattr(self, "_create_worker_context", None)
+            context = () if make_context is None else (make_context(),)
+            _core.Pool.submit(self, _run_one_of, self._other_queue, *context)
+
+    @property
+    def _shutdown(self) -> bool:
+        return super()._shutdown
+
+    @_shutdown.setter
+    def _shutdown(self, value: bool) -> None:
+        if value:
+            _core.Pool.shutdown(self, wait=False)
 
     def map(  # type: ignore[override]
         self,
