@@ -283,6 +283,25 @@ wp_blocked_init(wp_blocked *blocked, wp_pool *pool, unsigned lane, wp_job *job, 
                             .interval = FIRST_LOOK_NS};
 }
 
+/* Jobs that were left to this worker, because it runs one of their lane, are for others from now on. */
+static void
+count_asleep(const wp_worker *self, bool sleeps)
+{
+    wp_pool *pool = self->pool;
+    wp_errands errands = {0};
+    if (!self->has_claim || self->is_orphan) {
+        return;
+    }
+    wp_lock_take(&pool->lock);
+    if (sleeps) {
+        pool->lanes[self->lane].asleep++;
+        wp_call_help(pool, false, &errands);
+    } else {
+        pool->lanes[self->lane].asleep--;
+    }
+    wp_give_lock_and_run(pool, &errands);
+}
+
 enum wp_result
 wp_blocked_begin(wp_blocked *blocked, char *report, size_t size)
 {
@@ -303,12 +322,16 @@ wp_blocked_begin(wp_blocked *blocked, char *report, size_t size)
         unlink_blocked(blocked);
     }
     wp_lock_give(&list_lock);
+    if (result == WP_OK) {
+        count_asleep(self, true);
+    }
     return result;
 }
 
 void
 wp_blocked_end(wp_blocked *blocked)
 {
+    count_asleep(blocked->self, false);
     wp_lock_take(&list_lock);
     if (blocked->was_listed) {
         unlink_blocked(blocked);
@@ -334,29 +357,35 @@ wp_blocked_is_long(const wp_blocked *blocked)
 }
 
 bool
-wp_blocked_has_others(wp_pool *pool, const wp_job *range, const wp_results *results)
+wp_blocked_has_others(wp_pool *pool, const wp_group *group, const wp_results *results)
 {
     const wp_worker *self = wp_worker_in(pool);
     wp_lock_take(&pool->lock);
     bool found = pool->n_workers < pool->max_workers;
     for (wp_worker *worker = pool->workers; worker != NULL && !found; worker = worker->next_worker) {
-        bool is_at_range = worker->claims_range && worker->claimed[0].job == range;
-        bool is_there = !worker->has_claim || is_at_range || (results != NULL && wp_worker_reports_to(worker, results));
-        found = worker != self && is_there;
+        found = worker != self && (!worker->has_claim || wp_worker_serves(worker, group, results));
     }
     wp_lock_give(&pool->lock);
     return found;
 }
 
+/* Who waits without a limit can go on no sooner than the job ends, wherever it runs. Who has a limit would lose it. */
+static bool
+leaves_job_to_others(const wp_blocked *blocked)
+{
+    return blocked->may_end && !blocked->has_tried && !wp_blocked_is_long(blocked) &&
+           wp_blocked_has_others(blocked->pool, NULL, NULL);
+}
+
 static void
 help(const wp_blocked *blocked)
 {
-    if (blocked->self->pool != blocked->pool) {
+    if (blocked->self->pool != blocked->pool || wp_job_state(blocked->job) > WP_RUNNING) {
         return;
     }
     if (blocked->help != NULL) {
         blocked->help(blocked->job);
-    } else {
+    } else if (!leaves_job_to_others(blocked)) {
         wp_job_run_here(blocked->job);
     }
 }

@@ -20,6 +20,7 @@
 #define WP_BLOCKED_H
 
 #include "wp_pool.h"
+#include "wp_range.h"
 
 typedef struct wp_blocked wp_blocked;
 
@@ -55,11 +56,11 @@ enum wp_result wp_blocked_begin(wp_blocked *blocked, char *report, size_t size);
 void wp_blocked_end(wp_blocked *blocked);
 uint64_t wp_blocked_until(const wp_blocked *blocked, uint64_t deadline);
 
-/* Who waits for what comes of several jobs, on a worker of their pool, leaves them to others as long as there are
- * some: what it begins itself it must end, though what it waited for may have come meanwhile, and a job may need it
- * to go on. Whether there are: free workers, or some that are at the units of this range or the jobs of these
- * results (one of them NULL). */
-bool wp_blocked_has_others(wp_pool *pool, const wp_job *range, const wp_results *results);
+/* Who waits for what comes of several jobs, on a worker of their pool, leaves them to others as long as there are some: what
+ * it begins itself it must end, though what it waited for may have come meanwhile, and a job may need it to go on. Whether
+ * there are: workers that have nothing else to do, or are at units of this group or jobs of these results (or NULL). */
+bool wp_blocked_has_others(wp_pool *pool, const wp_group *group, const wp_results *results);
+
 /* Whether it has waited for so long that they seem to be stuck. Then it does so many jobs or units itself, one by one, before
  * it leaves them to others again. */
 #define WP_HELPS_IN_NEED 32u

@@ -162,7 +162,7 @@ claim_jobs(wp_pool *pool, wp_worker *worker, wp_lane *lane, uint32_t most)
 bool
 wp_is_left_to_one(wp_lane *lane, wp_job *job)
 {
-    return lane->entering > 0 ? may_be_for_one(lane, job) : lane->running > 0 && is_for_one(lane, job);
+    return lane->entering > 0 ? may_be_for_one(lane, job) : lane->running > lane->asleep && is_for_one(lane, job);
 }
 
 /* The one to whom plain jobs of the lane were left is stuck: they are not so short, and others may join. */

@@ -87,7 +87,7 @@ handle_wait(wp_handle *handle, uint64_t deadline)
     if (!wp_job_is_settled(job) && wp_job_is_lost(job)) {
         return WP_BROKEN;
     }
-    if (wp_job_state(job) == WP_PENDING && (deadline == WP_FOREVER || wp_worker_in(job->pool) != NULL)) {
+    if (wp_job_state(job) == WP_PENDING && deadline == WP_FOREVER) {
         wp_job_run_here(job);
     }
     return wp_job_is_settled(job) ? WP_OK : (int)wait_for(job, deadline);

@@ -58,6 +58,7 @@ typedef struct wp_lane {
     uint64_t capacity;    /* Constant. */
     uint32_t max_running; /* Constant; UINT32_MAX for any number. */
     uint32_t running;     /* Workers whose claim is from this lane. */
+    uint32_t asleep;      /* Those of them that sleep in a job, and are not there for others. */
     uint32_t entering;    /* Those of them that wait for what jobs that run one at a time need, or are about to. */
     uint64_t waiting;     /* Jobs in the ring, each unit of a range for itself. */
     uint64_t submitted;
@@ -422,8 +423,9 @@ int wp_worker_start(wp_pool *pool);
 /* Makes `job` (or none) the worker's current job, by the worker itself; returns the one before. */
 wp_job *wp_worker_set_current(wp_worker *worker, wp_job *job);
 
-/* Whether its current job reports to the results. Any thread, with the pool's lock. */
-bool wp_worker_reports_to(wp_worker *worker, const wp_results *results);
+/* Whether it is at units of the group or a job of the results (or NULL), or just between two jobs. Any thread, with the
+ * pool's lock. */
+bool wp_worker_serves(wp_worker *worker, const wp_group *group, const wp_results *results);
 void wp_worker_free(wp_worker *worker);
 
 /* Takes the worker off the list of all, lock held. */

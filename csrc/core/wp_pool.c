@@ -566,6 +566,7 @@ wp_pool_after_fork(wp_pool *pool)
         wp_lane *lane = &pool->lanes[i];
         wp_ring_init(&lane->ring);
         lane->running = 0;
+        lane->asleep = 0;
         lane->entering = 0;
         lane->waiting = 0;
         lane->submitted = 0;

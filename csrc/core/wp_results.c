@@ -208,7 +208,7 @@ wp_results_deliver(wp_results *results, wp_job *job)
 {
     wp_job_ref(job);
     wp_lock_take(&results->lock);
-    __atomic_store_n(&job->extra->results, NULL, __ATOMIC_RELAXED); /* See wp_worker_reports_to. */
+    __atomic_store_n(&job->extra->results, NULL, __ATOMIC_RELAXED); /* See wp_worker_serves. */
     results->unread[results->tail++ & (results->size - 1)] = job;
     bool wake = results->readers > 0;
     if (wake) {

@@ -113,15 +113,17 @@ look_at_current(wp_worker *worker)
 }
 
 bool
-wp_worker_reports_to(wp_worker *worker, const wp_results *results)
+wp_worker_serves(wp_worker *worker, const wp_group *group, const wp_results *results)
 {
     wp_job *job = look_at_current(worker);
     if (job == NULL) {
-        return false;
+        return true;
     }
-    bool reports = job->extra != NULL && __atomic_load_n(&job->extra->results, __ATOMIC_RELAXED) == results;
+    bool of_group = group != NULL && (job->flags & WP_JOB_IS_RANGE) && wp_range_of(job)->group == group;
+    bool of_results = results != NULL && job->extra != NULL &&
+                      __atomic_load_n(&job->extra->results, __ATOMIC_RELAXED) == results;
     wp_store_release(&worker->current, job);
-    return reports;
+    return of_group || of_results;
 }
 
 static void

@@ -340,8 +340,8 @@ future_request_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
 
 /* ---- Waiting ---- */
 
-/* Whoever waits for a job that no worker has begun may run it: a native one if it is known to be short and the wait has
- * no limit, and any job if the waiter is a worker of the same pool, which would else wait for itself. */
+/* Whoever waits without a limit for a job that no worker has begun may run it: a native one if it is known to be short, and
+ * any job if the waiter is a worker of the same pool, which would else wait for itself. */
 static void
 help(wpy_task *task, uint64_t deadline)
 {
@@ -359,8 +359,8 @@ help(wpy_task *task, uint64_t deadline)
     if (is_manual(task) || wp_job_state(job) != WP_PENDING) {
         return;
     }
-    bool is_short = class->is_native && deadline == WP_FOREVER && wpy_native_call_is_short(task);
-    if (own_pool || is_short) {
+    bool is_short = class->is_native && wpy_native_call_is_short(task);
+    if (deadline == WP_FOREVER && (own_pool || is_short)) {
         Py_BEGIN_ALLOW_THREADS
         wp_job_run_here(job);
         Py_END_ALLOW_THREADS

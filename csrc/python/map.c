@@ -393,11 +393,9 @@ fill(map_object *self)
 static bool
 is_left_to_others(const map_object *self)
 {
-    bool found = false;
-    for (wpy_block *block = self->first; block != NULL && !found; block = block->next) {
-        wp_job *job = wpy_block_job(block);
-        bool runs_alone = block->is_plain && wp_job_state(job) == WP_RUNNING;
-        found = runs_alone || wp_blocked_has_others(self->core, job, NULL);
+    bool found = wp_blocked_has_others(self->core, self->kind.group, NULL);
+    for (wpy_block *block = self->first; block != NULL && !found && block->is_plain; block = block->next) {
+        found = wp_job_state(wpy_block_job(block)) == WP_RUNNING;
     }
     return found;
 }
