@@ -105,6 +105,7 @@ print("frozen, and well")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.skipif(sys.platform != "linux", reason="loads libc by its name on Linux")
 def test_frozen_by_pyinstaller(tmp_path: Path) -> None:
     if importlib.util.find_spec("PyInstaller") is None:
@@ -114,9 +115,9 @@ def test_frozen_by_pyinstaller(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "PyInstaller", "--onedir", "--noconfirm", "--log-level", "WARN"]
     command += ["--paths", str(PACKAGE.parent), "--exclude-module", "numpy", "--distpath", str(tmp_path / "dist")]
     command += ["--workpath", str(tmp_path / "work"), "--specpath", str(tmp_path), str(program)]
-    frozen = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False)
+    frozen = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert frozen.returncode == 0, frozen.stderr
     ran = subprocess.run(
-        [tmp_path / "dist" / "program" / "program"], capture_output=True, text=True, timeout=20, check=False
+        [tmp_path / "dist" / "program" / "program"], capture_output=True, text=True, timeout=60, check=False
     )
     assert ran.stdout == "frozen, and well\n", ran.stderr
