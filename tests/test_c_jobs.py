@@ -207,6 +207,41 @@ def test_a_stop_reaches_the_child(helpers: Helpers, how: str) -> None:
         assert stats.failed == 2, "the child and its parent"
 
 
+@pytest.mark.parametrize("how", ["request_cancel", "token", "run_timeout", "map is closed", "token of a map", "results"])
+def test_no_child_after_the_stop(helpers: Helpers, how: str) -> None:
+    function = helpers.native("child_after_the_stop", "int (int64_t *, wp_job *)")
+    notes = (ctypes.c_int64 * 3)()
+    begun = lambda: notes[0] == 1  # noqa: E731
+    token = wp.CancelToken()
+    kept: Any = None
+    with wp.WorkerPool(2) as pool:
+        view = pool.options(token=token)
+        if how == "request_cancel":
+            future = pool.submit(function, notes)
+            wait_until(begun)
+            future.request_cancel()
+        elif how == "run_timeout":
+            pool.options(run_timeout=0.05).submit(function, notes)
+        elif how == "map is closed":
+            results = pool.map(function, [notes])
+            wait_until(begun)
+            results.close()
+        else:
+            if how == "token":
+                view.submit(function, notes)
+            elif how == "token of a map":
+                kept = view.map(function, [notes], buffersize=1)
+            else:
+                view.results().submit(function, notes)
+            wait_until(begun)
+            token.cancel()
+        wait_until(lambda: notes[1] != 0)
+        assert notes[1] == 1 + 4, "WP_STOPPED"
+        assert pool.drain(LONG)
+        del kept
+    assert notes[2] == 0, "the child did not run"
+
+
 def test_children_in_other_lanes(helpers: Helpers) -> None:
     function = helpers.native("children_in_lanes", "int (int64_t *, int, wp_job *)")
     count = (ctypes.c_int64 * 4)()

@@ -38,13 +38,17 @@ wp_handle_submit(wp_pool *pool, unsigned lane, const wp_function_options *option
     return result;
 }
 
-/* A child has a token of its parent's, unless the parent keeps no notes; then it has that of the parent itself. */
+/* A child has a token of its parent's, unless the parent keeps no notes; then it has that of the parent itself. The parent
+ * may know that it should stop before that token is cancelled. */
 enum wp_result
 wp_job_submit_child(wp_job *parent, int lane, wp_function *function, void *argument, wp_handle **handle)
 {
     wp_pool *pool = parent->pool;
     if (pool == NULL) {
         return WP_CLOSED; /* It was not submitted: a native function that Python calls directly. */
+    }
+    if (wp_job_should_stop(parent)) {
+        return WP_STOPPED;
     }
     wp_function_options options = WP_NO_OPTIONS;
     enum wp_result result = wp_job_children(parent, &options.token);

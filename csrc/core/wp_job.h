@@ -99,6 +99,10 @@ typedef struct wp_job_class {
     /* Where the job's notes are; NULL, also what it returns, for jobs that keep none. */
     wp_notes_slot *(*notes)(wp_job *job);
 
+    /* For a class of which the notes hold children and nothing else: the token above the children's, which many jobs share,
+     * with a reference; NULL without memory. Else NULL, and the job's own token is above. */
+    struct wp_token *(*family)(wp_job *job);
+
     /* The work that one claim of several short jobs should amount to, in nanoseconds; and the work that is not worth
      * spreading over several workers. */
     uint32_t claim_ns;

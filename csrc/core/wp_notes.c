@@ -39,6 +39,13 @@ slot_of(wp_job *job)
     return job->class->notes != NULL ? job->class->notes(job) : NULL;
 }
 
+/* The same for what a job says about itself. */
+static wp_notes_slot *
+own_slot_of(wp_job *job)
+{
+    return job->class->family == NULL ? slot_of(job) : NULL;
+}
+
 static wp_notes *
 notes_of(wp_job *job)
 {
@@ -96,7 +103,7 @@ notes_in(wp_notes_slot *slot)
 void
 wp_job_note_progress(wp_job *job, double fraction)
 {
-    wp_notes_slot *slot = slot_of(job);
+    wp_notes_slot *slot = own_slot_of(job);
     if (slot == NULL || fraction != fraction) {
         return;
     }
@@ -130,7 +137,7 @@ copy_of(const char *message)
 void
 wp_job_note_failure(wp_job *job, const char *message)
 {
-    wp_notes_slot *slot = slot_of(job);
+    wp_notes_slot *slot = own_slot_of(job);
     if (slot == NULL) {
         return;
     }
@@ -160,6 +167,19 @@ wp_job_noted_failure(wp_job *job)
 
 /* ---- Children ---- */
 
+/* A token for the job's children, or NULL without memory. */
+static wp_token *
+children_new(wp_job *job)
+{
+    if (job->class->family == NULL) {
+        return wp_token_new(job->extra != NULL ? job->extra->token : NULL, WP_FOREVER);
+    }
+    wp_token *family = job->class->family(job);
+    wp_token *made = family != NULL ? wp_token_new(family, WP_FOREVER) : NULL;
+    wp_token_unref(family);
+    return made;
+}
+
 enum wp_result
 wp_job_children(wp_job *job, wp_token **token)
 {
@@ -176,7 +196,7 @@ wp_job_children(wp_job *job, wp_token **token)
     if (*token != NULL) {
         return WP_OK;
     }
-    wp_token *made = wp_token_new(job->extra != NULL ? job->extra->token : NULL, WP_FOREVER);
+    wp_token *made = children_new(job);
     if (made == NULL) {
         return WP_NO_MEMORY;
     }

@@ -27,6 +27,7 @@
 #include "wp_stage.h"
 
 #include "wp_internal.h"
+#include "wp_notes.h"
 #include "wp_patience.h"
 
 #include <stdlib.h>
@@ -54,6 +55,7 @@
 
 typedef struct chunk {
     wp_range range;
+    wp_notes_slot children; /* Of its jobs. */
     wp_stage *stage;     /* Constant; a reference. */
     struct chunk *next;  /* Pool's lock: the stage's list, oldest first. */
     struct chunk **link; /* Pool's lock: what points here; NULL if it is not on the list. */
@@ -97,6 +99,7 @@ struct wp_stage {
     uint32_t at_once;                      /* So far the current chunk is filled without looking at places and times. */
     chunk *oldest;                         /* Of those that have not ended. */
     chunk **end;                           /* Where the next goes. */
+    wp_token *family;                      /* Above the children of all jobs since the last cancel; or NULL, or a reference. */
     uint64_t n_chunks;                     /* How many there ever were. */
     wp_closable closable;                  /* Once closed, `accepted` does not change any more. */
 
@@ -368,6 +371,7 @@ stage_let_go(wp_stage *stage)
         return;
     }
     wp_pool *pool = stage->pool;
+    wp_token_unref(stage->family);
     free(wp_load_relaxed(&stage->spare));
     free(stage->places);
     wp_group_unref(stage->group);
@@ -381,8 +385,52 @@ destroy_chunk(wp_job *job)
     chunk *c = chunk_of(job);
     wp_stage *stage = c->stage;
     wp_group_unref(c->range.group);
+    wp_notes_free(&c->children);
     free(wp_exchange_acq_rel(&stage->spare, c));
     stage_let_go(stage);
+}
+
+/* ---- Children ----
+ *
+ * Jobs of a chunk share their word, and so the token of their children, which is cancelled with them. Above those of all
+ * chunks is one that wp_stage_cancel cancels: so it reaches children whose parents have ended, in whichever chunk. */
+
+static wp_notes_slot *
+children_of(wp_job *job)
+{
+    return &chunk_of(job)->children;
+}
+
+static wp_token *
+family_of(wp_job *job)
+{
+    wp_stage *stage = stage_of(job);
+    wp_token *spare = wp_token_new(NULL, WP_FOREVER);
+    wp_lock_take(&stage->pool->lock);
+    if (stage->family == NULL) {
+        stage->family = spare;
+        spare = NULL;
+    }
+    wp_token *family = stage->family;
+    if (family != NULL) {
+        wp_token_ref(family);
+    }
+    wp_lock_give(&stage->pool->lock);
+    wp_token_unref(spare);
+    return family;
+}
+
+static void
+cancel_family(wp_stage *stage)
+{
+    wp_lock_take(&stage->pool->lock);
+    wp_token *family = stage->family;
+    stage->family = NULL;
+    wp_lock_give(&stage->pool->lock);
+    if (family != NULL) {
+        wp_token_cancel(family);
+        wp_token_unref(family);
+    }
 }
 
 static const wp_job_class chunk_class = {
@@ -392,6 +440,8 @@ static const wp_job_class chunk_class = {
     .given_up = report_given_up,
     .notify = chunk_ended,
     .destroy = destroy_chunk,
+    .notes = children_of,
+    .family = family_of,
     .claim_ns = CLAIM_NS,
     .spread_ns = SPREAD_NS,
 };
@@ -412,6 +462,7 @@ chunk_new(wp_stage *stage)
     wp_job_ref(&c->range.job); /* The pool's, until all of its jobs have ended. */
     wp_add_relaxed(&stage->references, 1);
     c->stage = stage;
+    wp_notes_init(&c->children);
     c->link = NULL;
     c->filled = 0;
     return c;
@@ -1167,4 +1218,5 @@ wp_stage_cancel(wp_stage *stage)
         wp_job_stop(&c->range.job);
         wp_job_unref(&c->range.job);
     }
+    cancel_family(stage);
 }

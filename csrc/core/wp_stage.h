@@ -46,7 +46,7 @@ enum wp_result wp_stage_put(wp_stage *stage, void *argument, uint64_t deadline);
 enum wp_result wp_stage_put_many(wp_stage *stage, void *const *arguments, uint32_t n, uint64_t deadline,
                                  uint32_t *done);
 
-/* The next result, waiting for it until the deadline: WP_OK, WP_FINISHED (closed, and all were read), WP_LATE,
+/* The next result, waiting for it until the deadline: WP_OK, WP_FINISHED (it or the pool is closed, and all were read), WP_LATE,
  * WP_INTERRUPTED. The caller runs jobs of the stage rather than sleep, if they have been measured as short. */
 enum wp_result wp_stage_get(wp_stage *stage, uint64_t deadline, wp_stage_result *result);
 
@@ -57,7 +57,8 @@ enum wp_result wp_stage_get_many(wp_stage *stage, uint64_t deadline, wp_stage_re
 /* No more jobs. Idempotent. */
 void wp_stage_close(wp_stage *stage);
 
-/* Gives up the jobs that were not begun, and asks those that run to stop. They are reported as given up. */
+/* Gives up the jobs that were not begun, which are reported as such, and asks those that run to stop. Children of all jobs
+ * that were put before are stopped, also of those that have ended. */
 void wp_stage_cancel(wp_stage *stage);
 
 #endif

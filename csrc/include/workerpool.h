@@ -208,7 +208,8 @@ wp_job_fail(wp_job *job, const char *message)
  * The child is a job of its own. When the parent is asked to stop, or its token is cancelled, so is the child; a child
  * of a parent that should stop is not accepted. Nothing else ties them: the parent may end first, and does not fail
  * with the child. A parent that needs the child's outcome waits for it; a parent of which the argument is a local
- * variable must.
+ * variable must. All this holds for jobs of a stage as well, which are asked to stop by the cancel of the stage: it stops
+ * the children of all jobs that were put before, also of those that have ended.
  *
  * `child` gets a handle, to be released; or is NULL if nobody wants to know.
  * WP_OK, WP_STOPPED, WP_CLOSED (the pool is shutting down, or the job is NULL: call the function yourself), WP_BROKEN,

@@ -148,9 +148,9 @@ typedef struct wp_capi {
     /* ---- Stages: a bounded channel of jobs, one function, a bounded channel of results ---- */
 
     /* At most `capacity` jobs, 1 to 2**28, are put and not got; 0: nobody gets results. A job of a stage is a few bytes:
-     * its wp_job can be asked whether it should stop, but keeps no notes. Whoever calls one of these functions has a
+     * its wp_job can be asked whether it should stop and can have children, but keeps no notes. Whoever calls one of these functions has a
      * reference until it has returned, or knows of one that stays: all results can have been got before the last
-     * stage_put has returned. WP_OK, WP_NO_MEMORY, WP_INVALID. */
+     * stage_put has returned. A stage takes no more jobs once it, or the pool, is closed. WP_OK, WP_NO_MEMORY, WP_INVALID. */
     int (*stage_new)(wp_pool *pool, uint32_t lane, wp_function *function, uint32_t capacity, wp_stage **stage);
     void (*stage_ref)(wp_stage *stage);
     void (*stage_unref)(wp_stage *stage); /* With the last it is closed; what waits is done, and its results dropped. */
@@ -158,10 +158,11 @@ typedef struct wp_capi {
      * 0), WP_CLOSED, WP_BROKEN, WP_LATE, WP_INTERRUPTED, WP_NO_MEMORY, WP_NO_THREAD. */
     int (*stage_put)(wp_stage *stage, void *argument, uint64_t deadline);
     /* The next result, in the order in which jobs end: the argument, and what the function returned. WP_OK; WP_STOPPED: a
-     * job that was cancelled or lost, with its argument; WP_FINISHED: closed, and all were read; WP_LATE, WP_INTERRUPTED. */
+     * job that was cancelled or lost, with its argument; WP_FINISHED: it or the pool is closed, and all were read; WP_LATE, WP_INTERRUPTED. */
     int (*stage_get)(wp_stage *stage, uint64_t deadline, void **argument, int *status);
     void (*stage_close)(wp_stage *stage);  /* No more jobs. */
-    void (*stage_cancel)(wp_stage *stage); /* Gives up jobs that have not begun and asks those that run to stop. */
+    void (*stage_cancel)(wp_stage *stage); /* Gives up jobs that have not begun, asks those that run to stop, and
+                                            * stops children of all that were put. */
 
     /* ---- For libraries that let others run their threads ---- */
 

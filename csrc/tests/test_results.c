@@ -288,6 +288,49 @@ test_waiting_for_a_place(void)
     wp_results_unref(results);
 }
 
+typedef struct late_comer {
+    wp_pool *pool;
+    wp_results *results;
+    enum wp_result result;
+    pthread_t thread;
+} late_comer;
+
+static void *
+late_comer_main(void *argument)
+{
+    late_comer *l = argument;
+    l->result = submit_to(l->pool, l->results, do_nothing, NULL, soon());
+    return NULL;
+}
+
+/* Who waits for room in the lane hears that the queue is closed, and who waits for a place hears that the pool is. */
+static void
+test_closing_reaches_who_waits_elsewhere(void)
+{
+    gate g = {0};
+    wp_pool *pool = pool_for(1, 1, 1);
+    wp_results *roomy = wp_results_new(10);
+    wp_results *narrow = wp_results_new(1);
+    CHECK_INT(submit_to(pool, narrow, stand_at_gate, &g, soon()), WP_OK);
+    event_wait(&g.begun, 1);
+    CHECK_INT(submit_to(pool, roomy, do_nothing, NULL, soon()), WP_OK);
+    late_comer for_room = {.pool = pool, .results = roomy};
+    late_comer for_place = {.pool = pool, .results = narrow};
+    for_room.thread = start_thread(late_comer_main, &for_room);
+    for_place.thread = start_thread(late_comer_main, &for_place);
+    UNTIL(blocked_in(pool, 0) == 1);
+    wp_results_close(roomy);
+    join_thread(for_room.thread);
+    CHECK_INT(for_room.result, WP_CLOSED);
+    wp_pool_close(pool);
+    join_thread(for_place.thread);
+    CHECK_INT(for_place.result, WP_CLOSED);
+    event_set(&g.open);
+    wp_results_unref(roomy);
+    wp_results_unref(narrow);
+    end_pool(pool);
+}
+
 typedef struct feeder {
     wp_pool *pool;
     wp_results *results;
@@ -511,5 +554,6 @@ main(void)
     RUN(test_ten_thousand_jobs_on_five_workers);
     RUN(test_many_writers_and_readers);
     RUN(test_narrow_places);
+    RUN(test_closing_reaches_who_waits_elsewhere);
     return check_done();
 }

@@ -433,6 +433,74 @@ test_close_passes_room_on(void)
     end_pool(pool);
 }
 
+/* The same with a job that closes the stage and waits for the submitter, which waits for room that only this job's worker
+ * can make. */
+typedef struct closer {
+    sleeper s;
+    gate g;
+} closer;
+
+static int
+close_and_join(wp_job *job, void *argument)
+{
+    closer *c = argument;
+    stand_at_gate(job, &c->g);
+    wp_stage_close(c->s.stage);
+    join_thread(c->s.thread);
+    return 0;
+}
+
+static void
+test_close_by_the_only_worker(void)
+{
+    static item items[2];
+    memset(items, 0, sizeof items);
+    wp_pool *pool = pool_for(1, 1, 1);
+    wp_stage *stage = wp_stage_new(pool, 0, run_item, 0);
+    closer c = {.s = {.stage = stage, .item = &items[1]}};
+    wp_job *closing = submit(pool, 0, close_and_join, &c);
+    event_wait(&c.g.begun, 1);
+    put(stage, &items[0]);
+    c.s.thread = start_thread(put_main, &c.s);
+    UNTIL(blocked_in(pool, 0) == 1);
+    event_set(&c.g.open);
+    CHECK_INT(finish(closing), WP_DONE);
+    CHECK_INT(c.s.result, WP_CLOSED);
+    wp_stage_unref(stage);
+    end_pool(pool);
+}
+
+/* The pool is closed just as readers, or submitters that find no place, fall asleep. */
+static void
+test_closing_the_pool_wakes_everybody(void)
+{
+    static item items[2];
+    shake(true);
+    for (int round = 0; round < 200; round++) {
+        memset(items, 0, sizeof items);
+        wp_pool *pool = pool_for(1, 1, 10);
+        wp_stage *empty = wp_stage_new(pool, 0, run_item, 1);
+        wp_stage *full = wp_stage_new(pool, 0, run_item, 1);
+        put(full, &items[0]);
+        sleeper reader = {.stage = empty};
+        sleeper submitter = {.stage = full, .item = &items[1]};
+        reader.thread = start_thread(get_main, &reader);
+        submitter.thread = start_thread(put_main, &submitter);
+        while (round % 4 && !(is_asleep(&empty->asleep) && is_asleep(&full->blocked))) {
+        }
+        wp_pool_close(pool);
+        join_thread(reader.thread);
+        join_thread(submitter.thread);
+        CHECK_INT(reader.result, WP_FINISHED);
+        CHECK_INT(submitter.result, WP_CLOSED);
+        CHECK_INT(read_items(full), 1);
+        wp_stage_unref(empty);
+        wp_stage_unref(full);
+        end_pool(pool);
+    }
+    shake(false);
+}
+
 /* Readers and submitters come and go, and each takes or brings as much as it likes: a result that one was called for and
  * leaves is for another who sleeps. */
 static void
@@ -584,6 +652,80 @@ test_cancel_stops_what_runs(void)
     wp_stage_close(stage);
     CHECK_INT(read_items(stage), 600);
     CHECK(check_items(items, 600) > 590); /* Workers that stopped may have begun others before those were given up. */
+    wp_stage_unref(stage);
+    end_pool(pool);
+}
+
+/* A job with two children: one before its stage is cancelled, and one after. */
+typedef struct parent {
+    gate g;
+    gate of_child;
+    wp_handle *early;
+    wp_handle *late;
+    enum wp_result submitted;
+    bool ends_first;
+} parent;
+
+static int
+child_until_stopped(wp_job *job, void *argument)
+{
+    return run_until_stopped(job, argument);
+}
+
+static int
+run_parent(wp_job *job, void *argument)
+{
+    parent *p = argument;
+    CHECK_INT(wp_job_submit(job, WP_SAME_LANE, child_until_stopped, &p->of_child.begun, &p->early), WP_OK);
+    event_set(&p->g.begun);
+    wp_job_fail(job, "it keeps no words");
+    while (!p->ends_first && !wp_job_should_stop(job)) {
+    }
+    if (!p->ends_first) {
+        p->submitted = (enum wp_result)wp_job_submit(job, WP_SAME_LANE, child_until_stopped, NULL, &p->late);
+    }
+    return 7;
+}
+
+static void
+end_children(const parent *p)
+{
+    CHECK(p->late == NULL);
+    CHECK_INT(p->submitted, p->ends_first ? WP_OK : WP_STOPPED);
+    CHECK_INT(wp_handle_wait(p->early, soon()), WP_OK);
+    wp_handle_release(p->early);
+}
+
+/* When the stage is cancelled its jobs get no more children, and those that they have are stopped, whether the parent still
+ * runs or has ended; in whichever chunk. Jobs that are put afterwards have children like any others. */
+static void
+test_cancel_reaches_children(void)
+{
+    static parent parents[4];
+    memset(parents, 0, sizeof parents);
+    parents[0].ends_first = parents[2].ends_first = true;
+    wp_pool *pool = pool_for(6, 1, WP_UNBOUNDED);
+    wp_stage *stage = wp_stage_new(pool, 0, run_parent, 10);
+    for (int i = 0; i < 2; i++) {
+        put(stage, &parents[i]);
+        event_wait(&parents[i].g.begun, 1);
+        event_wait(&parents[i].of_child.begun, 1);
+    }
+    wp_stage_cancel(stage);
+    end_children(&parents[0]);
+    CHECK(get(stage) != NULL);
+    CHECK(get(stage) != NULL);
+    end_children(&parents[1]);
+    for (int i = 2; i < 4; i++) {
+        put(stage, &parents[i]);
+        event_wait(&parents[i].of_child.begun, 1);
+    }
+    CHECK_INT(wp_handle_wait(parents[2].early, wp_clock() + 5 * MS), WP_LATE);
+    wp_stage_cancel(stage);
+    end_children(&parents[2]);
+    CHECK(get(stage) != NULL);
+    CHECK(get(stage) != NULL);
+    end_children(&parents[3]);
     wp_stage_unref(stage);
     end_pool(pool);
 }
@@ -1144,12 +1286,15 @@ main(void)
     RUN(test_close_wakes_readers);
     RUN(test_close_wakes_submitters);
     RUN(test_close_passes_room_on);
+    RUN(test_close_by_the_only_worker);
+    RUN(test_closing_the_pool_wakes_everybody);
     RUN(test_readers_share_wake_ups);
     RUN(test_naps_beside_sleep);
     RUN(test_given_up_at_once);
     RUN(test_given_up_by_the_pool);
     RUN(test_given_up_by_a_broken_pool);
     RUN(test_cancel_stops_what_runs);
+    RUN(test_cancel_reaches_children);
     RUN(test_put_after_cancel);
     RUN(test_cancel_at_any_moment);
     RUN(test_helper_holds_up_no_other);

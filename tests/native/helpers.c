@@ -403,6 +403,18 @@ count_one(wp_job *job, void *argument)
     return 0;
 }
 
+/* Runs until it should stop, and then submits a child: notes[1] is what came of that, plus 1. */
+EXPORT int child_after_the_stop(int64_t *notes, wp_job *job);
+int
+child_after_the_stop(int64_t *notes, wp_job *job)
+{
+    __atomic_store_n(&notes[0], 1, __ATOMIC_SEQ_CST);
+    while (!wp_job_should_stop(job)) {
+    }
+    __atomic_store_n(&notes[1], 1 + wp_job_submit(job, WP_SAME_LANE, count_one, &notes[2], NULL), __ATOMIC_SEQ_CST);
+    return -1;
+}
+
 EXPORT int children_in_lanes(int64_t *count, int lanes, wp_job *job);
 int
 children_in_lanes(int64_t *count, int lanes, wp_job *job)
