@@ -119,6 +119,71 @@ def test_who_has_the_lock_of_one_future_waits_for_another(run: RunScenario) -> N
     )
 
 
+def test_who_has_the_lock_of_a_future_waits_for_it(run: RunScenario) -> None:
+    """Meanwhile it is given back, as a Condition does."""
+    run(
+        """
+        pool = wp.WorkerPool(2)
+        for i in range(20):
+            f = pool.submit(sleep, 1_000_000) if i % 2 else pool.submit(time.sleep, 0.001)
+            f.add_done_callback(lambda f: None)
+            with f._condition, f._condition:
+                f.result(10)
+                try:
+                    pool.submit(time.sleep, 0.05).result(0)
+                except TimeoutError:
+                    pass
+            with f._condition:
+                pass
+            try:
+                f._condition.release()
+            except RuntimeError:
+                pass
+            else:
+                raise AssertionError
+        manual = wp.Future()
+        with manual._condition:
+            try:
+                manual.result(0.01)
+            except TimeoutError:
+                pass
+            thread = threading.Timer(0.01, manual.set_result, [5])
+            thread.start()
+            assert manual.result(10) == 5
+        thread.join()
+        pool.shutdown()
+        """,
+    )
+
+
+def test_who_has_the_lock_of_one_cancelled_future_waits_for_another(run: RunScenario) -> None:
+    run(
+        """
+        pool = wp.WorkerPool(1)
+        gate = threading.Event()
+        pool.submit(gate.wait)
+        for n in range(10):
+            token = wp.CancelToken()
+            fs = [pool.options(token=token).submit(int) for _ in range(3)]
+            for f in fs:
+                f.add_done_callback(lambda f: None)
+            has_lock, ended = threading.Event(), []
+            def hold():
+                with fs[n % 3]._condition:
+                    has_lock.set()
+                    ended.append(cf.wait([fs[(n + 1) % 3]], 10).done)
+            thread = threading.Thread(target=hold)
+            thread.start()
+            has_lock.wait()
+            token.cancel()
+            thread.join()
+            assert len(ended[0]) == 1 and all(f.cancelled() for f in fs)
+        gate.set()
+        pool.shutdown()
+        """,
+    )
+
+
 def test_callback_is_not_held_up_by_another_on_a_worker(run: RunScenario) -> None:
     """The second releases the first: each may run on another thread, as in the standard library."""
     run(

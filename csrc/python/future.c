@@ -378,10 +378,15 @@ wait_until_done(wpy_task *task, PyObject *timeout)
     if (wpy_deadline(timeout, "timeout", &deadline) < 0) {
         return -1;
     }
+    wpy_watchers *watchers = wp_load_acquire(&task->watchers);
+    unsigned depth = watchers != NULL ? wpy_watchers_leave(watchers) : 0;
     help(task, deadline);
     int result = wp_is_worker() && !is_manual(task)
                      ? wpy_wait_on_worker(task->home, &task->job, wpy_task_class_of(task)->help, deadline)
                      : wpy_wait_for_job(&task->job, deadline);
+    if (depth > 0) {
+        wpy_watchers_return(watchers, depth);
+    }
     if (result == WP_LATE) {
         PyErr_SetNone(PyExc_TimeoutError);
         return -1;

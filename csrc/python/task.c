@@ -139,6 +139,25 @@ wpy_watchers_give(wpy_watchers *watchers)
     return 0;
 }
 
+unsigned
+wpy_watchers_leave(wpy_watchers *watchers)
+{
+    if (wp_load_relaxed(&watchers->owner) != PyThread_get_thread_ident()) {
+        return 0;
+    }
+    unsigned depth = watchers->depth;
+    watchers->depth = 1;
+    wpy_watchers_give(watchers);
+    return depth;
+}
+
+void
+wpy_watchers_return(wpy_watchers *watchers, unsigned depth)
+{
+    wpy_watchers_take(watchers);
+    watchers->depth = depth;
+}
+
 /* ---- Telling ---- */
 
 void
@@ -291,13 +310,24 @@ take_first(wpy_notice_line *line)
 /* What the calling thread has ended while it is hushed. */
 static _Thread_local wpy_notice_line own_notices;
 
+/* Whoever has the lock of one may wait for another. */
 static void
 tell_ends(wpy_notice_line *ended, wpy_notice_line *settled)
 {
-    wpy_watchers *notice;
-    while ((notice = take_first(ended)) != NULL) {
-        settle(notice->task);
-        append_notice(settled, notice);
+    while (wp_load_relaxed(&ended->first) != NULL) {
+        wpy_notice_line held_up = {NULL, NULL};
+        wpy_watchers *notice;
+        while ((notice = take_first(ended)) != NULL) {
+            bool taken = try_to_take(notice);
+            if (taken) {
+                settle_locked(notice->task, notice);
+            }
+            append_notice(taken ? settled : &held_up, notice);
+        }
+        *ended = held_up;
+        if (wp_load_relaxed(&held_up.first) != NULL) {
+            wpy_nap();
+        }
     }
 }
 

@@ -195,6 +195,10 @@ wpy_task_let_go(wpy_task *task)
 }
 
 void wpy_watchers_take(wpy_watchers *watchers);
+/* For who is to wait for the end, as a Condition's wait() does it: gives the lock back altogether, and takes it again; 0 if
+ * the calling thread does not have it. Keeps the exception that is set. */
+unsigned wpy_watchers_leave(wpy_watchers *watchers);
+void wpy_watchers_return(wpy_watchers *watchers, unsigned depth);
 /* -1 and RuntimeError if the calling thread does not hold it. */
 int wpy_watchers_give(wpy_watchers *watchers);
 
