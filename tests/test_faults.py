@@ -421,6 +421,48 @@ print("ok")
     assert out == "ok\n"
 
 
+@pytest.mark.parametrize("kind", ["CALLS", "WITHIN"])
+@pytest.mark.parametrize("wait", ["wait(futures, 0.001)", "next(as_completed(futures, 0.001))"])
+def test_wait_for_futures_without_memory_leaves_no_lock_taken(run: Run, kind: str, wait: str) -> None:
+    """The standard library takes the locks of all of them one by one, as if that could not fail. What it allocates
+    itself while it has them is its own affair."""
+    out = run(
+        f"""
+        from concurrent.futures import wait, as_completed
+        assert faults.faults_hook_python()
+
+        def action():
+            for _ in range(4):
+                futures.append(pool.submit(gate.wait))
+            try:
+                {wait}
+            except TimeoutError:
+                pass
+
+        def check():
+            gate.set()
+            assert pool.drain(10)
+            for future in futures:
+                assert isinstance(future.exception(10), MemoryError | None)
+                future._condition.acquire()
+                future._condition.release()
+            futures.clear()
+            gate.clear()
+
+        futures = []
+        gate = threading.Event()
+        pool = wp.WorkerPool(2)
+        action()  # CPython itself does not survive a lack of memory for a thread's first context.
+        check()
+        go_through({kind}, action, check, (MemoryError, SystemError, RuntimeError))
+        pool.shutdown(timeout=20)
+        print("ok")
+        """,
+        options=("-X", "faulthandler"),
+    )
+    assert out == "ok\n"
+
+
 def test_workers_without_a_thread_state(run: Run) -> None:
     """A future with a callback is told of its end however often a worker got no thread state for that."""
     out = run(
