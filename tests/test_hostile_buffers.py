@@ -16,6 +16,8 @@ from support import LONG, Helpers
 
 np: Any = pytest.importorskip("numpy")
 
+pytestmark = pytest.mark.keeps("types whose slots are ctypes callbacks are never freed")
+
 DOUBLE = ("id_double", "double (double)")
 KERNEL = ("scale_range", "int (size_t, size_t, const double *, double, double *)")
 UNTYPED = ("count_range", "int (size_t, size_t, void *)")
@@ -348,6 +350,26 @@ def test_attributes_make_no_pointer_of_memory(helpers: Helpers) -> None:
     Later._fields_ = [("value", ctypes.c_int64)]
     for pointer in (ctypes.c_void_p(4096), ctypes.cast(4096, ctypes.POINTER(Later)), ctypes.cast(4096, Incomplete)):
         assert identity(pointer) == 4096
+
+
+def test_byref_leads_into_its_object(helpers: Helpers) -> None:
+    identity = helpers.native("id_pointer", "void *(const double *)")
+    data = (ctypes.c_double * 4)()
+    for offset in (0, 8, 24, 32):
+        assert identity(ctypes.byref(data, offset)) == ctypes.addressof(data) + offset
+    for offset in (-8, 40, 2**40):
+        with pytest.raises(ValueError, match=r"argument 1: this byref\(\) leads outside of its c_double_Array_4"):
+            identity(ctypes.byref(data, offset))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="classes have no __buffer__ before")
+def test_byref_of_what_gives_the_buffer_of_something_else(helpers: Helpers) -> None:
+    class Float(ctypes.c_float):
+        def __buffer__(self, flags: int) -> memoryview:
+            return memoryview(np.ones(4))
+
+    with pytest.raises(ValueError, match="leads outside of its Float"):
+        helpers.native("sum_doubles_at", "double (const double *, size_t)")(ctypes.byref(Float(1)), 1)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="classes have no __buffer__ before")

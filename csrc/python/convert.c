@@ -319,9 +319,16 @@ check_byref(const wpy_function *function, size_t at, PyObject *target, uint64_t 
 {
     Py_buffer buffer;
     if (wpy_get_buffer(target, &buffer, PyBUF_ND | PyBUF_FORMAT) < 0) {
-        return -1;
+        return fail(function, at, PyExc_TypeError, "the %.100s that this byref() leads to gives no buffer",
+                    Py_TYPE(target)->tp_name);
     }
-    int result = check_items(function, at, target, buffer.format, (size_t)buffer.itemsize, address, (size_t)buffer.len);
+    const uint64_t offset = address - (uint64_t)(uintptr_t)buffer.buf;
+    int result = -1;
+    if (buffer.len < 0 || offset > (uint64_t)buffer.len) { /* Or the object's class gives a buffer of something else. */
+        fail(function, at, PyExc_ValueError, "this byref() leads outside of its %.100s", Py_TYPE(target)->tp_name);
+    } else {
+        result = check_items(function, at, target, buffer.format, (size_t)buffer.itemsize, address, (size_t)buffer.len);
+    }
     wpy_release_buffer(&buffer);
     return result;
 }
