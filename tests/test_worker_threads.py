@@ -397,3 +397,70 @@ def test_thousands_of_workers(run_scenario: RunScenario, job: str) -> None:
         args=(job,),
     )
     assert done.stdout in ("all there\n", "too few threads\n")
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("job", ["threading.get_ident", "lambda: time.sleep(0.001)", "native"])
+def test_one_job_at_a_time_starts_one_worker(run_scenario: RunScenario, pool: str, job: str) -> None:
+    """As in the standard library: a worker that has just done a job, and is about to look for more, is counted on."""
+    done = run_scenario(
+        f"""
+        import sys, threading, time, workerpool as wp
+
+        if {job!r} == "native":
+            usleep = wp.native("libc.so.6:usleep", "int (unsigned int)")
+            work = (usleep, 1000)
+        else:
+            work = ({job if job != "native" else None},)
+        workers = []
+        for _ in range(50):
+            with wp.{pool}(8) as pool:
+                for _ in range(10):
+                    pool.submit(*work).result()
+                workers.append(pool.stats().workers)
+        print(workers.count(1) >= 45 or workers)
+        """
+    )
+    assert done.stdout == "True\n"
+
+
+def test_worker_that_is_counted_on_runs_foreign_code_first(run_scenario: RunScenario) -> None:
+    """A callback, a finalizer of a result or of an argument needs the next job: another worker is started for it."""
+    run_scenario(
+        """
+        import threading, time, workerpool as wp
+
+        class Needy:
+            def __init__(self, event):
+                self.event = event
+
+            def __del__(self):
+                assert self.event.wait(10)
+
+        def needy_callback(event):
+            return lambda future: event.wait(10) or lost.append(event)
+
+        def unused(argument):
+            pass
+
+        lost = []
+        for round in range(100):
+            pool = wp.WorkerPool(2)
+            for kind in "callback", "result", "argument":
+                event = threading.Event()
+                seen = threading.Event()
+                if kind == "callback":
+                    future = pool.submit(time.sleep, 0.0005)
+                    future.add_done_callback(needy_callback(event))
+                    future.result()
+                elif kind == "result":
+                    pool.submit(lambda: (seen.set(), Needy(event))[1])
+                    seen.wait()
+                else:
+                    pool.submit(unused, Needy(event))
+                pool.submit(event.set).result(10)
+            pool.shutdown()
+        assert not lost
+        """,
+        60,
+    )

@@ -273,6 +273,7 @@ wp_worker_rest(wp_pool *pool, wp_worker *self, wp_errands *errands)
     if (pool->hooks.worker_idle == NULL) {
         return;
     }
+    wp_worker_comes_back(self);
     wp_give_lock_and_run(pool, errands);
     pool->hooks.worker_idle(pool->hooks.context, self);
     wp_lock_take(&pool->lock);

@@ -26,6 +26,11 @@
  * than get in the way of another, where one thread at a time can get on with short jobs (wp_job_class.one_at_a_time). If
  * it finds that one stuck, the jobs are not so short, and more are called.
  *
+ * COMING BACK. A worker that has run all of its claim is not idle yet, but about to look for work: a job that comes in this
+ * moment needs no other thread. It says so before the end of its last job is seen, and whoever would start a worker counts
+ * on it instead. Before it runs foreign code after that (a notice, a finalizer), which may take long, it takes that back,
+ * and calls somebody else if it was counted on.
+ *
  * ENTERING. While a worker waits for what such jobs need, or has not run the first of them, another would only wait as
  * well: it is called afterwards, if then there is work for it. So a burst of short jobs starts two threads and not all.
  */
@@ -72,6 +77,10 @@ typedef struct wp_lane {
     alignas(WP_CACHE_LINE) wp_pace pace; /* Atomic: of its plain jobs. */
 } wp_lane;
 
+/* Whether a worker is about to look for work. The worker itself moves it from the first to the second, and to the first
+ * from any; others, pool's lock held, from the second to the third. */
+enum wp_coming_back { WP_AWAY, WP_COMING_BACK, WP_COUNTED_ON };
+
 struct wp_worker {
     alignas(WP_CACHE_LINE) wp_word signal; /* 0 while it may sleep, 1 once it was called. */
     uint32_t index;                        /* Constant. */
@@ -95,6 +104,9 @@ struct wp_worker {
     uint64_t slept_at;      /* which was then. */
     int64_t taken_beside;   /* Worker only: see note_taken_here. */
     bool was_called;        /* Worker only: it has not claimed anything since. */
+    wp_word coming_back;    /* enum wp_coming_back: who changes it is said there. */
+    bool was_counted_on;    /* Worker only: when it came back. */
+    bool may_come_back;     /* Worker only: when it claimed, the pool could have started another. */
     bool is_entering;       /* Pool's lock: its claim's lane counts it among those that enter. */
     bool takes_over;        /* Worker only: on patrol it found that nothing was claimed, and it has not slept. */
     wp_stretch stretch;     /* What it claimed and has not begun: numbers of `claimed`, or units of the
@@ -427,6 +439,16 @@ wp_job *wp_worker_set_current(wp_worker *worker, wp_job *job);
  * pool's lock. */
 bool wp_worker_serves(wp_worker *worker, const wp_group *group, const wp_results *results);
 void wp_worker_free(wp_worker *worker);
+
+/* By the worker itself: it is about to look for work, with no foreign code in between. Where the pool has all workers that it
+ * may have, nobody needs to know. */
+static inline void
+wp_worker_comes_back(wp_worker *self)
+{
+    if (self->may_come_back && wp_load_relaxed(&self->coming_back) == WP_AWAY) {
+        wp_store_release(&self->coming_back, WP_COMING_BACK);
+    }
+}
 
 /* Takes the worker off the list of all, lock held. */
 void wp_worker_unlink(wp_pool *pool, wp_worker *worker);

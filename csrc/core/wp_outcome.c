@@ -53,6 +53,7 @@ wp_job_ended(wp_job *job, wp_state outcome)
         wp_limits_clear(job->pool, job);
     }
     if (wp_job_conclude(job, outcome)) {
+        wp_worker_stays_away();
         job->class->notify(job);
     }
     if (job->extra != NULL && job->extra->results != NULL) {

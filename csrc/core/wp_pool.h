@@ -196,6 +196,10 @@ void wp_worker_leave_claim(wp_worker *worker);
 /* A place for the host's own data. Written and read by the worker only. */
 void **wp_worker_local(wp_worker *worker);
 
+/* For a host: the calling thread is about to run foreign code in a class's `leave` or `destroy`, or in the `worker_idle` hook.
+ * If it is a worker that said that it comes back, it takes that back. No lock held. */
+void wp_worker_stays_away(void);
+
 /* Whether jobs more urgent than the one this worker runs wait and no other worker is there for them: a range should
  * return what it has not begun. One load. `self` may be NULL. */
 bool wp_worker_is_wanted(const wp_worker *self);

@@ -67,6 +67,24 @@ is_one_wanted(const wp_pool *pool, bool more)
     return jobs > pool->n_starting;
 }
 
+/* So many of the latest workers are looked at: of more, one is idle sooner or later. */
+#define LOOKED_AT 8
+
+/* Whether a worker is about to look for work, and nobody else counts on it. Starting a thread takes many times as long. */
+static bool
+can_count_on_another(const wp_pool *pool)
+{
+    wp_worker *worker = pool->workers;
+    for (int i = 0; i < LOOKED_AT && worker != NULL; i++) {
+        uint32_t expected = WP_COMING_BACK;
+        if (wp_cas_acq_rel(&worker->coming_back, &expected, WP_COUNTED_ON)) {
+            return true;
+        }
+        worker = worker->next_worker;
+    }
+    return false;
+}
+
 void
 wp_call_help(wp_pool *pool, bool more, wp_errands *errands)
 {
@@ -77,7 +95,7 @@ wp_call_help(wp_pool *pool, bool more, wp_errands *errands)
         errands->call = pool->idle;
         wp_leave_idle_list(pool, pool->idle);
         pool->waking = true;
-    } else if (may_start_worker(pool) && is_one_wanted(pool, more)) {
+    } else if (may_start_worker(pool) && is_one_wanted(pool, more) && !can_count_on_another(pool)) {
         pool->n_workers++;
         pool->n_threads++;
         errands->start = true;

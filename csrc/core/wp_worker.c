@@ -79,6 +79,43 @@ wp_worker_is_wanted(const wp_worker *self)
     return more_urgent != 0 && (wp_load_relaxed(&self->pool->ready) & more_urgent) != 0;
 }
 
+/* ---- Coming back ---- */
+
+/* Whoever counted on this worker has called nobody. */
+static void
+stay_away(wp_worker *self)
+{
+    if (wp_load_relaxed(&self->coming_back) == WP_AWAY ||
+        wp_exchange_acq_rel(&self->coming_back, WP_AWAY) != WP_COUNTED_ON) {
+        return;
+    }
+    wp_pool *pool = self->pool;
+    wp_errands errands = {0};
+    wp_lock_take(&pool->lock);
+    wp_call_help(pool, false, &errands);
+    wp_lock_give(&pool->lock);
+    wp_errands_run(pool, &errands);
+}
+
+void
+wp_worker_stays_away(void)
+{
+    if (self_worker != NULL) {
+        stay_away(self_worker);
+    }
+}
+
+/* Lock held: it is there. */
+static void
+is_back(wp_worker *self)
+{
+    uint32_t before = wp_load_relaxed(&self->coming_back);
+    self->was_counted_on = before == WP_COUNTED_ON;
+    if (before != WP_AWAY) {
+        wp_store_relaxed(&self->coming_back, WP_AWAY);
+    }
+}
+
 /* ---- The current job, which others may look at ---- */
 
 /* Bit 0 of `current` is a lock of its own: while a report reads the job, the worker must not drop it. */
@@ -280,8 +317,12 @@ run_plain(work *w, wp_job *job)
     }
     wp_count(&self->tally->lanes[job->lane].ended[outcome], 1);
     self->ended++;
+    if (self->may_come_back && wp_stretch_left(&self->stretch) == 0) {
+        wp_worker_comes_back(self);
+    }
     wp_job_finish(job, outcome, w->now);
 }
+
 
 /* Notes what a part of a range took and that its units are done. */
 static void
@@ -359,6 +400,7 @@ run_claim(wp_worker *self)
         measure(&w, self->lane);
     }
     change_class(&w, NULL);
+    wp_worker_comes_back(self);
     wp_count(&self->tally->busy_ns, w.now - begin);
     uint64_t done = self->ended - before;
     self->streak = w.now - begin < done * STREAM_NS ? self->streak + done : 0;
@@ -455,13 +497,13 @@ note_call(wp_pool *pool, wp_worker *self, bool has_claimed)
     }
 }
 
-/* For what is left in the lane and, beyond the first job, in the claim. A worker that was called may have been meant for
- * what another has claimed; one that took over some of that, or came from a patrol to do so, may have left the rest. */
+/* For what is left in the lane and, beyond the first job, in the claim. A worker that was called, or counted on, may have
+ * been meant for what another has claimed; one that took over some of that, or came from a patrol to do so, may have left the rest. */
 static void
 call_help_after_claim(wp_pool *pool, wp_worker *self, bool takes_over, wp_errands *errands)
 {
     uint32_t left = wp_stretch_left(&self->stretch);
-    if (left == 1 && (takes_over || self->was_called) && wp_claims_hide_any(pool, self)) {
+    if (left == 1 && (takes_over || self->was_called || self->was_counted_on) && wp_claims_hide_any(pool, self)) {
         left = 2;
     }
     self->was_called = false;
@@ -505,6 +547,7 @@ work_until_leaving(wp_pool *pool, wp_worker *self)
             wp_lock_give(&pool->lock);
             return;
         }
+        is_back(self);
         report(pool, self, &errands);
         if (wp_has_surplus(pool)) {
             break;

@@ -245,6 +245,7 @@ static void
 tell_as_worker(wpy_home *home, wp_worker *worker)
 {
     wp_pool *pool = wp_worker_pool(worker);
+    wp_worker_stays_away();
     while (!wpy_attach(home, worker)) {
         if (wp_pool_ask_attendant(pool) || wp_pool_has_work(pool)) {
             return;

@@ -89,6 +89,7 @@ static _Thread_local struct {
 static void
 release(wpy_trash *trash)
 {
+    wp_worker_stays_away();
     own.nested++;
     trash->release(trash);
     own.nested--;
