@@ -211,3 +211,66 @@ def test_callback_that_shuts_the_pool_down_does_not_keep_the_program(
         args=[helpers.path],
     )
     assert "would wait for the job" in done.stderr
+
+
+@pytest.mark.parametrize("call", ["shutdown", "drain"])
+def test_pools_that_wait_for_each_other(run_scenario: RunScenario, helpers: Helpers, call: str) -> None:
+    """Each pool's job waits for the other pool: whoever comes second is refused, and all go on."""
+    done = run_scenario(
+        f"""
+        import threading, workerpool as wp
+
+        pools = [wp.WorkerPool(1) for _ in range(3)]
+        together = threading.Barrier(3)
+
+        def wait_for(pool):
+            together.wait(10)
+            try:
+                pool.{call}()
+            except RuntimeError as error:
+                return str(error)
+            return "waited"
+
+        futures = [pool.submit(wait_for, pools[(at + 1) % 3]) for at, pool in enumerate(pools)]
+        came = [future.result(20) for future in futures]
+        assert any("would wait for ever" in text for text in came), came
+        for pool in pools:
+            pool.shutdown()
+        print("ended")
+        """
+    )
+    assert done.stdout == "ended\n"
+
+
+def test_callbacks_that_shut_down_one_of_several_pools(run_scenario: RunScenario, helpers: Helpers) -> None:
+    """A thread of any pool may tell of a native job's end, so callbacks of two pools may be told crosswise."""
+    done = run_scenario(
+        """
+        import logging, sys, time, workerpool as wp
+
+        logging.disable()
+        sleep = wp.native(sys.argv[1] + ":sleep_ns", "int64_t (int64_t)")
+
+        def submit(pool, count, **options):
+            futures = []
+            try:
+                for _ in range(count):
+                    futures.append(pool.submit(sleep, 100_000))
+            except RuntimeError:
+                pass  # It was shut down meanwhile.
+            return futures
+
+        end = time.monotonic() + 4
+        while time.monotonic() < end:
+            pools = [wp.WorkerPool(1, queue_size=None) for _ in range(3)]
+            for pool in pools:
+                for future in submit(pool, 3):
+                    future.add_done_callback(lambda future, pool=pool: pool.shutdown())
+                submit(pool, 3)
+            for pool in pools:
+                pool.shutdown()
+        print("ended")
+        """,
+        args=[helpers.path],
+    )
+    assert done.stdout == "ended\n"

@@ -16,6 +16,7 @@ in_child(void)
 {
     wp_word_after_fork();
     wp_blocked_after_fork();
+    wp_self_after_fork();
     for (struct wp_fork_slot *slot = wp_load_acquire(&slots); slot != NULL; slot = slot->next) {
         wp_pool *pool = wp_load_acquire(&slot->pool);
         if (pool != NULL) {

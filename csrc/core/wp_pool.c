@@ -364,8 +364,8 @@ wp_pool_thread_left(wp_pool *pool, wp_worker *worker)
 
 /* ---- Waiting for the pool ---- */
 
-enum wp_result
-wp_pool_drain(wp_pool *pool, uint64_t deadline)
+static enum wp_result
+drain(wp_pool *pool, uint64_t deadline)
 {
     enum wp_result result = WP_OK;
     wp_lock_take(&pool->lock);
@@ -392,8 +392,8 @@ join_latest(wp_pool *pool)
     wp_departed_join(latest);
 }
 
-enum wp_result
-wp_pool_join(wp_pool *pool, uint64_t deadline)
+static enum wp_result
+join(wp_pool *pool, uint64_t deadline)
 {
     enum wp_result result = WP_OK;
     wp_lock_take(&pool->lock);
@@ -411,6 +411,30 @@ wp_pool_join(wp_pool *pool, uint64_t deadline)
         join_latest(pool);
     }
     return result;
+}
+
+static enum wp_result
+wait_unless_in_circle(wp_pool *pool, enum wp_result (*wait)(wp_pool *, uint64_t), uint64_t deadline)
+{
+    wp_pool_wait waiting;
+    if (!wp_pool_wait_begin(&waiting, pool)) {
+        return WP_DEADLOCK;
+    }
+    enum wp_result result = wait(pool, deadline);
+    wp_pool_wait_end(&waiting);
+    return result;
+}
+
+enum wp_result
+wp_pool_drain(wp_pool *pool, uint64_t deadline)
+{
+    return wait_unless_in_circle(pool, drain, deadline);
+}
+
+enum wp_result
+wp_pool_join(wp_pool *pool, uint64_t deadline)
+{
+    return wait_unless_in_circle(pool, join, deadline);
 }
 
 void

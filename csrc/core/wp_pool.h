@@ -148,8 +148,8 @@ void wp_pool_resize(wp_pool *pool, uint32_t max_workers);
  * moment, for whatever reason: then it must not wait for the whole pool, because it would wait for itself. */
 bool wp_pool_needs_caller(const wp_pool *pool);
 
-/* Sleeps until every job submitted before has ended, and any submitted meanwhile. WP_OK, WP_LATE, WP_INTERRUPTED. Not for
- * a thread that the pool needs. */
+/* Sleeps until every job submitted before has ended, and any submitted meanwhile. WP_OK, WP_LATE, WP_INTERRUPTED, or
+ * WP_DEADLOCK for threads of several pools that wait for each other's pools. Not for a thread that the pool needs. */
 enum wp_result wp_pool_drain(wp_pool *pool, uint64_t deadline);
 
 /* No more jobs: submit says WP_CLOSED from now on, and workers leave when nothing waits. Idempotent. */
@@ -161,8 +161,7 @@ uint64_t wp_pool_cancel_waiting(wp_pool *pool);
 /* Ends every waiting job as WP_LOST and closes the pool for good. */
 void wp_pool_break(wp_pool *pool);
 
-/* After wp_pool_close: sleeps until all threads have left, and joins them. WP_OK, WP_LATE, WP_INTERRUPTED. Not for
- * a thread that the pool needs. */
+/* After wp_pool_close: sleeps until all threads have left, and joins them. As wp_pool_drain. */
 enum wp_result wp_pool_join(wp_pool *pool, uint64_t deadline);
 
 bool wp_pool_is_closed(wp_pool *pool);

@@ -22,6 +22,24 @@ typedef struct wp_service {
 void wp_service_begin(wp_service *service, const wp_pool *pool);
 void wp_service_end(const wp_service *service);
 
+/* A thread that waits for a whole pool while others need it; on its stack. */
+typedef struct wp_pool_wait {
+    const wp_pool *target;
+    const wp_pool *pool;       /* Of the worker that waits, or NULL. */
+    const wp_service *service; /* The innermost, or NULL. */
+    bool was_seen;             /* Process-wide lock, like the links. */
+    struct wp_pool_wait *next;
+    struct wp_pool_wait **link; /* What points here; NULL if no pool needs the thread. */
+} wp_pool_wait;
+
+/* The calling thread begins to wait for the pool; false if the pool's threads wait, by others or not, for a pool that needs
+ * this one: then none of them could go on. */
+bool wp_pool_wait_begin(wp_pool_wait *wait, const wp_pool *target);
+void wp_pool_wait_end(wp_pool_wait *wait);
+
+/* In a forked child: nobody waits. */
+void wp_self_after_fork(void);
+
 /* The service was begun in the parent of this process, where the thread stays that it was for. */
 bool wp_service_is_of_parent(const wp_service *service);
 

@@ -191,16 +191,23 @@ pool_max_workers(wp_pool *pool)
     return wp_pool_max_workers(pool);
 }
 
+/* Threads of two pools that wait for each other's pool wait for themselves. */
+static int
+result_of_pool_wait(enum wp_result result)
+{
+    return result == WP_DEADLOCK ? WP_INVALID : (int)result;
+}
+
 static int
 pool_drain(wp_pool *pool, uint64_t deadline)
 {
-    return wp_pool_needs_caller(pool) ? WP_INVALID : (int)wp_pool_drain(pool, deadline);
+    return wp_pool_needs_caller(pool) ? WP_INVALID : result_of_pool_wait(wp_pool_drain(pool, deadline));
 }
 
 static int
 pool_join(wp_pool *pool, uint64_t deadline)
 {
-    return wp_pool_needs_caller(pool) ? WP_INVALID : (int)wp_pool_join(pool, deadline);
+    return wp_pool_needs_caller(pool) ? WP_INVALID : result_of_pool_wait(wp_pool_join(pool, deadline));
 }
 
 /* ---- Tokens ---- */

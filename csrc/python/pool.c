@@ -575,6 +575,19 @@ refuse_if_needed_here(const wpy_gate *gate, const char *what)
     return -1;
 }
 
+/* What the wait for a pool returned, or -1 with an exception if it could never end. */
+static int
+refuse_circle(int result, const char *what)
+{
+    if (result != WP_DEADLOCK) {
+        return result;
+    }
+    PyErr_Format(PyExc_RuntimeError,
+                 "%s would wait for ever: it was called on a thread of another pool, for which a thread of this one waits",
+                 what);
+    return -1;
+}
+
 PyDoc_STRVAR(drain_doc,
              "drain($self, /, timeout=None)\n--\n\n"
              "Wait until every submitted job has ended.\n\n"
@@ -592,7 +605,7 @@ drain(const wpy_gate *gate, PyObject *args, PyObject *kwargs)
         wpy_deadline(timeout, "timeout", &deadline) < 0 || refuse_if_needed_here(gate, "drain()") < 0) {
         return NULL;
     }
-    int result = wpy_wait(slice_of_drain, gate->core, deadline);
+    int result = refuse_circle(wpy_wait(slice_of_drain, gate->core, deadline), "drain()");
     wpy_empty_trash(gate->home);
     return result < 0 ? NULL : PyBool_FromLong(result == WP_OK);
 }
@@ -657,7 +670,7 @@ pool_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
     if (refuse_if_needed_here(gate, "shutdown(wait=True)") < 0) {
         return NULL;
     }
-    int result = wpy_wait(slice_of_join, gate->core, deadline);
+    int result = refuse_circle(wpy_wait(slice_of_join, gate->core, deadline), "shutdown(wait=True)");
     wpy_empty_trash(gate->home);
     if (result == WP_LATE) {
         raise_still_running(gate);
@@ -722,7 +735,7 @@ view_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
         Py_RETURN_NONE;
     }
     if (refuse_if_needed_here(gate, "shutdown(wait=True)") < 0 ||
-        wpy_wait(slice_of_drain, gate->core, WP_FOREVER) < 0) {
+        refuse_circle(wpy_wait(slice_of_drain, gate->core, WP_FOREVER), "shutdown(wait=True)") < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
