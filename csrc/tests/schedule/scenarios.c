@@ -1414,6 +1414,104 @@ lanes(void)
     check_runs(&s);
 }
 
+/* ---- Jobs that wait for jobs ---- */
+
+/* Waits for another job, like a worker that has nothing else to do. */
+static enum wp_result
+wait_inside(wp_job *job)
+{
+    char report[300];
+    wp_blocked blocked;
+    enum wp_result result;
+    wp_blocked_init(&blocked, job->pool, job->lane, job, false);
+    do {
+        result = wp_blocked_wait(&blocked, WP_FOREVER, report, sizeof report);
+    } while (result == WP_INTERRUPTED);
+    MUST(result != WP_DEADLOCK || strstr(report, "waits for") != NULL);
+    return result;
+}
+
+/* Waits for a job of the other lane, which waits for one of this, and so on. */
+static int
+nest(wp_job *job, void *argument)
+{
+    const part *p = argument;
+    story *s = p->s;
+    wp_add_acq_rel(&s->runs[p->number], 1);
+    schedule_spend(s->takes);
+    uint32_t below = p->number + 2;
+    if (below < s->each) {
+        s->jobs[below] = wp_function_job(nest, part_of(s, below), NULL);
+        MUST(wp_pool_submit(s->pool, 1 - job->lane, s->jobs[below], true) == WP_OK);
+        wp_add_acq_rel(&s->accepted[below], 1);
+        MUST(wait_inside(s->jobs[below]) == WP_OK);
+        wp_job_unref(s->jobs[below]);
+    }
+    return 0;
+}
+
+/* Two towers of jobs, in two lanes that each let one run at a time: they stand still for each other. */
+static void
+nested(void)
+{
+    story s = {.takes = some_time(), .deadline = WP_FOREVER, .each = between_or(4, 2, 8)};
+    wp_pool_config config = {.max_workers = between_or(2, 1, 3), .n_lanes = 2, .idle_timeout = WP_FOREVER};
+    config.lanes[0] = (wp_lane_config){.capacity = WP_UNBOUNDED, .max_running = 1};
+    config.lanes[1] = (wp_lane_config){.capacity = WP_UNBOUNDED, .max_running = one_in(3) ? 0 : 1};
+    s.pool = wp_pool_new(&config);
+    for (uint32_t i = 0; i < 2; i++) {
+        wp_job *job = wp_function_job(nest, part_of(&s, i), NULL);
+        MUST(wp_pool_submit(s.pool, i, job, false) == WP_OK);
+        wp_add_acq_rel(&s.accepted[i], 1);
+        wp_job_unref(job);
+    }
+    drain_pool(s.pool);
+    end_pool(s.pool);
+    check_runs(&s);
+}
+
+/* Waits for the next of the circle, once all are there. */
+static int
+wait_for_next(wp_job *job, void *argument)
+{
+    const part *p = argument;
+    story *s = p->s;
+    (void)job;
+    while (wp_load_acquire(&s->together) == 0) {
+        wp_word_wait(&s->together, 0, WP_FOREVER);
+    }
+    wp_add_acq_rel(&s->runs[p->number], 1);
+    enum wp_result result = wait_inside(s->jobs[(p->number + 1) % s->each]);
+    MUST(result == WP_OK || result == WP_DEADLOCK);
+    wp_add_acq_rel(&s->reports[0], result == WP_DEADLOCK);
+    return 0;
+}
+
+/* One is told, and only one: then the others go on. */
+static void
+circle(void)
+{
+    story s = {.deadline = WP_FOREVER, .each = between_or(2, 1, 4)};
+    s.pool = new_pool(between_or(2, 1, 3), 1, WP_UNBOUNDED, WP_FOREVER);
+    for (uint32_t i = 0; i < s.each; i++) {
+        s.jobs[i] = wp_function_job(wait_for_next, part_of(&s, i), NULL);
+    }
+    for (uint32_t i = 0; i < s.each; i++) {
+        MUST(wp_pool_submit(s.pool, 0, s.jobs[i], false) == WP_OK);
+        wp_add_acq_rel(&s.accepted[i], 1);
+    }
+    wp_store_release(&s.together, 1);
+    wp_word_wake(&s.together, WP_WAKE_ALL);
+    drain_pool(s.pool);
+    MUST(wp_load_relaxed(&s.reports[0]) == 1);
+    for (uint32_t i = 0; i < s.each; i++) {
+        MUST(wp_job_is_settled(s.jobs[i]));
+        wp_job_unref(s.jobs[i]);
+    }
+    end_pool(s.pool);
+    check_runs(&s);
+}
+
 static const scenario scenarios[] = {
     {"lock", lock},
     {"submit", submit},
@@ -1445,6 +1543,8 @@ static const scenario scenarios[] = {
     {"range", range},
     {"range-given-up", range_given_up},
     {"lanes", lanes},
+    {"nested", nested},
+    {"circle", circle},
 };
 
 int
