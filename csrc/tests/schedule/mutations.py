@@ -102,6 +102,11 @@ MUTATIONS = [
     Mutation("progress-untold", "range", "wp_range", "wp_group_tell", "wp_add_acq_rel(&group->progress, 1);", ""),
     Mutation("units-in-claims-forgotten", "range-given-up", "wp_range", "take_back", "n + wp_claims_take_units(pool, &range->job, spans + n, GIVEN_UP_AT_ONCE - n)", "n"),
     Mutation("outcome-not-exclusive", "cancel", "wp_job", "wp_job_take", "wp_state_of_word(word) != WP_PENDING", "wp_state_of_word(word) == WP_NEW"),
+    Mutation("no-place-borrowed", "nested", "wp_blocked", "wp_blocked_begin", "self->may_borrow = 1u << blocked->lane;", ""),
+    Mutation("borrower-looks-no-more", "nested", "wp_blocked", "wp_blocked_until", "return look < deadline ? look : deadline;", "return (void)look, deadline;"),
+    Mutation("circle-not-seen", "circle", "wp_blocked", "stands_still", "if (blocked == NULL) {", "if (blocked != NULL) {"),
+    Mutation("all-taken-for-asleep", "circle", "wp_blocked", "stands_still", "return false;", "return true;"),
+    Mutation("settled-taken-for-stuck", "circle", "wp_blocked", "wait_stands_still", ": false;", ": true;"),
     Mutation("lane-not-looked-at-anew", "lanes", "wp_worker", "report", "wp_lane_refresh(pool, self->lane);", ""),
 ]
 # fmt: on
