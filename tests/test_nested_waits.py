@@ -130,6 +130,30 @@ def test_work_that_comes_after_the_reader(run_scenario: RunScenario, workers: in
     )
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_producer_that_waits_for_room_while_its_jobs_need_the_worker(run_scenario: RunScenario, workers: int) -> None:
+    """The jobs that have the places wait for the worker, it waits for a place, and the reader for the jobs."""
+    run_scenario(
+        COMMON
+        + """
+    now = "room among results"
+    for maxsize in (1, 2, 5):
+        with wp.WorkerPool(int(sys.argv[1])) as pool:
+            results = pool.results(maxsize=maxsize)
+            def produce():
+                for i in range(20):
+                    results.submit(abs, -i)
+            producers = [pool.submit(produce) for _ in range(int(sys.argv[1]))]
+            values = [results.get(timeout=20).unwrap() for _ in range(20 * len(producers))]
+            assert sum(values) == 190 * len(producers)
+            for producer in producers:
+                within(producer)
+        """,
+        args=[str(workers)],
+        timeout=60,
+    )
+
+
 def test_work_that_the_waiting_worker_has_claimed_itself(run_scenario: RunScenario) -> None:
     """It was submitted before the job that waits for it had begun, and both were claimed together."""
     run_scenario(

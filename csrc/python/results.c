@@ -312,11 +312,74 @@ results_dealloc(results_object *self)
     Py_DECREF(type);
 }
 
+typedef struct reading {
+    wp_results *results;
+    wp_pool *pool;
+    wp_job *job;
+} reading;
+
+/* ---- On a worker of the pool, which runs any job of the queue rather than sleep: there may be nobody else ---- */
+
+typedef struct on_worker {
+    reading reading;
+    wp_word *helps; /* The queue's. */
+    wp_pool *pool;
+    unsigned lane;
+    wp_blocked blocked;
+} on_worker;
+
+/* Detached. */
+static bool
+run_one_here(const on_worker *r)
+{
+    uint32_t helps = wp_load_relaxed(r->helps);
+    if (helps == 0 && wp_blocked_has_others(r->pool, NULL, r->reading.results)) {
+        return false;
+    }
+    wp_store_relaxed(r->helps, helps > 0 ? helps - 1 : 0);
+    wp_job *job = wp_pool_find_waiting(r->pool, r->lane, r->reading.results, WP_UNBOUNDED);
+    bool ran = job != NULL && wp_job_run_here(job);
+    if (job != NULL) {
+        wp_job_unref(job);
+    }
+    return ran;
+}
+
+static bool
+is_unread(void *results)
+{
+    uint64_t reserved, unread;
+    wp_results_count(results, &reserved, &unread);
+    return unread > 0;
+}
+
+/* A job of the queue may come from anywhere, and anybody may read: so these waits are no deadlock, whoever waits for whom. */
+static void
+init_on_worker(on_worker *w, results_object *self, const wpy_gate *gate)
+{
+    *w = (on_worker){.reading = {.results = self->core},
+                     .helps = &self->helps,
+                     .pool = gate->core,
+                     .lane = gate->options.lane};
+    wp_blocked_init(&w->blocked, w->pool, w->lane, NULL, true);
+    w->blocked.is_ready = is_unread;
+    w->blocked.context = self->core;
+}
+
+/* It has slept until it was to look again: others who have claimed jobs of the lane may be stuck. */
+static void
+look_again(on_worker *w)
+{
+    wp_store_relaxed(w->helps, wp_blocked_is_long(&w->blocked) ? WP_HELPS_IN_NEED : 0);
+    wp_claims_fetch(w->pool, w->lane);
+}
+
 /* ---- Submitting ---- */
 
 typedef struct room {
     wp_results *results;
     wp_until until;
+    on_worker worker; /* On a worker of the pool. */
 } room;
 
 static enum wp_result
@@ -325,6 +388,28 @@ sleep_for_room(void *context, uint64_t deadline)
     room *r = context;
     r->until.deadline = deadline;
     return wp_results_wait_room(r->results, &r->until);
+}
+
+/* The jobs that have the places may wait for this worker, and their reader for them. WP_OK: there may be a place. */
+static enum wp_result
+sleep_for_room_on_worker(void *context, uint64_t deadline)
+{
+    room *r = context;
+    if (run_one_here(&r->worker)) {
+        return WP_OK;
+    }
+    uint64_t until = wp_blocked_until(&r->worker.blocked, deadline);
+    if (wp_blocked_begin(&r->worker.blocked, NULL, 0) != WP_OK) {
+        wp_store_relaxed(r->worker.helps, WP_HELPS_IN_NEED);
+        return WP_OK;
+    }
+    enum wp_result result = sleep_for_room(r, until);
+    wp_blocked_end(&r->worker.blocked);
+    if (result == WP_LATE && until < deadline) {
+        look_again(&r->worker);
+        return WP_OK;
+    }
+    return result;
 }
 
 static int
@@ -345,26 +430,36 @@ set_reserve_error(results_object *self, const wpy_gate *gate, int result)
     }
 }
 
+/* There was no place. */
+static int
+wait_for_place(results_object *self, const wpy_gate *gate, uint64_t *index)
+{
+    const wpy_options *options = &gate->options;
+    bool here = wp_worker_in(gate->core) != NULL;
+    uint64_t deadline = options->submit_timeout == WP_FOREVER ? WP_FOREVER : wp_clock() + options->submit_timeout;
+    int result = WP_FULL;
+    room r = {.results = self->core, .until = wpy_until(options, wp_pool_closable(gate->core))};
+    if (here) {
+        init_on_worker(&r.worker, self, gate);
+    }
+    while (result == WP_FULL) {
+        result = wpy_wait(here ? sleep_for_room_on_worker : sleep_for_room, &r, deadline);
+        if (result == WP_OK) {
+            result = (int)wp_results_reserve(self->core, index);
+        }
+    }
+    return result;
+}
+
 /* A place for the result: waits for one, unless the policy is to raise. */
 static int
 reserve(results_object *self, const wpy_gate *gate, uint64_t *index)
 {
-    const wpy_options *options = &gate->options;
-    room r = {self->core, wpy_until(options, wp_pool_closable(gate->core))};
-    uint64_t deadline = WP_FOREVER;
-    for (bool first = true;; first = false) {
-        int result = (int)wp_results_reserve(self->core, index);
-        if (result == WP_FULL && options->on_full != WPY_RAISE) {
-            if (first && options->submit_timeout != WP_FOREVER) {
-                deadline = wp_clock() + options->submit_timeout;
-            }
-            result = wpy_wait(sleep_for_room, &r, deadline);
-            if (result == WP_OK) {
-                continue;
-            }
-        }
-        return result == WP_OK ? 0 : set_reserve_error(self, gate, result);
+    int result = (int)wp_results_reserve(self->core, index);
+    if (result == WP_FULL && gate->options.on_full != WPY_RAISE) {
+        result = wait_for_place(self, gate, index);
     }
+    return result == WP_OK ? 0 : set_reserve_error(self, gate, result);
 }
 
 PyDoc_STRVAR(
@@ -372,7 +467,8 @@ PyDoc_STRVAR(
     "submit($self, fn, /, *args, **kwargs)\n--\n\n"
     "Submit fn(*args, **kwargs); its Result will come out of this queue. Returns the job's index.\n\n"
     "Waits while `maxsize` jobs are under way or their results unread, and then as the pool's submit does. So\n"
-    "somebody must read while more than `maxsize` jobs are submitted: another thread, or this one in between.\n\n"
+    "somebody must read while more than `maxsize` jobs are submitted: another thread, or this one in between.\n"
+    "Where a worker of the pool waits so, it may run jobs of the queue meanwhile.\n\n"
     "Raises what the pool's submit raises, and RuntimeError after close(). Thread-safe.");
 
 static PyObject *
@@ -409,12 +505,6 @@ results_submit(PyObject *object, PyObject *const *args, Py_ssize_t nargs, PyObje
 
 /* ---- Reading ---- */
 
-typedef struct reading {
-    wp_results *results;
-    wp_pool *pool;
-    wp_job *job;
-} reading;
-
 static enum wp_result
 sleep_for_result(void *context, uint64_t deadline)
 {
@@ -441,36 +531,9 @@ help(results_object *self, const wpy_gate *gate)
     return ran;
 }
 
-/* ---- Reading on a worker of the pool, which runs any job of the queue: there may be nobody else ---- */
-
-typedef struct reading_on_worker {
-    reading reading;
-    wp_word *helps; /* The queue's. */
-    wp_pool *pool;
-    unsigned lane;
-    wp_blocked blocked;
-} reading_on_worker;
-
-/* Detached, as all of this. */
-static bool
-run_one_here(const reading_on_worker *r)
-{
-    uint32_t helps = wp_load_relaxed(r->helps);
-    if (helps == 0 && wp_blocked_has_others(r->pool, NULL, r->reading.results)) {
-        return false;
-    }
-    wp_store_relaxed(r->helps, helps > 0 ? helps - 1 : 0);
-    wp_job *job = wp_pool_find_waiting(r->pool, r->lane, r->reading.results, WP_UNBOUNDED);
-    bool ran = job != NULL && wp_job_run_here(job);
-    if (job != NULL) {
-        wp_job_unref(job);
-    }
-    return ran;
-}
-
 /* Sleeps unless there is something else to try. WP_FULL or WP_INTERRUPTED. */
 static enum wp_result
-sleep_blocked(reading_on_worker *r, uint32_t seen, uint64_t deadline)
+sleep_blocked(on_worker *r, uint32_t seen, uint64_t deadline)
 {
     uint64_t until = wp_blocked_until(&r->blocked, deadline);
     if (wp_blocked_begin(&r->blocked, NULL, 0) != WP_OK) {
@@ -480,8 +543,7 @@ sleep_blocked(reading_on_worker *r, uint32_t seen, uint64_t deadline)
     enum wp_wait_result waited = wp_results_sleep(r->reading.results, seen, until);
     wp_blocked_end(&r->blocked);
     if (waited == WP_WAIT_TIMED_OUT && until < deadline) {
-        wp_store_relaxed(r->helps, wp_blocked_is_long(&r->blocked) ? WP_HELPS_IN_NEED : 0);
-        wp_claims_fetch(r->pool, r->lane);
+        look_again(r);
     }
     return waited == WP_WAIT_INTERRUPTED ? WP_INTERRUPTED : WP_FULL;
 }
@@ -489,7 +551,7 @@ sleep_blocked(reading_on_worker *r, uint32_t seen, uint64_t deadline)
 /* Looks once more, as one who will be called for whatever comes from now on, and sleeps. WP_FULL: to be called
  * again. */
 static enum wp_result
-listen_and_sleep(reading_on_worker *r, uint64_t deadline)
+listen_and_sleep(on_worker *r, uint64_t deadline)
 {
     wp_results *results = r->reading.results;
     uint32_t seen = wp_results_listen(results);
@@ -506,7 +568,7 @@ listen_and_sleep(reading_on_worker *r, uint64_t deadline)
 static enum wp_result
 sleep_on_worker(void *context, uint64_t deadline)
 {
-    reading_on_worker *r = context;
+    on_worker *r = context;
     enum wp_result result = WP_FULL;
     bool has_slept = false;
     wp_results_close_with(r->reading.results, r->pool);
@@ -522,25 +584,12 @@ sleep_on_worker(void *context, uint64_t deadline)
     return result;
 }
 
-static bool
-is_unread(void *results)
-{
-    uint64_t reserved, unread;
-    wp_results_count(results, &reserved, &unread);
-    return unread > 0;
-}
-
-/* As read_next. A job of the queue may come from anywhere, so this is no deadlock, whoever waits for whom. */
+/* As read_next. */
 static int
 read_on_worker(results_object *self, const wpy_gate *gate, uint64_t deadline, wp_job **job)
 {
-    reading_on_worker r = {.reading = {.results = self->core},
-                           .helps = &self->helps,
-                           .pool = gate->core,
-                           .lane = gate->options.lane};
-    wp_blocked_init(&r.blocked, r.pool, r.lane, NULL, true);
-    r.blocked.is_ready = is_unread;
-    r.blocked.context = self->core;
+    on_worker r;
+    init_on_worker(&r, self, gate);
     int result = wpy_wait(sleep_on_worker, &r, deadline);
     *job = r.reading.job;
     return result;
@@ -553,11 +602,11 @@ read_next(results_object *self, uint64_t deadline, wp_job **job)
     const wpy_gate *gate = wpy_gate_of(self->home, self->pool);
     reading r = {.results = self->core, .pool = gate->core};
     int result = (int)wp_results_next(self->core, 0, &r.job);
-    bool on_worker = result == WP_LATE && wp_worker_in(gate->core) != NULL;
-    while (result == WP_LATE && !on_worker && deadline == WP_FOREVER && help(self, gate)) {
+    bool here = result == WP_LATE && wp_worker_in(gate->core) != NULL;
+    while (result == WP_LATE && !here && deadline == WP_FOREVER && help(self, gate)) {
         result = PyErr_CheckSignals() < 0 ? -1 : (int)wp_results_next(self->core, 0, &r.job);
     }
-    if (on_worker) {
+    if (here) {
         result = read_on_worker(self, gate, deadline, &r.job);
     } else if (result == WP_LATE || result == WP_INTERRUPTED) {
         result = wpy_wait(sleep_for_result, &r, deadline);
