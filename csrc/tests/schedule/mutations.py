@@ -58,7 +58,7 @@ MUTATIONS = [
     # ---- Jobs that run one at a time ----
     Mutation("entered-and-nobody-called", "one-at-a-time", "wp_worker", "note_entered", "wp_call_help_in_time(pool, job, left, &errands);", ""),
     Mutation("entered-and-others-claims-forgotten", "one-at-a-time", "wp_worker", "note_entered", "left += left == 1 && wp_claims_hide_any(pool, self);", ""),
-    Mutation("claim-alone-without-a-patrol", "one-at-a-time", "wp_idle", "time_to_stand_back", "worker->claims_alone && wp_stretch_left(&worker->stretch) > 0", "false"),
+    Mutation("claim-alone-without-a-patrol", "one-at-a-time", "wp_idle", "time_to_stand_back", "!worker->claims_alone", "true"),
     Mutation("left-to-one-without-a-patrol", "one-at-a-time", "wp_wake", "can_wait", "&& (pool->patrols > 0 || (lane->entering > 0 && is_all_left_to_one(pool)))", ""),
     Mutation("sleeps-while-the-pool-closes", "one-at-a-time", "wp_idle", "wp_worker_sleep", "interval == WP_FOREVER && is_closing(pool)", "false"),
     Mutation("patrols-too-many-in-a-pool-that-closes", "one-at-a-time", "wp_idle", "patrol", "|| is_closing(pool)", ""),
