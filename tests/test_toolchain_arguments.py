@@ -345,3 +345,17 @@ def test_what_an_argument_stands_for_is_let_go() -> None:
     gc.collect()
     assert gone() is None
     memory.extend(b"more")  # No buffer is held.
+
+
+@pytest.mark.parametrize(("parameter", "value"), [("int", 5), ("double", 2.5), ("bool", True), ("char", b"a")])
+def test_what_stands_for_a_number_is_let_go(parameter: str, value: object) -> None:
+    function = of_type(parameter)
+    argument = StandsFor(StandsFor(value))
+    gone = weakref.ref(argument)
+    function(argument)
+    with wp.WorkerPool(1) as pool:
+        pool.submit(function, argument).result()
+        list(pool.map(function, [argument] * 3))
+    del argument
+    gc.collect()
+    assert gone() is None

@@ -627,11 +627,12 @@ hold_as_object(wpy_hold *hold)
     return object != NULL ? object : Py_NewRef(Py_None);
 }
 
-/* Holds the owner beside what is held already. */
+/* Holds the owner beside what is held already, for a pointer: of a number nothing is needed once it is copied, and holds
+ * are let go of only where a function has pointers. */
 static int
-hold_owner(wpy_hold *hold, PyObject *owner)
+hold_owner(const wp_param *param, wpy_hold *hold, PyObject *owner)
 {
-    if (owner == Py_None) {
+    if (owner == Py_None || param->type != WP_TYPE_PTR) {
         return 0;
     }
     PyObject *held = hold->object_or_buffer != 0 ? hold_as_object(hold) : Py_NewRef(owner);
@@ -667,7 +668,7 @@ convert_answer(const wpy_function *function, size_t at, PyObject *object, PyObje
         return -1;
     }
     bool fits = item == NULL || check_items(function, at, object, item, 0, *slot, sizeof(void *)) == 0;
-    if (!fits || hold_owner(hold, owner) < 0) {
+    if (!fits || hold_owner(param_at(function, at), hold, owner) < 0) {
         wpy_hold_release(hold);
         return -1;
     }
