@@ -293,6 +293,32 @@ def test_callback_of_a_cancellation_that_cancels(run: RunScenario) -> None:
     )
 
 
+def test_callback_of_a_discarded_job_that_submits(run: RunScenario) -> None:
+    """The new job has its place before: else each would discard the other, for ever."""
+    run(
+        """
+        pool = wp.WorkerPool(1, queue_size=2, on_full="discard_oldest")
+        gate, begun, discarded = threading.Event(), threading.Event(), []
+        pool.submit(lambda: (begun.set(), gate.wait()))
+        begun.wait()
+        def callback(i, f):
+            if f.cancelled():
+                discarded.append(i)
+                if len(discarded) < 50:
+                    futures.append(pool.submit(int))
+        futures = []
+        for i in range(20):
+            f = pool.submit(int)
+            futures.append(f)
+            f.add_done_callback(functools.partial(callback, i))
+        assert len(discarded) <= 20, discarded
+        gate.set()
+        pool.shutdown()
+        assert all(f.done() for f in futures)
+        """,
+    )
+
+
 def test_finalizer_of_an_argument_sees_all_of_a_cancellation(run: RunScenario) -> None:
     run(
         """

@@ -228,6 +228,20 @@ discard(wpy_task *task)
 
 enum { TRY_AGAIN = 2 };
 
+/* Without a waiting line there is nothing to discard in favour of the new one. What is discarded is told once the new one is
+ * in: its callback may submit as well, and would take the place. */
+static int
+replace_oldest(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_task *task)
+{
+    enum wp_result result = WP_FULL;
+    wpy_hush();
+    while (result == WP_FULL && wp_pool_discard_oldest(pool, options->lane)) {
+        result = wp_pool_submit(pool, options->lane, &task->job, false);
+    }
+    wpy_speak(home);
+    return result == WP_OK ? 0 : result == WP_FULL ? discard(task) : wpy_set_error(home, result);
+}
+
 /* What the policy says about a full queue: as wpy_submit_task, or to try again. */
 static int
 act_on_full(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_task *task, uint64_t deadline)
@@ -242,8 +256,7 @@ act_on_full(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_task 
     case WPY_DISCARD:
         return discard(task);
     case WPY_DISCARD_OLDEST:
-        /* Without a waiting line there is nothing to discard in favour of the new one. */
-        return wp_pool_discard_oldest(pool, options->lane) ? TRY_AGAIN : discard(task);
+        return replace_oldest(home, pool, options, task);
     default:
         return set_full_error(home, "the queue is full");
     }
