@@ -172,6 +172,7 @@ def test_viztracer_sees_no_job(run_scenario: RunScenario) -> None:
     assert done.stdout.endswith("True\n")
 
 
+@pytest.mark.timeout(100)
 @needs("debugpy")
 def test_debugger_stops_in_no_job(run_scenario: RunScenario) -> None:
     """A client of debugpy, as small as can be: it sets a breakpoint in a job and sees the stop."""

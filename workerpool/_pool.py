@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from types import EllipsisType, FunctionType
 from typing import Any, SupportsIndex, TypeVar
 
-from . import _array, _core, _threading
+from . import _array, _core
 from ._callers import CALLERS, WITHIN
 from ._checks import kind_of, utf8_text, whole_number
 from ._core import CancelToken, NativeFunction, Results
 from ._submitted_map import SubmittedMap, other_submit
+from ._worker_thread.threading import begin, end
 
 T = TypeVar("T")
 
@@ -90,7 +91,7 @@ class PoolStats:
     lanes: dict[str, LaneStats]
 
 
-_core._use_worker_functions(_threading.begin, _threading.end, WITHIN, CALLERS)
+_core._use_worker_functions(begin, end, WITHIN, CALLERS)
 
 
 # ---- Checking arguments ----

@@ -1,7 +1,7 @@
 /* A pool's context: what its threads need of Python. Lives as long as the core's pool.
  *
  * THREAD STATES. A worker that first runs Python makes a thread state for itself, becomes a threading.Thread of its name
- * (workerpool/_threading.py), gets a context (variables.h), and keeps the state (pinned): entering Python is then 40 ns
+ * (workerpool/_worker_thread/threading.py), gets a context (variables.h), and keeps the state (pinned): entering Python is then 40 ns
  * rather than several microseconds, and nested users of PyGILState find it too. Workers that run only native functions
  * never have one. The state is destroyed by the worker when it leaves, which is before the interpreter ends, because the
  * exit hook (lifecycle.c) joins all workers.

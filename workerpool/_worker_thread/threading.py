@@ -4,7 +4,8 @@ What current_thread() returns in a job is a plain threading.Thread. The worker m
 and it ends with the worker. Nobody can start it, since it has been started. It is no daemon, and yet the threading
 module does not wait for it at exit, because the pool's own exit handler ends the worker and waits for that.
 
-The file's name ends like that of the threading module: by that debuggers know who may call sys.settrace().
+The names of this file and of _bootstrap() are those of the threading module. By these debuggers know who may call
+sys.settrace(), and that a thread is not yet to be asked for: it would get an object that nobody can join.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ else:
         pass
 
 
-def begin(threads: dict[int, threading.Thread], prefix: str, index: int) -> None:
+def _bootstrap(threads: dict[int, threading.Thread], prefix: str, index: int) -> None:
     """Make the calling thread, the worker of that index, a thread of Python's, and enter it in `threads`."""
     thread = _new_thread(f"{prefix}_{index}")
     with threading._active_limbo_lock:  # type: ignore[attr-defined]
@@ -59,6 +60,9 @@ def begin(threads: dict[int, threading.Thread], prefix: str, index: int) -> None
         sys.settrace(trace)
     if profile is not None:
         sys.setprofile(profile)
+
+
+begin = _bootstrap
 
 
 def end(threads: dict[int, threading.Thread], index: int) -> None:
