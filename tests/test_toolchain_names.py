@@ -243,8 +243,13 @@ def test_functions_are_called_by_the_names_that_the_linker_knows() -> None:
         function("text")
     cffi = pytest.importorskip("cffi")
     ffi = cffi.FFI()
-    ffi.cdef("int abs(int);")
-    assert wp.native(ffi.dlopen(None).abs).__name__ == function.__name__
+    ffi.cdef("int abs(int); double cos(double);")
+    abs_of_cffi = ffi.dlopen(None).abs
+    assert wp.native(abs_of_cffi).__name__ in {"abs", function.__name__}
+    library = ffi.dlopen(None)
+    assert wp.native(library.abs).__name__ == "abs"
+    mathematics = ffi.dlopen(ctypes.util.find_library("m"))
+    assert wp.native(mathematics.cos).__name__ == "cos"
     assert wp.native(ffi.cast("int (*)(int)", 1)).__name__ == "function at 0x1"
 
 

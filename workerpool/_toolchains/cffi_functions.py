@@ -14,6 +14,7 @@ callback that was cast to another function type is not recognised as one.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from types import BuiltinFunctionType
@@ -145,6 +146,16 @@ def _name_in_a_module(address: int) -> str | None:
     return None
 
 
+def _name_in_a_library(pointer: Any) -> str | None:
+    """The name by which a library that `ffi.dlopen` has opened gave the pointer: it keeps all that it was asked for."""
+    for library in gc.get_objects():
+        if type(library).__name__.startswith("FFILibrary"):
+            for name, value in list(vars(library).items()):
+                if value is pointer:
+                    return str(name)
+    return None
+
+
 def _extern_python_at(address: int) -> str | None:
     """The name of the `extern "Python"` function at an address."""
     for ffi, lib in _compiled_modules():
@@ -169,7 +180,7 @@ def _of_pointer(backend: Any, pointer: Any, name: str | None, keep_alive: object
         )
     if address == 0:
         raise ValueError(f"{quoted(pointer)} is a null pointer, not a function")
-    name = name or _name_in_a_module(address) or name_at(address)
+    name = name or _name_in_a_library(pointer) or _name_in_a_module(address) or name_at(address)
     signature, problem = None, None
     try:
         signature = _signature(backend, backend.typeof(pointer), name)
