@@ -80,7 +80,7 @@ MUTATIONS = [
     Mutation("result-arrives-unseen", "results", "wp_results", "wp_results_deliver", "wp_add_acq_rel(&results->arrived, 1);", ""),
     Mutation("last-reader-not-told", "results", "wp_results", "next_or_woken", "result == WP_OK && has_finished(results)", "false"),
     # ---- Stages ----
-    Mutation("asleep-said-after-the-look", "stage", "wp_stage", "sleep_for_result", "sleep_on(stage, &stage->asleep, seen, deadline)", "sleep_on(stage, &stage->asleep, say_asleep(&stage->asleep, lightly), deadline)"),
+    Mutation("asleep-said-after-the-look", "stage", "wp_stage", "sleep_for_result", "sleep_on(stage, &stage->asleep, seen, is_finished, deadline)", "sleep_on(stage, &stage->asleep, say_asleep(&stage->asleep, lightly), is_finished, deadline)"),
     Mutation("end-not-looked-for", "stage", "wp_stage", "sleep_for_result", "|| is_finished(stage)", ""),
     Mutation("no-look-before-sleep", "stage", "wp_stage", "sleep_for_place", "wp_load_relaxed(&stage->accepted) - head < stage->capacity ||", ""),
     Mutation("call-without-a-change", "stage", "wp_stage", "call", "(seen & ~SLEEPERS) + CALL", "seen & ~SLEEPERS"),
