@@ -181,6 +181,47 @@ with wp.WorkerPool(2) as pool, wp.WorkerPool(1, queue_size=1, on_full="caller_ru
     )
 
 
+def test_jobs_of_several_greenlets_of_one_thread(run_scenario: RunScenario) -> None:
+    """They end in any order: what was current before one of them may have ended."""
+    run_scenario(
+        SETUP
+        + """
+import gc, random
+gate, begun = real_event(), []
+pool = wp.WorkerPool(1, queue_size=1, on_full="caller_runs")
+pool.submit(lambda: (begun.append(1), gate.wait(20)))
+while not begun:
+    gevent.sleep(0.001)
+pool.options(on_full="raise").submit(gate.wait, 20)
+
+def job(number):
+    before = wp.current_job()
+    gevent.sleep(random.random() * 0.01)
+    return repr(before), repr(wp.current_job())
+
+def outer(number):
+    for i in range(5):
+        pool.options(label=f"{number}/{i}").submit(job, number)
+        for _ in range(5):
+            gevent.sleep(0.001)
+            current = wp.current_job()
+            repr(current), current and (current.label, current.cancelled)
+
+for _ in range(3):
+    greenlets = [gevent.spawn(outer, i) for i in range(30)]
+    gevent.joinall(greenlets, timeout=30)
+    assert all(greenlet.successful() for greenlet in greenlets)
+    gc.collect()
+    assert wp.current_job() is None
+assert "Job" in pool.submit(job, 0).result()[1]
+gate.set()
+pool.shutdown()
+""",
+        options=OPTIONS,
+        timeout=60,
+    )
+
+
 def test_without_patches_a_wait_is_a_wait(run_scenario: RunScenario) -> None:
     run_scenario(
         """

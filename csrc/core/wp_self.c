@@ -3,25 +3,56 @@
 
 #include "wp_internal.h"
 
-static _Thread_local wp_service *innermost;
+/* Pools that one thread does something for at a time. */
+#define MOST_POOLS 16
+
+static _Thread_local wp_served table[MOST_POOLS];
+static _Thread_local unsigned n_served;
+
+static wp_served *
+find(wp_served *served, unsigned n, const wp_pool *pool, uint16_t epoch)
+{
+    for (unsigned i = n; i-- > 0;) {
+        if (served[i].pool == pool && served[i].epoch == epoch) {
+            return &served[i];
+        }
+    }
+    return NULL;
+}
 
 void
 wp_service_begin(wp_service *service, const wp_pool *pool)
 {
-    *service = (wp_service){pool, innermost, pool->epoch};
-    innermost = service;
+    wp_served *entry = find(table, n_served, pool, pool->epoch);
+    if (entry == NULL && n_served < MOST_POOLS) {
+        entry = &table[n_served++];
+        *entry = (wp_served){.pool = pool, .epoch = pool->epoch};
+    }
+    *service = (wp_service){pool, pool->epoch, entry != NULL};
+    if (entry != NULL) {
+        entry->count++;
+    }
 }
 
 void
 wp_service_end(const wp_service *service)
 {
-    innermost = service->outer;
+    wp_served *entry = service->is_counted ? find(table, n_served, service->pool, service->epoch) : NULL;
+    if (entry != NULL && --entry->count == 0) {
+        *entry = table[--n_served];
+    }
 }
 
 bool
 wp_service_is_of_parent(const wp_service *service)
 {
     return service->epoch != service->pool->epoch;
+}
+
+bool
+wp_serves_any(void)
+{
+    return n_served > 0;
 }
 
 /* ---- Waiting for whole pools ---- */
@@ -33,11 +64,7 @@ static wp_pool_wait *waits;
 static bool
 serves(const wp_pool_wait *wait, const wp_pool *pool)
 {
-    const wp_service *service = wait->service;
-    while (service != NULL && (service->pool != pool || wp_service_is_of_parent(service))) {
-        service = service->outer;
-    }
-    return wait->pool == pool || service != NULL;
+    return wait->pool == pool || find(wait->served, wait->n_served, pool, pool->epoch) != NULL;
 }
 
 static wp_pool_wait
@@ -45,7 +72,8 @@ wait_for(const wp_pool *target)
 {
     const wp_worker *worker = wp_worker_self();
     bool works = worker != NULL && wp_worker_in(wp_worker_pool(worker)) != NULL;
-    return (wp_pool_wait){.target = target, .pool = works ? wp_worker_pool(worker) : NULL, .service = innermost};
+    return (wp_pool_wait){
+        .target = target, .pool = works ? wp_worker_pool(worker) : NULL, .served = table, .n_served = n_served};
 }
 
 /* Whether a thread that the pool needs waits for one that needs this thread, by others or not. Lock held. */
@@ -78,7 +106,7 @@ bool
 wp_pool_wait_begin(wp_pool_wait *wait, const wp_pool *target)
 {
     *wait = wait_for(target);
-    if (wait->pool == NULL && wait->service == NULL) {
+    if (wait->pool == NULL && wait->n_served == 0) {
         return true;
     }
     wp_lock_take(&lock);

@@ -39,6 +39,45 @@ static _Thread_local wpy_task *current;
 /* Its Job object, once it has asked for it: a reference until the call is over. */
 static _Thread_local PyObject *current_job;
 
+/* Calls that run in greenlets of one thread need not end in the opposite order of their beginning. Once one has ended
+ * before a later one, that must not make it current again. From then on nothing is, after a call, until all have ended. */
+static _Thread_local unsigned n_running;
+static _Thread_local bool is_out_of_order;
+
+/* What was current before a call. */
+typedef struct outer_call {
+    wpy_task *task;
+    PyObject *job;
+} outer_call;
+
+static outer_call
+make_current(wpy_task *task)
+{
+    outer_call outer = {current, current_job};
+    current = task;
+    current_job = NULL;
+    n_running++;
+    return outer;
+}
+
+static void
+make_outer_current(const wpy_task *task, outer_call outer)
+{
+    bool is_current = current == task;
+    is_out_of_order = is_out_of_order || !is_current;
+    PyObject *own_job = is_current ? current_job : NULL;
+    PyObject *outer_job = is_out_of_order ? outer.job : NULL;
+    if (is_current) {
+        current = is_out_of_order ? NULL : outer.task;
+        current_job = is_out_of_order ? NULL : outer.job;
+    }
+    if (--n_running == 0) {
+        is_out_of_order = false;
+    }
+    Py_XDECREF(own_job);
+    Py_XDECREF(outer_job);
+}
+
 wpy_task *
 wpy_current_python_call(void)
 {
@@ -223,15 +262,10 @@ run(wp_job *job, wp_worker *self)
 {
     wpy_task *task = wpy_task_of(job);
     python_call *call = call_of(task);
-    wpy_task *outer = current;
-    PyObject *outer_job = current_job;
-    current = task;
-    current_job = NULL;
+    outer_call outer = make_current(task);
     bool failed;
     PyObject *outcome = self != NULL ? call_in_context(task, self, &failed) : call_on_caller(task, &failed);
-    Py_XDECREF(current_job);
-    current_job = outer_job;
-    current = outer;
+    make_outer_current(task, outer);
     store_outcome(task, outcome);
     drop_arguments(call);
     if (!failed) {

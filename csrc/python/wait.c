@@ -1,8 +1,8 @@
 /* See wait.h. */
 #include "wait.h"
 
-#include "python_call.h"
 #include "wp_blocked.h"
+#include "wp_self.h"
 
 #include <math.h>
 
@@ -100,7 +100,7 @@ sleep_of_greenlets(void)
     PyObject *name = PyUnicode_InternFromString("gevent.monkey");
     int is_loaded = name != NULL ? PyDict_Contains(PyImport_GetModuleDict(), name) : -1;
     Py_XDECREF(name);
-    if (is_loaded <= 0 || wp_worker_self() != NULL || wpy_current_python_call() != NULL) {
+    if (is_loaded <= 0 || wp_worker_self() != NULL || wp_serves_any()) {
         return NULL;
     }
     PyObject *module = PyImport_ImportModule("workerpool._green");
