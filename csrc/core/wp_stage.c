@@ -45,8 +45,11 @@
 #define POWERS_OF_FOUR 0x55555555u
 /* How long (ns) a reader may be kept asleep while results are few. */
 #define NAP_NS 200000u
-/* How long (ns) a worker sleeps here before it looks whether jobs of the stage are held up in claims of others. */
-#define LOOK_NS 10000000u
+/* How long (ns) a worker sleeps here before it looks whether jobs of the stage are held up in claims of others. A test of
+ * calls wants it never to look. */
+#ifndef WP_STAGE_LOOK_NS
+#define WP_STAGE_LOOK_NS 10000000u
+#endif
 /* A reader leaves off helping with so many results unread. */
 #define MOST_ATTENDED 256u
 /* After it could do no more than so many jobs it lets others gather, for so many pauses. */
@@ -821,7 +824,7 @@ sleep_as(wp_stage *stage, const wp_worker *self, wp_word *sleepers, uint32_t see
         return wp_result_of_wait(wp_word_wait(sleepers, seen, deadline));
     }
     wp_claim_leave(wp_worker_self());
-    uint64_t look = wp_later(wp_clock(), LOOK_NS);
+    uint64_t look = wp_later(wp_clock(), WP_STAGE_LOOK_NS);
     enum wp_result slept = wp_result_of_wait(wp_word_wait(sleepers, seen, look < deadline ? look : deadline));
     get_up(stage);
     if (slept == WP_LATE && look < deadline) {

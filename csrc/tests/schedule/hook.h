@@ -24,4 +24,7 @@ int schedule_join(pthread_t thread, void **result);
 #define WP_PATIENCE_MORE 0
 #define WP_STREAM 4u
 
+/* Workers do not look by themselves for what they should be called for. */
+#define WP_STAGE_LOOK_NS UINT64_MAX
+
 #endif
