@@ -8,7 +8,7 @@
  * DESIGN. The pool notes what its maker passes on: when it is made, and anew whenever the maker itself starts a worker. A
  * new worker takes it from there. It asks what it has before it sets anything, so that where nothing differs nothing is
  * set: a system may forbid that. What the system does not let a thread take back (a niceness that was raised, capabilities,
- * a filter of system calls) is not changed; see wp_starter.h.
+ * a filter of system calls) is not changed, and spreads to the workers that this worker starts.
  *
  * The scheduling and the processors of the process's main thread can be changed from outside, by taskset or a cgroup. If
  * it is the maker, a new worker looks what they are now.

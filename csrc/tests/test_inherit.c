@@ -101,7 +101,7 @@ change_worker(wp_job *job, void *argument)
     return 0;
 }
 
-/* Where a niceness cannot be taken back, that is for wp_starter to see to. */
+/* Without privileges a niceness cannot be taken back. */
 static bool
 may_lower_niceness(void)
 {
