@@ -207,7 +207,9 @@ def test_a_stop_reaches_the_child(helpers: Helpers, how: str) -> None:
         assert stats.failed == 2, "the child and its parent"
 
 
-@pytest.mark.parametrize("how", ["request_cancel", "token", "run_timeout", "map is closed", "token of a map", "results"])
+@pytest.mark.parametrize(
+    "how", ["request_cancel", "token", "run_timeout", "map is closed", "token of a map", "results"]
+)
 def test_no_child_after_the_stop(helpers: Helpers, how: str) -> None:
     function = helpers.native("child_after_the_stop", "int (int64_t *, wp_job *)")
     notes = (ctypes.c_int64 * 3)()

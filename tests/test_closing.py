@@ -173,7 +173,7 @@ assert list(results) == []
 
 
 def test_reader_and_a_submitter_that_gives_its_place_back(run_scenario: RunScenario) -> None:
-    """The submitter has its place when the pool is shut down, and is refused afterwards: the reader hears of that too."""
+    """The submitter has its place at the shutdown, and is refused afterwards: the reader hears of that too."""
     run_scenario(
         COMMON
         + NO_ROOM

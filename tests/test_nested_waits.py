@@ -1,7 +1,7 @@
 """Jobs that wait for other jobs of their pool: each kind of wait, wherever the work is that it waits for.
 
-None of them may sleep for ever. What cannot go on, because jobs wait for each other in a circle, raises DeadlockError, and
-nothing else does.
+None of them may sleep for ever. What cannot go on, because jobs wait for each other in a circle, raises DeadlockError,
+and nothing else does.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def test_work_that_the_waiting_worker_has_claimed_itself(run_scenario: RunScenar
 
 
 def test_work_claimed_by_a_worker_that_is_stuck_before_it(run_scenario: RunScenario) -> None:
-    """What it is stuck in waits for the job that waits for the work: a lock of theirs, of which the pool knows nothing."""
+    """What it is stuck in waits for the job that waits for the work, by a lock of which the pool knows nothing."""
     run_scenario(
         COMMON
         + """
@@ -365,7 +365,7 @@ def test_job_that_waits_for_itself(run_scenario: RunScenario) -> None:
         """
     )
     first = done.stdout.splitlines()[0]
-    assert "waits for a Python callable, label \"the snake\", which runs on WorkerPool-0_0" in first
+    assert 'waits for a Python callable, label "the snake", which runs on WorkerPool-0_0' in first
     assert "timeout" in first
 
 
@@ -452,7 +452,7 @@ def test_circle_with_a_time_limit_is_no_deadlock(run_scenario: RunScenario) -> N
 
 
 def test_what_somebody_else_may_end_is_no_deadlock(run_scenario: RunScenario) -> None:
-    """A future that no pool runs, a job that a token may cancel, a queue that anybody may fill, a job on another thread."""
+    """A future that no pool runs, a job that a token may cancel, a queue that others may fill, another thread's job."""
     run_scenario(
         COMMON
         + """
@@ -495,7 +495,7 @@ def test_what_somebody_else_may_end_is_no_deadlock(run_scenario: RunScenario) ->
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_random_nestings(run_scenario: RunScenario, workers: int) -> None:
-    """Trees of jobs that wait for their children in every way, in lanes with and without limits. The seed is printed."""
+    """Trees of jobs that wait for their children in every way, in lanes with and without limits; seeded."""
     seed = int(os.environ.get("WORKERPOOL_SEED", random.randrange(2**32)))
     run_scenario(
         COMMON
@@ -530,7 +530,8 @@ def test_random_nestings(run_scenario: RunScenario, workers: int) -> None:
     while time.monotonic() < end:
         with wp.WorkerPool(workers, lanes=lanes) as pool:
             seeds = [rng.randrange(2**32) for _ in range(rng.randrange(1, 6))]
-            futures = [pool.lane(rng.choice(["free", "one", "two"])).submit(tree, s, rng.randrange(1, 4)) for s in seeds]
+            lanes = [pool.lane(rng.choice(["free", "one", "two"])) for _ in seeds]
+            futures = [lane.submit(tree, s, rng.randrange(1, 4)) for lane, s in zip(lanes, seeds)]
             assert [within(future, 40) for future in futures] == [7] * len(seeds)
             rounds += 1
     print(rounds)

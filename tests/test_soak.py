@@ -1,4 +1,4 @@
-"""Under load: a short soak (`make soak` runs a long one), a thousand pools, workers that come and go, a hundred producers on
+"""Under load: a short soak (`make soak` runs a long one), a thousand pools, workers that come and go, many producers on
 a small queue."""
 
 from __future__ import annotations

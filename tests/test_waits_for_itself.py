@@ -1,5 +1,8 @@
-"""Whoever waits for a whole pool from within it is told so, on whatever thread: a worker, a side thread, or one that runs a
-job because it waits for it, has submitted it or takes part in it. In a child that it forks there is nobody to wait for."""
+"""Whoever waits for a whole pool from within it is told so, on whatever thread.
+
+That may be a worker, a side thread, or one that runs a job because it waits for it, has submitted it or takes part in
+it. In a child that it forks there is nobody to wait for.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import pytest
 from conftest import RunScenario
 from support import FREE_THREADED, Helpers
 
-# `act()` is what is tried on each kind of thread; what came of it is in `said`. Native jobs call into Python, so that they
+# `act()` is what is tried on each kind of thread; what came of it is in `said`. Native jobs call into Python, so that
 # can try it on a thread that runs them for the pool.
 COMMON = """
 import array, ctypes, logging, os, sys, threading, time, warnings, workerpool as wp
@@ -37,7 +40,7 @@ def learn_that_it_is_short():
         assert list(pool.map(native, range(8, 600))) == list(range(8, 600))
 
 class Held:
-    "The pool's only worker has a job, so that others run those that they wait for; where they do not, it leaves in time."
+    "The pool's only worker has a job, so that others run what they wait for; where they do not, it leaves in time."
 
     def __init__(self, pool):
         self.leave, begun = threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""A worker is a thread like any other to the code it runs: signals, niceness, processors, stack. Each in its own process."""
+"""A worker is a thread like any other to the code it runs: signals, niceness, processors, stack."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ with wp.{pool}(2) as pool:
 
 @linux_only
 def test_stack_sizes_that_workers_have(run_scenario: RunScenario) -> None:
-    """Seen in their mappings: the drop-in's are as threading's, but never too small for Python; attendants have enough."""
+    """Seen in their mappings: the drop-in's are as threading's, and never too small for Python or attendants."""
     run_scenario(
         """
         import ctypes, json, re, threading, time, workerpool as wp

@@ -33,14 +33,14 @@ struct wp_blocked {
     /* Constant: without a job, whether it need not wait any more. On any thread, with the list's lock held. */
     bool (*is_ready)(void *context);
     void *context;
-    bool may_end;           /* The wait has a limit, or somebody who is no job may end it. */
-    bool has_tried;         /* Waiter only: it could borrow a place, and had no use for it. */
-    bool was_listed;        /* Waiter only. */
-    uint64_t interval;      /* Waiter only: how long it sleeps until it looks again (ns). */
-    wp_blocked *next;       /* List's lock, like all below. */
-    wp_blocked **link;      /* What points here. */
-    uint64_t seen;          /* The last walk that came here, */
-    wp_blocked *to_visit;   /* and what it visits next. */
+    bool may_end;         /* The wait has a limit, or somebody who is no job may end it. */
+    bool has_tried;       /* Waiter only: it could borrow a place, and had no use for it. */
+    bool was_listed;      /* Waiter only. */
+    uint64_t interval;    /* Waiter only: how long it sleeps until it looks again (ns). */
+    wp_blocked *next;     /* List's lock, like all below. */
+    wp_blocked **link;    /* What points here. */
+    uint64_t seen;        /* The last walk that came here, */
+    wp_blocked *to_visit; /* and what it visits next. */
 };
 
 /* Whether the calling thread is a worker, of any pool: not where it was one in the parent of this process. */

@@ -117,12 +117,12 @@ struct wp_worker {
     uint32_t looks;       /* Pool's lock: how often patrols have looked at its claim. */
     wp_worker *next_idle; /* Pool's lock: the idle list, latest first. */
     wp_worker *previous_idle;
-    bool is_idle;           /* Pool's lock: it is on the list. */
-    wp_worker *next_worker; /* Pool's lock: all workers. */
-    wp_worker **link;       /* Pool's lock: among all workers, what points here. */
-    wp_worker *next_claimer; /* Pool's lock: the list of those that may not have begun all of their claim; */
+    bool is_idle;             /* Pool's lock: it is on the list. */
+    wp_worker *next_worker;   /* Pool's lock: all workers. */
+    wp_worker **link;         /* Pool's lock: among all workers, what points here. */
+    wp_worker *next_claimer;  /* Pool's lock: the list of those that may not have begun all of their claim; */
     wp_worker **claimer_link; /* what points here on it, or NULL. */
-    bool is_orphan;         /* Worker only: it forked, and this is the child. */
+    bool is_orphan;           /* Worker only: it forked, and this is the child. */
 };
 
 /* A thread that runs units of a range because it waits for them (wp_range_run_here). On the list from when it claims until
@@ -176,8 +176,8 @@ struct wp_pool {
     wp_worker *claimers; /* Those with a claim that may not have been begun in full. Looked at by wp_first_claimer. */
     wp_helper *helpers;
     wp_departed departed; /* The latest thread that left; to be joined. */
-    wp_numbers numbers; /* Of the workers. */
-    uint64_t unlinked;  /* How often one was taken off the list of workers. */
+    wp_numbers numbers;   /* Of the workers. */
+    uint64_t unlinked;    /* How often one was taken off the list of workers. */
     uint32_t drain_waiters;
     uint16_t epoch;    /* Changes in a forked child. */
     wp_tally *outside; /* What is not done by workers; written under the lock. */

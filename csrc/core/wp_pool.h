@@ -88,9 +88,9 @@ enum wp_result wp_pool_submit(wp_pool *pool, unsigned lane, wp_job *job, bool ov
 
 /* What ends a wait for room or a place, beside what it waits for. */
 typedef struct wp_until {
-    uint64_t deadline;          /* WP_LATE */
-    wp_token *token;            /* WP_STOPPED; or NULL. */
-    wp_closable *closables[2];  /* WP_CLOSED; or NULL. */
+    uint64_t deadline;         /* WP_LATE */
+    wp_token *token;           /* WP_STOPPED; or NULL. */
+    wp_closable *closables[2]; /* WP_CLOSED; or NULL. */
 } wp_until;
 
 /* Sleeps until the lane may have room (WP_OK), or WP_CLOSED, WP_BROKEN, WP_STOPPED, WP_LATE, WP_INTERRUPTED. Then submit

@@ -10,19 +10,19 @@
 struct wp_results {
     wp_word references;
     wp_lock lock;
-    uint64_t capacity;   /* Constant. */
-    wp_job **unread;     /* Lock: ring of finished jobs, each with a reference. */
-    uint64_t size;       /* Lock: what the ring holds; a power of two, never less than `reserved`. */
-    uint64_t head;       /* Lock: the next to be read. */
-    uint64_t tail;       /* Lock. */
-    uint64_t reserved;   /* Lock: accepted and not read. */
-    uint64_t next_index; /* Lock. */
+    uint64_t capacity;    /* Constant. */
+    wp_job **unread;      /* Lock: ring of finished jobs, each with a reference. */
+    uint64_t size;        /* Lock: what the ring holds; a power of two, never less than `reserved`. */
+    uint64_t head;        /* Lock: the next to be read. */
+    uint64_t tail;        /* Lock. */
+    uint64_t reserved;    /* Lock: accepted and not read. */
+    uint64_t next_index;  /* Lock. */
     wp_closable closable; /* With `lock`. */
-    uint32_t readers;    /* Lock: threads that sleep for a result. */
-    uint32_t blocked;    /* Lock: threads that sleep for room. */
-    wp_word helpers;     /* Changed under the lock: readers that run jobs of the queue, and sleep because there are none. */
-    wp_word arrived;     /* Changes when readers should look again. */
-    wp_word room;        /* Changes when submitters should. */
+    uint32_t readers;     /* Lock: threads that sleep for a result. */
+    uint32_t blocked;     /* Lock: threads that sleep for room. */
+    wp_word helpers; /* Changed under the lock: readers that run jobs of the queue, and sleep because there are none. */
+    wp_word arrived; /* Changes when readers should look again. */
+    wp_word room;    /* Changes when submitters should. */
 };
 
 wp_results *

@@ -199,7 +199,8 @@ static size_t
 watch_closables(const wp_until *until, wp_sleeper *sleepers, wp_word *room)
 {
     size_t n = 0;
-    while (n < CLOSABLES && (until->closables[n] == NULL || wp_closable_watch(until->closables[n], &sleepers[n], room))) {
+    while (n < CLOSABLES &&
+           (until->closables[n] == NULL || wp_closable_watch(until->closables[n], &sleepers[n], room))) {
         n++;
     }
     return n;

@@ -12,10 +12,10 @@
 typedef struct wp_side {
     wp_lock lock; /* Guards the next two, and what its owner says. */
     bool started;
-    bool leaving;     /* No more work will come. */
-    bool left;        /* Pool's lock: the thread has done its last. */
+    bool leaving;      /* No more work will come. */
+    bool left;         /* Pool's lock: the thread has done its last. */
     size_t stack_size; /* Bytes for the thread, before it starts; 0: the default. Workers may have less. */
-    wp_word signal;   /* Changes when the thread should look up. */
+    wp_word signal;    /* Changes when the thread should look up. */
 } wp_side;
 
 /* Side's lock held: starts the thread unless it runs; false if that fails or the pool's threads are leaving. `main` gets

@@ -59,11 +59,11 @@
 typedef struct chunk {
     wp_range range;
     wp_notes_slot children; /* Of its jobs. */
-    wp_stage *stage;     /* Constant; a reference. */
-    struct chunk *next;  /* Pool's lock: the stage's list, oldest first. */
-    struct chunk **link; /* Pool's lock: what points here; NULL if it is not on the list. */
-    uint64_t number;     /* Pool's lock: its place among all chunks of the stage, from 1. */
-    uint32_t filled;     /* Pool's lock: arguments that it has got; does not change once it was sealed. */
+    wp_stage *stage;        /* Constant; a reference. */
+    struct chunk *next;     /* Pool's lock: the stage's list, oldest first. */
+    struct chunk **link;    /* Pool's lock: what points here; NULL if it is not on the list. */
+    uint64_t number;        /* Pool's lock: its place among all chunks of the stage, from 1. */
+    uint32_t filled;        /* Pool's lock: arguments that it has got; does not change once it was sealed. */
     uint64_t stamps[CHUNK / STAMP_EVERY]; /* When the first of so many jobs was put; written under the pool's lock
                                                  before that job can be claimed. */
     void *arguments[CHUNK];               /* In the same way. */
@@ -102,9 +102,9 @@ struct wp_stage {
     uint32_t at_once;                      /* So far the current chunk is filled without looking at places and times. */
     chunk *oldest;                         /* Of those that have not ended. */
     chunk **end;                           /* Where the next goes. */
-    wp_token *family;                      /* Above the children of all jobs since the last cancel; or NULL, or a reference. */
-    uint64_t n_chunks;                     /* How many there ever were. */
-    wp_closable closable;                  /* Once closed, `accepted` does not change any more. */
+    wp_token *family;     /* Above the children of all jobs since the last cancel; or NULL, or a reference. */
+    uint64_t n_chunks;    /* How many there ever were. */
+    wp_closable closable; /* Once closed, `accepted` does not change any more. */
 
     alignas(WP_CACHE_LINE) _Atomic(uint64_t) tail; /* Results that have got their position. */
     alignas(WP_CACHE_LINE) _Atomic(uint64_t) head; /* Results that were read. */

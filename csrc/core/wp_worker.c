@@ -157,8 +157,8 @@ wp_worker_serves(wp_worker *worker, const wp_group *group, const wp_results *res
         return true;
     }
     bool of_group = group != NULL && (job->flags & WP_JOB_IS_RANGE) && wp_range_of(job)->group == group;
-    bool of_results = results != NULL && job->extra != NULL &&
-                      __atomic_load_n(&job->extra->results, __ATOMIC_RELAXED) == results;
+    bool of_results =
+        results != NULL && job->extra != NULL && __atomic_load_n(&job->extra->results, __ATOMIC_RELAXED) == results;
     wp_store_release(&worker->current, job);
     return of_group || of_results;
 }
@@ -322,7 +322,6 @@ run_plain(work *w, wp_job *job)
     }
     wp_job_finish(job, outcome, w->now);
 }
-
 
 /* Notes what a part of a range took and that its units are done. */
 static void

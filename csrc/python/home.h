@@ -97,7 +97,8 @@ typedef struct wpy_home {
     PyObject *copy;
     PyObject *decimal_variable; /* Home's lock, set once: see variables.c. */
 
-    PyObject *begin_thread; /* From the package, set once, before the first pool: see workerpool/_worker_thread/threading.py. */
+    PyObject *
+        begin_thread; /* From the package, set once, before the first pool: see workerpool/_worker_thread/threading.py. */
     PyObject *end_thread;
     PyObject *callers; /* A tuple of functions, see workerpool/_callers.py. */
     PyObject *call_within;

@@ -68,8 +68,9 @@ typedef struct map_object {
     wpy_block *held; /* Made, but the queue had no room yet; comes after `last`. */
     uint64_t deadline;
     bool was_asked; /* For a result, or to close. */
-    unsigned helps; /* On a worker of the pool: others did not get on with it of late, so this thread does so many units. */
-    char busy;      /* A thread is in __next__; atomic without a GIL. */
+    unsigned
+        helps; /* On a worker of the pool: others did not get on with it of late, so this thread does so many units. */
+    char busy; /* A thread is in __next__; atomic without a GIL. */
 } map_object;
 
 /* ---- Giving up ---- */

@@ -62,10 +62,9 @@ add_exceptions(PyObject *module, wpy_home *home)
         home->broken_pool = new_exception(
             module, "BrokenPool", "The pool cannot run jobs: a worker's initializer failed, or the process was forked.",
             error, broken);
-        home->deadlock_error =
-            new_exception(module, "DeadlockError",
-                          "Jobs wait for each other in a circle: none of them could ever go on.", error,
-                          PyExc_RuntimeError);
+        home->deadlock_error = new_exception(module, "DeadlockError",
+                                             "Jobs wait for each other in a circle: none of them could ever go on.",
+                                             error, PyExc_RuntimeError);
         home->native_error = new_exception(
             module, "NativeError",
             "A native function returned an error.\n\ncode: what it returned. errno: as it was then. function: its name.\n"

@@ -48,7 +48,8 @@ wp_until wpy_until(const wpy_options *options, wp_closable *other);
 
 /* Waits for room in the options' lane, for a job that reports to these results, or NULL: 1 to try again, or -1 with an
  * exception set. */
-int wpy_wait_for_room(wpy_home *home, wp_pool *pool, const wpy_options *options, wp_results *results, uint64_t deadline);
+int wpy_wait_for_room(wpy_home *home, wp_pool *pool, const wpy_options *options, wp_results *results,
+                      uint64_t deadline);
 
 /* Whether the view that has the options was shut down; and the same as 0 or -1, with RuntimeError. */
 bool wpy_options_are_closed(const wpy_options *options);

@@ -582,9 +582,10 @@ refuse_circle(int result, const char *what)
     if (result != WP_DEADLOCK) {
         return result;
     }
-    PyErr_Format(PyExc_RuntimeError,
-                 "%s would wait for ever: it was called on a thread of another pool, for which a thread of this one waits",
-                 what);
+    PyErr_Format(
+        PyExc_RuntimeError,
+        "%s would wait for ever: it was called on a thread of another pool, for which a thread of this one waits",
+        what);
     return -1;
 }
 

@@ -170,7 +170,7 @@ typedef struct results_object {
     PyObject *pool;   /* Constant: the pool or view that the jobs are submitted to. */
     wp_results *core; /* Constant; a reference. */
     uint32_t forks;   /* Constant: the home's when it was made. */
-    wp_word helps; /* For readers on workers of the pool: others did not get on of late, so they run so many jobs. */
+    wp_word helps;    /* For readers on workers of the pool: others did not get on of late, so they run so many jobs. */
     wp_lock lock;
     wp_job *unshown; /* Lock: jobs that were read, with a reference, and could not be shown for want of memory. The next
                         readers get them. A stack. */
@@ -357,10 +357,8 @@ is_unread(void *results)
 static void
 init_on_worker(on_worker *w, results_object *self, const wpy_gate *gate)
 {
-    *w = (on_worker){.reading = {.results = self->core},
-                     .helps = &self->helps,
-                     .pool = gate->core,
-                     .lane = gate->options.lane};
+    *w = (on_worker){
+        .reading = {.results = self->core}, .helps = &self->helps, .pool = gate->core, .lane = gate->options.lane};
     wp_blocked_init(&w->blocked, w->pool, w->lane, NULL, true);
     w->blocked.is_ready = is_unread;
     w->blocked.context = self->core;
