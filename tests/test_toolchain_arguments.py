@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import workerpool as wp
+from support import Helpers
 
 
 def module(name: str) -> Any:
@@ -292,6 +293,37 @@ def test_no_other_function_and_no_data_is_called(argument: object) -> None:
         wp.native("c:qsort", QSORT)((ctypes.c_int * 4)(), 4, 4, argument)
 
 
+class Pair(ctypes.Structure):
+    _fields_ = (("a", ctypes.c_double), ("b", ctypes.c_double))
+
+
+def functions_of_types_that_cannot_be_passed() -> list[Any]:
+    functions: list[Any] = [
+        ctypes.CFUNCTYPE(ctypes.c_int, Pair)(1),
+        wp.NativeFunction(1, "int (const void *, ..., const void *)", "variadic"),
+    ]
+    if ffi is not None:
+        functions += [ffi.cast(f"{text}", 1) for text in ("int (*)(struct point)", "int (*)(void *, ...)")]
+    return functions
+
+
+@pytest.mark.parametrize("function", functions_of_types_that_cannot_be_passed())
+def test_a_function_of_a_type_that_cannot_be_passed_is_no_callback(function: Any) -> None:
+    with pytest.raises(TypeError, match="points to another type of function than"):
+        wp.native("c:qsort", QSORT)((ctypes.c_int * 4)(), 4, 4, function)
+
+
+def test_a_variadic_function_is_a_variadic_callback() -> None:
+    take = wp.native(":labs", "long (int (*)(const char *, ...))")
+    functions: list[Any] = [wp.native("c:printf", "int (const char *, ...)")]
+    if ffi is not None:
+        functions.append(ffi.cast("int (*)(char *, ...)", 1))
+    for function in functions:
+        assert take(function) > 0
+    with pytest.raises(TypeError, match="points to another type of function than"):
+        take(wp.native("c:puts", "int (const char *)"))
+
+
 def test_a_function_with_user_data_of_its_own_is_no_callback() -> None:
     function = wp.NativeFunction(1, "int (const void *, const void *, void *)", "compare", bound=(5,))
     with pytest.raises(TypeError, match="has values of its own for its last parameters"):
@@ -331,6 +363,57 @@ def test_what_an_argument_stands_for_lives_until_the_job_has_ended() -> None:
         futures = [(n, pool.submit(length, make(b"x" * n))) for n in range(60) for make in makers]
         gc.collect()
         assert [future.result() for n, future in futures] == [n for n, future in futures]
+
+
+def pointers_that_forget() -> list[tuple[str, int, object, Callable[[], object]]]:
+    """Pointers of ctypes to ones, each with what makes it let go of them: the numbers behind it are others then."""
+    text = ctypes.c_char_p(b"\1" * 100_000)
+    pointer = ctypes.pointer(ctypes.c_ubyte(1))
+    table = (ctypes.POINTER(ctypes.c_ubyte) * 1)(ctypes.pointer(ctypes.c_ubyte(1)))
+    part = table[0]
+    view = ctypes.cast(ctypes.create_string_buffer(b"\1" * 100_000), ctypes.POINTER(ctypes.c_ubyte))
+    return [
+        ("c_char_p", 100_000, text, lambda: setattr(text, "value", b"")),
+        ("pointer", 1, pointer, lambda: setattr(pointer, "contents", ctypes.c_ubyte(2))),
+        ("part of an array", 1, part, lambda: table.__setitem__(0, ctypes.pointer(ctypes.c_ubyte(2)))),
+        ("cast", 100_000, view, lambda: setattr(view, "contents", ctypes.c_ubyte(2))),
+    ]
+
+
+@pytest.mark.parametrize("of", range(4))
+def test_what_a_pointer_led_to_lives_although_the_pointer_is_given_another_value(helpers: Helpers, of: int) -> None:
+    name, size, pointer, change = pointers_that_forget()[of]
+    sum_behind = helpers.native("sum_behind", "uint64_t (int64_t *, const unsigned char *, size_t)")
+    gate = (ctypes.c_int64 * 2)()
+    with wp.WorkerPool(1) as pool:
+        future = pool.submit(sum_behind, gate, pointer, size)
+        change()
+        gc.collect()
+        others = [[ctypes.c_ubyte(3), bytearray(b"\3" * 100_000)] for _ in range(100)]  # Where the first were.
+        gate[1] = 1
+        assert future.result() == size, name
+        assert others
+
+
+@NEEDS_CFFI
+def test_memory_that_cffi_was_told_to_release_lives_until_the_job_has_ended(helpers: Helpers) -> None:
+    sum_behind = helpers.native("sum_behind", "uint64_t (int64_t *, const unsigned char *, size_t)")
+    gate, memory = (ctypes.c_int64 * 2)(), bytearray(b"\1" * 64)
+    with wp.WorkerPool(1) as pool:
+        with ffi.from_buffer(memory) as data:
+            future = pool.submit(sum_behind, gate, data, 64)
+        with pytest.raises(BufferError):
+            memory.extend(b"more")
+        gate[1] = 1
+        assert future.result() == 64
+        memory.extend(b"more")  # No buffer is held.
+
+
+@NEEDS_CFFI
+@NEEDS_NUMPY
+def test_memory_of_cffi_of_which_no_view_can_be_made_is_taken() -> None:
+    dates = numpy.zeros(3, "M8[s]")
+    assert of_type("void *")(ffi.from_buffer(dates)) == dates.ctypes.data
 
 
 def test_what_an_argument_stands_for_is_let_go() -> None:

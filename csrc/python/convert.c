@@ -247,6 +247,57 @@ holds_address(PyObject *object, const Py_buffer *buffer)
     return strcmp(base, "_SimpleCData") == 0 && wpy_is_pointer_item(buffer->format);
 }
 
+/* What ctypes itself has in an attribute of one of its objects, whatever a class derived from its own makes of it. None for
+ * what is no object of ctypes. */
+static PyObject *
+ctypes_member(PyObject *object, const char *name)
+{
+    const PyTypeObject *type = Py_TYPE(object);
+    while (type != NULL && strcmp(type->tp_name, "_ctypes._CData") != 0) {
+        type = type->tp_base;
+    }
+    if (type == NULL) {
+        return Py_NewRef(Py_None);
+    }
+    PyObject *member = PyObject_GetAttrString((PyObject *)(uintptr_t)type, name);
+    const descrgetfunc get = member != NULL ? Py_TYPE(member)->tp_descr_get : NULL;
+    PyObject *value = get != NULL ? get(member, object, (PyObject *)Py_TYPE(object)) : Py_XNewRef(member);
+    Py_XDECREF(member);
+    return value;
+}
+
+/* Adds what the object keeps alive to the list: its dict is copied, for ctypes replaces what is in it. */
+static int
+add_kept(PyObject *list, PyObject *object)
+{
+    PyObject *kept = ctypes_member(object, "_objects");
+    if (kept != NULL && PyDict_CheckExact(kept)) {
+        Py_SETREF(kept, PyDict_Copy(kept));
+    }
+    int result = kept != NULL ? PyList_Append(list, kept) : -1;
+    Py_XDECREF(kept);
+    return result;
+}
+
+/* What a pointer of ctypes leads to is kept alive by the pointer only until another value is assigned to it, which may be
+ * while the job has the address: so the job holds what the pointer, and whatever it is a part of, keep alive now. */
+static PyObject *
+kept_by_pointer(PyObject *object)
+{
+    PyObject *list = PyList_New(0);
+    PyObject *part = Py_NewRef(object);
+    while (list != NULL && part != NULL && part != Py_None) {
+        PyObject *whole =
+            PyList_Append(list, part) == 0 && add_kept(list, part) == 0 ? ctypes_member(part, "_b_base_") : NULL;
+        Py_SETREF(part, whole);
+    }
+    if (part == NULL) {
+        Py_CLEAR(list);
+    }
+    Py_XDECREF(part);
+    return list;
+}
+
 /* The address that a ctypes.byref(x, offset) stands for; only ctypes itself can tell it. */
 static int
 address_of_byref(PyObject *object, uint64_t *slot)
@@ -497,12 +548,11 @@ hold_buffer(const wpy_function *function, size_t at, PyObject *object, uint64_t 
         hold->object_or_buffer = (uintptr_t)buffer | IS_BUFFER;
         return 0;
     }
+    PyObject *kept = held > 0 ? kept_by_pointer(object) : NULL;
     wpy_release_buffer(buffer);
     PyMem_RawFree(buffer);
-    if (held > 0) {
-        hold_object(hold, object);
-    }
-    return held > 0 ? 0 : -1;
+    hold->object_or_buffer = (uintptr_t)kept;
+    return kept != NULL ? 0 : -1;
 }
 
 bool

@@ -21,6 +21,7 @@ from __future__ import annotations
 import gc
 import re
 import sys
+from contextlib import suppress
 from types import BuiltinFunctionType
 from typing import Any, NamedTuple
 
@@ -30,7 +31,7 @@ from .cffi_functions import address_of, pointer_to, signature_of
 from .ctypes_functions import needs_gil
 from .ctypes_functions import signature_of as signature_of_ctypes
 from .numba_functions import signature_of as signature_of_numba
-from .recognised import address_in, is_of
+from .recognised import address_in, is_of, parameters_of
 
 # An object may stand for one that stands for another. More of them than this are a ring.
 _MOST_LINKS = 16
@@ -102,18 +103,16 @@ def _item(backend: Any, ctype: Any) -> str | None:
     return "=" + (code if is_signed else code.upper())
 
 
-def _is_constant(argument: Any) -> bool:
-    """Whether a `ffi.from_buffer()` is of memory that must not be written, which cffi knows and does not tell."""
-    if not is_of(argument, "_cffi_backend", "__CDataFromBuf"):
-        return False
-    for exporter in gc.get_referents(argument):
-        try:
-            with memoryview(exporter) as view:
-                if view.readonly:
-                    return True
-        except (TypeError, BufferError):
-            pass
-    return False
+def _views(argument: Any) -> list[memoryview]:
+    """Views of what a `ffi.from_buffer()` is of, which cffi knows and does not tell: `ffi.release()`, or the end of its
+    `with`, gives the buffer back although a job has the address."""
+    views = []
+    if is_of(argument, "_cffi_backend", "__CDataFromBuf"):
+        for exporter in gc.get_referents(argument):
+            # Some have no buffer, and of some no view can be made, as of dates.
+            with suppress(TypeError, ValueError, BufferError):
+                views.append(memoryview(exporter))
+    return views
 
 
 def _of_cffi(argument: Any, kind: str, spelling: str, is_const: bool) -> StandIn | str | None:
@@ -128,46 +127,64 @@ def _of_cffi(argument: Any, kind: str, spelling: str, is_const: bool) -> StandIn
     if ctype.kind in {"struct", "union"}:
         return f"this is a {quoted(ctype.cname)} by value; pass its ffi.addressof()"
     if ctype.kind == "function":
-        return _function(argument, _signature_or_none(lambda: signature_of(argument)), address_of(argument), spelling)
+        return _function(argument, _signature_of_cffi(argument), address_of(argument), spelling)
     if _STAR_OF_FUNCTION.search(spelling) is not None and ctype.item.kind != "void":
         return f"`{spelling[:100]}` points to a function, and this {quoted(ctype.cname)} to something else"
-    if not is_const and _is_constant(argument):
+    views = _views(argument)
+    if not is_const and any(view.readonly for view in views):
         kind = quoted(ctype.cname)
         return f"`{spelling[:100]}` needs memory that may be written, and this {kind} is of a read-only buffer"
-    return StandIn(address_of(argument), argument, _item(backend, ctype.item))
+    return StandIn(address_of(argument), (argument, *views) if views else argument, _item(backend, ctype.item))
 
 
 # ---- Functions ----
 
 
-def _signature_or_none(ask: Any) -> str | None:
-    """None for a type that C could not pass here, of which nothing can be said."""
+def _signature_or(unlike: str, ask: Any) -> str:
+    """The signature; `unlike`, which is none, for a type that C could not pass here."""
     try:
         return str(ask())
     except SignatureError:
+        return unlike
+
+
+def _signature_of_cffi(pointer: Any) -> str:
+    ctype = sys.modules["_cffi_backend"].typeof(pointer)
+    return _signature_or(_STAR_OF_FUNCTION.sub("", ctype.cname, count=1), lambda: signature_of(pointer))
+
+
+def _signature_of_ctypes(ctypes: Any, function: Any) -> str | None:
+    """None without argtypes, and with what is no type of ctypes' own: nobody knows what it makes of arguments."""
+    types = [*(function.argtypes or ()), *([] if function.restype is None else [function.restype])]
+    data = ctypes._SimpleCData.__base__
+    if function.argtypes is None or not all(isinstance(its, type) and issubclass(its, data) for its in types):
         return None
+    names = ", ".join(its.__name__ for its in function.argtypes)
+    return _signature_or(f"a function of ({names})", lambda: signature_of_ctypes(function, ""))
 
 
-def _kinds(signature: str | None) -> list[str] | None:
-    """What is passed for the result and the parameters. To a call an integer is the same with a sign and without."""
+def _kinds(signature: str) -> list[str] | None:
+    """What is passed for the result and the parameters. To a call an integer is the same with a sign and without; to
+    be variadic is not the same as not to be."""
     try:
-        kinds = NativeFunction(1, signature or "", "")._kinds
+        kinds = NativeFunction(1, signature, "")._kinds
     except SignatureError:
         return None
-    return [kind.replace("u", "i") if kind in _INTEGERS else kind for kind in kinds]
+    is_variadic = ["..."] * ("..." in parameters_of(signature))
+    return [kind.replace("u", "i") if kind in _INTEGERS else kind for kind in kinds] + is_variadic
 
 
 def _function(owner: object, signature: str | None, address: int, spelling: str) -> StandIn | str:
-    """The address of a function of that type, or why the parameter is not for it."""
+    """The address of a function of that type, or why the parameter is not for it. None is a type that nobody knows."""
     is_for_functions = _STAR_OF_FUNCTION.search(spelling) is not None
     if not is_for_functions and _VOID_POINTER.fullmatch(spelling) is None:
         return f"`{spelling[:100]}` is no pointer to a function"
     wanted = _kinds(_STAR_OF_FUNCTION.sub("", spelling, count=1)) if is_for_functions else None
-    given = _kinds(signature)
-    if wanted is not None and given is not None:
+    if wanted is not None and signature is not None:
+        given = _kinds(signature) or [""]
         wanted[0] = given[0] if wanted[0] == "void" else wanted[0]
         if wanted != given:
-            return f"`{spelling[:100]}` points to another type of function than `{(signature or '')[:100]}`"
+            return f"`{spelling[:100]}` points to another type of function than `{signature[:100]}`"
     return StandIn(address, owner)
 
 
@@ -182,14 +199,13 @@ def _of_function(argument: Any, spelling: str) -> StandIn | str | None:
     if ctypes is not None and isinstance(argument, ctypes.CFuncPtr):
         if needs_gil(argument):
             return f"{quoted(argument)} is of ctypes.PyDLL or PYFUNCTYPE, and would be called without the GIL"
-        signature = _signature_or_none(lambda: signature_of_ctypes(argument, ""))
-        return _function(argument, signature, address_in(argument), spelling)
+        return _function(argument, _signature_of_ctypes(ctypes, argument), address_in(argument), spelling)
     if is_of(argument, "numba.core.ccallback", "CFunc"):
-        signature = _signature_or_none(lambda: signature_of_numba(argument))
+        signature = _signature_or(str(argument._sig), lambda: signature_of_numba(argument))
         return _function(argument, signature, argument.address, spelling)
     if isinstance(argument, BuiltinFunctionType) and is_of(argument.__self__, "_cffi_backend", "Lib"):
         pointer = pointer_to(argument)
-        return _function(argument, _signature_or_none(lambda: signature_of(pointer)), address_of(pointer), spelling)
+        return _function(argument, _signature_of_cffi(pointer), address_of(pointer), spelling)
     return None
 
 
