@@ -2,8 +2,8 @@
 
 Threads submit native and Python jobs to all lanes of one pool, map, read results, cancel, set time limits, resize and
 look on; small pools come and go, and so do the workers of one that lets them retire at once; where there is a fork,
-children are made and use the pool. Meanwhile memory, mappings, threads and file descriptors are counted. At the end every
-job has ended once, the sums add up, and nothing has grown.
+children are made and use the pool. Meanwhile memory, mappings, threads and file descriptors are counted. At the end
+every job has ended once, the sums add up, and nothing has grown.
 
 The seed repeats the choices, not the schedule. It is printed with the rest at the end.
 """

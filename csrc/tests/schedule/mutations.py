@@ -70,7 +70,7 @@ MUTATIONS = [
     Mutation("claim-offers-no-room", "room", "wp_worker", "work_until_leaving", "wp_offer_room(pool, self->lane, &errands);", ""),
     Mutation("room-not-passed-on", "giving-up", "wp_room", "wp_pool_wait_room_until", "wp_pool_pass_room(pool, lane);", ""),
     Mutation("room-not-passed-on-by-a-refused-submit", "giving-up", "wp_submit", "refuse", "wp_pool_pass_room(pool, lane);", ""),
-    Mutation("room-not-passed-on-by-a-put", "stage-close", "wp_stage", "put_some", "wp_offer_any_room(pool, stage->lane, &errands);", ""),
+    Mutation("room-not-passed-on-by-a-put", "stage-close-beside", "wp_stage", "put_some", "wp_offer_any_room(pool, stage->lane, &errands);", ""),
     Mutation("close-changes-no-room", "close", "wp_pool", "call_everybody", "wp_add_acq_rel(&pool->lanes[i].room, 1);", ""),
     Mutation("free-worker-offers-nothing", "rendezvous", "wp_idle", "wp_worker_sleep", "offer_self(pool, errands);", ""),
     Mutation("handed-over-to-nobody", "hand-over", "wp_room", "free_workers", "return difference(workers, handed);", "return workers;"),
@@ -97,7 +97,7 @@ MUTATIONS = [
     Mutation("patrol-looks-at-claims-only", "patrol", "wp_idle", "others_keep_up", "&& all_served", ""),
     # ---- And more ----
     Mutation("lock-taken-without-its-sleepers", "lock", "wp_lock", "wp_lock_take_slowly", "wp_exchange_acquire(&lock->word, WP_LOCK_HELD_WITH_SLEEPERS)", "wp_exchange_acquire(&lock->word, WP_LOCK_HELD)"),
-    Mutation("drained-looked-at-after-the-lock", "drain", "wp_pool", "wp_pool_drain", "wp_word_wait(&pool->drained, seen, deadline)", "wp_word_wait(&pool->drained, wp_load_relaxed(&pool->drained), deadline)"),
+    Mutation("drained-looked-at-after-the-lock", "drain", "wp_pool", "drain", "wp_word_wait(&pool->drained, seen, deadline)", "wp_word_wait(&pool->drained, wp_load_relaxed(&pool->drained), deadline)"),
     Mutation("withdrawn-job-reported-before-told", "drain-cancelled", "wp_outcome", "wp_job_withdraw", "wp_owe(job);", "wp_report_ended(pool, 1, &errands);"),
     Mutation("progress-untold", "range", "wp_range", "wp_group_tell", "wp_add_acq_rel(&group->progress, 1);", ""),
     Mutation("units-in-claims-forgotten", "range-given-up", "wp_range", "take_back", "n + wp_claims_take_units(pool, &range->job, spans + n, GIVEN_UP_AT_ONCE - n)", "n"),

@@ -347,7 +347,7 @@ giving_up(void)
     s.pool = new_pool(1, 1, between(1, 2), WP_FOREVER);
     story hasty = {.pool = s.pool, .takes = s.takes, .each = between_or(1, 1, 2)};
     hasty.deadline = one_in(2) ? wp_clock() + 1000 : WP_FOREVER;
-    hasty.token = wp_token_new(NULL, WP_FOREVER);
+    hasty.token = wp_token_new(NULL, one_in(2) ? wp_clock() + 1000 : WP_FOREVER);
     wp_store_relaxed(&hasty.next, 4);
     pthread_t threads[4] = {schedule_start(submitter_main, &s), schedule_start(stopped_main, &hasty),
                             schedule_start(token_canceller_main, &hasty)};
@@ -1053,6 +1053,42 @@ stage_close(void)
     run_stage(between(1, 2), between(1, 2), stage_closer_main);
 }
 
+enum { BESIDE = 3 };
+
+/* Jobs that are not the stage's: nothing that becomes of it wakes who waits to submit them. */
+static void *
+beside_main(void *argument)
+{
+    story *s = argument;
+    for (uint32_t i = 0; i < BESIDE; i++) {
+        MUST(submit_function(s, run_part, MOST_JOBS - 1 - i) == WP_OK);
+    }
+    return NULL;
+}
+
+/* A put that was woken for room, and finds the stage closed, passes the room on. */
+static void
+stage_close_beside(void)
+{
+    story s = {.takes = some_time(), .each = between_or(2, 2, 4), .deadline = WP_FOREVER};
+    wp_store_relaxed(&s.submitters, 1);
+    s.pool = new_pool(1, 1, between(1, 2), WP_FOREVER);
+    s.stage = wp_stage_new(s.pool, 0, run_item, between(1, 4));
+    pthread_t threads[] = {schedule_start(putter_main, &s), schedule_start(beside_main, &s),
+                           schedule_start(stage_closer_main, &s)};
+    getter_main(&s);
+    for (int i = 0; i < 3; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    wp_stage_unref(s.stage);
+    end_pool(s.pool);
+    check_runs(&s);
+    for (uint32_t i = 0; i < BESIDE; i++) {
+        wp_add_acq_rel(&s.reports[MOST_JOBS - 1 - i], 1); /* They report to nobody. */
+    }
+    check_reports(&s);
+}
+
 /* Nobody reads before all submitters are done: only the close ends their waiting for places. */
 static void
 stage_unread(void)
@@ -1533,6 +1569,7 @@ static const scenario scenarios[] = {
     {"stage", stage},
     {"stage-cancel", stage_cancel},
     {"stage-close", stage_close},
+    {"stage-close-beside", stage_close_beside},
     {"stage-unread", stage_unread},
     {"stage-and-pool", stage_and_pool},
     {"stage-hurried", stage_hurried},
