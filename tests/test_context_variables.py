@@ -111,6 +111,72 @@ def test_submitters_variable_comes_before_the_initializers() -> None:
         assert in_a_context_of_its_own(pool.submit, variable.get).result(LONG) == "by the initializer"
 
 
+def precision(_: Any = None) -> int:
+    return decimal.getcontext().prec
+
+
+@pytest.mark.parametrize("use", [decimal.getcontext, lambda: decimal.Decimal(1) / 3, lambda: decimal.Decimal("0") / 3])
+def test_submitter_that_only_used_decimal_hides_what_the_initializer_set(use: Callable[[], Any]) -> None:
+    def submit() -> None:
+        use()
+        assert pool.submit(precision).result(LONG) == 7
+        assert list(pool.map(precision, range(3))) == [7] * 3
+        assert list(pool.map(precision, range(20), chunksize=10)) == [7] * 20
+        with pool.results() as results:
+            results.submit(precision)
+            results.close()
+            assert [outcome.value for outcome in results] == [7]
+
+    def initialize() -> None:
+        decimal.getcontext().prec = 7
+
+    with wp.WorkerPool(1, initializer=initialize) as pool:
+        in_a_context_of_its_own(submit)
+
+
+SETTINGS = [
+    {"prec": 9},
+    {"rounding": decimal.ROUND_UP},
+    {"Emin": -9},
+    {"Emax": 9},
+    {"capitals": 0},
+    {"clamp": 1},
+    {"traps": [decimal.Inexact]},
+    {"traps": []},
+]
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=str)
+def test_each_setting_of_decimal_makes_the_context_the_submitters(setting: dict[str, Any]) -> None:
+    def submit() -> None:
+        decimal.setcontext(decimal.Context(**setting))
+        expected = decimal.getcontext()
+        seen = pool.submit(decimal.getcontext).result(LONG)
+        assert repr(seen) == repr(expected)
+
+    def initialize() -> None:
+        decimal.getcontext().prec = 7
+
+    with wp.WorkerPool(1, initializer=initialize) as pool:
+        in_a_context_of_its_own(submit)
+
+
+def test_default_context_that_was_changed_is_the_default(run_scenario: RunScenario) -> None:
+    done = run_scenario(
+        """
+        import decimal, workerpool as wp
+
+        decimal.DefaultContext.prec = 12
+        decimal.setcontext(decimal.DefaultContext)
+        with wp.WorkerPool(1, initializer=lambda: setattr(decimal.getcontext(), "prec", 7)) as pool:
+            print(pool.submit(lambda: decimal.getcontext().prec).result())
+            decimal.getcontext().prec = 28
+            print(pool.submit(lambda: decimal.getcontext().prec).result())
+        """
+    )
+    assert done.stdout == "7\n28\n"
+
+
 def test_jobs_change_what_the_initializer_set() -> None:
     def initialize() -> None:
         decimal.getcontext().prec = 5

@@ -358,7 +358,9 @@ class WorkerPool(_core.Pool, _Submitter):
 
     Context variables: a job sees what its submitter had set when it submitted, and of what the submitter had not set,
     what the initializer set. What it sets itself nobody else sees, nor does another call of its map. Variables are
-    copied and not the objects in them, except for the context of the decimal module: that is each job's own.
+    copied and not the objects in them, except for the context of the decimal module: that is each job's own. One whose
+    settings are those of decimal.DefaultContext counts as not set, since any use of decimal makes it: there the
+    initializer's is seen.
 
     In a job threading.current_thread() is an ordinary Thread, which ends when the worker does. Workers begin with the
     functions of threading.settrace() and setprofile(), once they run Python.

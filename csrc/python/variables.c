@@ -197,6 +197,55 @@ wpy_variables_end(void)
 
 /* ---- A job's ---- */
 
+/* All that a decimal context says but its flags, for comparison. */
+static PyObject *
+settings_of(wpy_home *home, PyObject *value)
+{
+    PyObject *copy = PyObject_CallMethodNoArgs(value, home->copy);
+    PyObject *cleared = copy != NULL ? PyObject_CallMethod(copy, "clear_flags", NULL) : NULL;
+    PyObject *settings = cleared != NULL ? PyObject_CallMethod(copy, "__reduce__", NULL) : NULL;
+    Py_XDECREF(cleared);
+    Py_XDECREF(copy);
+    return settings;
+}
+
+/* Whether the decimal context is as a thread's first use of the module makes it. */
+static int
+has_default_settings(wpy_home *home, PyObject *value)
+{
+    PyObject *module = PyImport_GetModule(home->decimal);
+    PyObject *initial_value = module != NULL ? PyObject_GetAttrString(module, "DefaultContext") : NULL;
+    Py_XDECREF(module);
+    if (initial_value == NULL) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    PyObject *defaults = settings_of(home, initial_value);
+    PyObject *settings = defaults != NULL ? settings_of(home, value) : NULL;
+    int equal = settings != NULL ? PyObject_RichCompareBool(settings, defaults, Py_EQ) : -1;
+    Py_XDECREF(settings);
+    Py_XDECREF(defaults);
+    Py_DECREF(initial_value);
+    return equal;
+}
+
+/* In the current context, which belongs to a job: whether the submitter had set the variable. Any use of decimal sets its
+ * variable, so defaults in there are nobody's wish. */
+static int
+is_set_by_submitter(wpy_home *home, PyObject *context, PyObject *variable)
+{
+    int is_set = PySequence_Contains(context, variable);
+    if (is_set <= 0 || variable != mutable_variable(home)) {
+        return is_set;
+    }
+    PyObject *value = NULL;
+    if (PyContextVar_Get(variable, NULL, &value) < 0 || value == NULL) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    int is_default = has_default_settings(home, value);
+    Py_DECREF(value);
+    return is_default < 0 ? -1 : !is_default;
+}
+
 /* In the current context, which belongs to a job: sets what the initializer set and the submitter did not. */
 static int
 add_initial(wpy_home *home, PyObject *context)
@@ -205,7 +254,7 @@ add_initial(wpy_home *home, PyObject *context)
     int result = items != NULL ? 0 : -1;
     for (Py_ssize_t i = 0; result == 0 && i < PyList_GET_SIZE(items); i++) {
         PyObject *variable = PyTuple_GET_ITEM(PyList_GET_ITEM(items, i), 0);
-        int is_set = PySequence_Contains(context, variable);
+        int is_set = is_set_by_submitter(home, context, variable);
         PyObject *token =
             is_set == 0 ? PyContextVar_Set(variable, PyTuple_GET_ITEM(PyList_GET_ITEM(items, i), 1)) : NULL;
         result = is_set > 0 || token != NULL ? 0 : -1;
