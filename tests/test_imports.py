@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import workerpool
+from conftest import RunScenario
 
 PACKAGE = Path(workerpool.__file__).parent
 ROOT = Path(__file__).parent.parent
@@ -56,6 +57,80 @@ def test_other_errors_of_the_import_stay_what_they_are(tmp_path: Path) -> None:
     (tmp_path / "workerpool" / "_core.py").write_text("import no_such_module\n", encoding="utf-8")
     last = import_in(tmp_path).stderr.strip().splitlines()[-1]
     assert last == "ModuleNotFoundError: No module named 'no_such_module'"
+
+
+# ---- Failures in the middle
+
+
+FAILS_AT_EACH_IMPORT = """
+import sys
+
+class Refuse:
+    def __init__(self, wanted, exception):
+        self.left, self.exception, self.name = wanted, exception, None
+
+    def find_spec(self, name, path=None, target=None):
+        self.left -= 1
+        if self.left == 0:
+            self.name = name
+            raise self.exception
+
+fresh = set(sys.modules)
+wrong = []
+for exception in KeyboardInterrupt("stop"), ImportError("refused"), MemoryError("none"):
+    for wanted in range(1, 1000):
+        for name in set(sys.modules) - fresh:
+            if name.startswith(("workerpool", "concurrent", "logging", "queue")):
+                del sys.modules[name]
+        refuse = Refuse(wanted, exception)
+        sys.meta_path.insert(0, refuse)
+        try:
+            import workerpool
+        except BaseException as raised:
+            if raised is not exception:
+                wrong.append((refuse.name, raised))
+        finally:
+            sys.meta_path.remove(refuse)
+        if refuse.name is None:
+            break
+    print(wanted > 10, wrong)
+"""
+
+
+def test_failure_while_the_package_is_imported_is_raised_as_it_is(run_scenario: RunScenario) -> None:
+    """A KeyboardInterrupt in a module that C imports became SystemError."""
+    done = run_scenario(FAILS_AT_EACH_IMPORT, 60, options=("-W", "ignore"))
+    assert done.stdout == "True []\n" * 3
+
+
+ATTRIBUTES = [
+    ("concurrent.futures", "CancelledError"),
+    ("concurrent.futures", "InvalidStateError"),
+    ("concurrent.futures", "Future"),
+    ("concurrent.futures.thread", "BrokenThreadPool"),
+    ("logging", "getLogger"),
+    ("threading", "_register_atexit"),
+    ("os", "register_at_fork"),
+]
+
+
+@pytest.mark.parametrize(("module", "attribute"), ATTRIBUTES)
+def test_module_without_what_the_extension_needs_is_named(
+    run_scenario: RunScenario, module: str, attribute: str
+) -> None:
+    done = run_scenario(
+        f"""
+        import importlib, concurrent.futures.thread, logging, random, threading
+
+        vars(importlib.import_module({module!r})).pop({attribute!r}, None)
+        importlib.import_module({module!r}).__dict__.pop("__getattr__", None)
+        try:
+            import workerpool._core
+        except (AttributeError, ImportError) as error:
+            print({attribute!r} in str(error))
+        """
+    )
+    assert done.stdout == "True\n"
 
 
 # ---- Frozen

@@ -15,11 +15,8 @@ int
 wpy_register_exit(PyObject *module)
 {
     PyObject *threading = PyImport_ImportModule("threading");
-    PyObject *hook = PyObject_GetAttrString(module, "_at_exit");
-    PyObject *registered = NULL;
-    if (threading != NULL && hook != NULL) {
-        registered = PyObject_CallMethod(threading, "_register_atexit", "O", hook);
-    }
+    PyObject *hook = threading != NULL ? PyObject_GetAttrString(module, "_at_exit") : NULL;
+    PyObject *registered = hook != NULL ? PyObject_CallMethod(threading, "_register_atexit", "O", hook) : NULL;
     Py_XDECREF(registered);
     Py_XDECREF(hook);
     Py_XDECREF(threading);
@@ -49,22 +46,22 @@ static PyMethodDef fork_hooks[] = {
 int
 wpy_register_fork(void)
 {
-    PyObject *os = PyImport_ImportModule("os");
-    PyObject *method = os != NULL ? PyObject_GetAttrString(os, "register_at_fork") : NULL;
     PyObject *before = PyCFunction_New(&fork_hooks[0], NULL);
-    PyObject *after = PyCFunction_New(&fork_hooks[1], NULL);
-    PyObject *nothing = PyTuple_New(0);
-    PyObject *hooks = before != NULL && after != NULL ? Py_BuildValue("{s:O,s:O,s:O}", "before", before,
-                                                                      "after_in_parent", after, "after_in_child", after)
-                                                      : NULL;
-    PyObject *done = method != NULL && nothing != NULL && hooks != NULL ? PyObject_Call(method, nothing, hooks) : NULL;
+    PyObject *after = before != NULL ? PyCFunction_New(&fork_hooks[1], NULL) : NULL;
+    PyObject *hooks = after != NULL ? Py_BuildValue("{s:O,s:O,s:O}", "before", before, "after_in_parent", after,
+                                                    "after_in_child", after)
+                                    : NULL;
+    PyObject *nothing = hooks != NULL ? PyTuple_New(0) : NULL;
+    PyObject *os = nothing != NULL ? PyImport_ImportModule("os") : NULL;
+    PyObject *method = os != NULL ? PyObject_GetAttrString(os, "register_at_fork") : NULL;
+    PyObject *done = method != NULL ? PyObject_Call(method, nothing, hooks) : NULL;
     Py_XDECREF(done);
-    Py_XDECREF(hooks);
-    Py_XDECREF(nothing);
-    Py_XDECREF(after);
-    Py_XDECREF(before);
     Py_XDECREF(method);
     Py_XDECREF(os);
+    Py_XDECREF(nothing);
+    Py_XDECREF(hooks);
+    Py_XDECREF(after);
+    Py_XDECREF(before);
     return done != NULL ? 0 : -1;
 }
 

@@ -41,48 +41,87 @@ import_attribute(const char *module_name, const char *name)
     return attribute;
 }
 
+/* The first that fails ends it, here and below: another call with its exception set would turn that into SystemError. */
+static int
+add_standard_exceptions(wpy_home *home)
+{
+    home->cancelled_error = import_attribute("concurrent.futures", "CancelledError");
+    if (home->cancelled_error == NULL) {
+        return -1;
+    }
+    home->invalid_state_error = import_attribute("concurrent.futures", "InvalidStateError");
+    return home->invalid_state_error != NULL ? 0 : -1;
+}
+
+/* A kind of Error. */
+static int
+add_exception(PyObject *module, PyObject **exception, const char *name, const char *doc, PyObject *second_base)
+{
+    const wpy_state *state = PyModule_GetState(module);
+    *exception = new_exception(module, name, doc, state->home->error, second_base);
+    return *exception != NULL ? 0 : -1;
+}
+
+static int
+add_broken_pool(PyObject *module, wpy_home *home)
+{
+    PyObject *broken = import_attribute("concurrent.futures.thread", "BrokenThreadPool");
+    int result = broken == NULL
+                     ? -1
+                     : add_exception(module, &home->broken_pool, "BrokenPool",
+                                     "The pool cannot run jobs: a worker's initializer failed, or the process "
+                                     "was forked.",
+                                     broken);
+    Py_XDECREF(broken);
+    return result;
+}
+
+static int
+add_native_error(PyObject *module, wpy_home *home)
+{
+    static const char doc[] =
+        "A native function returned an error.\n\ncode: what it returned. errno: as it was then. function: its name.\n"
+        "elements: in a loop over arrays, the range of elements in which that was; else None.";
+    return add_exception(module, &home->native_error, "NativeError", doc, NULL) < 0
+               ? -1
+               : PyObject_SetAttrString(home->native_error, "elements", Py_None);
+}
+
+static int
+add_submit_timeout(PyObject *module, wpy_home *home)
+{
+    static const char doc[] = "A queue had no room for the job within its submit_timeout.";
+    home->submit_timeout = new_exception(module, "SubmitTimeout", doc, home->queue_full, PyExc_TimeoutError);
+    return home->submit_timeout != NULL ? 0 : -1;
+}
+
+static int
+add_error(PyObject *module, wpy_home *home)
+{
+    home->error = new_exception(module, "Error", "The base of workerpool's exceptions.", PyExc_Exception, NULL);
+    return home->error != NULL ? 0 : -1;
+}
+
 static int
 add_exceptions(PyObject *module, wpy_home *home)
 {
-    PyObject *broken = import_attribute("concurrent.futures.thread", "BrokenThreadPool");
-    home->cancelled_error = import_attribute("concurrent.futures", "CancelledError");
-    home->invalid_state_error = import_attribute("concurrent.futures", "InvalidStateError");
-    if (broken == NULL || home->cancelled_error == NULL || home->invalid_state_error == NULL) {
-        Py_XDECREF(broken);
-        return -1;
-    }
-    home->error = new_exception(module, "Error", "The base of workerpool's exceptions.", PyExc_Exception, NULL);
-    PyObject *error = home->error;
-    if (error != NULL) {
-        home->queue_full = new_exception(module, "QueueFull", "A queue had no room for the job.", error, NULL);
-        home->job_expired = new_exception(module, "JobExpired", "The job waited longer than its queue_timeout.", error,
-                                          PyExc_TimeoutError);
-        home->job_timeout =
-            new_exception(module, "JobTimeout", "The job ran longer than its run_timeout.", error, PyExc_TimeoutError);
-        home->broken_pool = new_exception(
-            module, "BrokenPool", "The pool cannot run jobs: a worker's initializer failed, or the process was forked.",
-            error, broken);
-        home->deadlock_error = new_exception(module, "DeadlockError",
-                                             "Jobs wait for each other in a circle: none of them could ever go on.",
-                                             error, PyExc_RuntimeError);
-        home->native_error = new_exception(
-            module, "NativeError",
-            "A native function returned an error.\n\ncode: what it returned. errno: as it was then. function: its name.\n"
-            "elements: in a loop over arrays, the range of elements in which that was; else None.",
-            error, NULL);
-        home->signature_error = new_exception(module, "SignatureError", "A C signature is wrong or cannot be called.",
-                                              error, PyExc_TypeError);
-    }
-    if (home->native_error != NULL) {
-        PyObject_SetAttrString(home->native_error, "elements", Py_None);
-    }
-    if (home->queue_full != NULL) {
-        home->submit_timeout =
-            new_exception(module, "SubmitTimeout", "A queue had no room for the job within its submit_timeout.",
-                          home->queue_full, PyExc_TimeoutError);
-    }
-    Py_DECREF(broken);
-    return PyErr_Occurred() ? -1 : 0;
+    return add_standard_exceptions(home) < 0 || add_error(module, home) < 0 ||
+                   add_exception(module, &home->queue_full, "QueueFull", "A queue had no room for the job.", NULL) <
+                       0 ||
+                   add_exception(module, &home->job_expired, "JobExpired",
+                                 "The job waited longer than its queue_timeout.", PyExc_TimeoutError) < 0 ||
+                   add_exception(module, &home->job_timeout, "JobTimeout", "The job ran longer than its run_timeout.",
+                                 PyExc_TimeoutError) < 0 ||
+                   add_broken_pool(module, home) < 0 ||
+                   add_exception(module, &home->deadlock_error, "DeadlockError",
+                                 "Jobs wait for each other in a circle: none of them could ever go on.",
+                                 PyExc_RuntimeError) < 0 ||
+                   add_native_error(module, home) < 0 ||
+                   add_exception(module, &home->signature_error, "SignatureError",
+                                 "A C signature is wrong or cannot be called.", PyExc_TypeError) < 0 ||
+                   add_submit_timeout(module, home) < 0
+               ? -1
+               : 0;
 }
 
 /* ---- Types ---- */
@@ -140,31 +179,57 @@ make_breather(void)
     return function;
 }
 
+typedef struct name_of {
+    PyObject **at;
+    const char *text;
+} name_of;
+
 static int
 add_names(wpy_home *home)
 {
-    home->breather = make_breather();
-    home->decimal = PyUnicode_InternFromString("decimal");
-    home->copy = PyUnicode_InternFromString("copy");
-    home->run_units = wpy_run_units_new();
-    home->pending = PyUnicode_InternFromString("PENDING");
-    home->running = PyUnicode_InternFromString("RUNNING");
-    home->cancelled = PyUnicode_InternFromString("CANCELLED_AND_NOTIFIED");
-    home->finished = PyUnicode_InternFromString("FINISHED");
-    home->add_result = PyUnicode_InternFromString("add_result");
-    home->add_exception = PyUnicode_InternFromString("add_exception");
-    home->add_cancelled = PyUnicode_InternFromString("add_cancelled");
-    home->done = PyUnicode_InternFromString("done");
-    home->cancel = PyUnicode_InternFromString("cancel");
-    home->set_result = PyUnicode_InternFromString("set_result");
-    home->set_exception = PyUnicode_InternFromString("set_exception");
-    home->call_name = PyUnicode_InternFromString("_call");
-    home->callbacks_name = PyUnicode_InternFromString("_callbacks");
-    home->loop_keyword = Py_BuildValue("(s)", "loop");
+    const name_of names[] = {
+        {&home->decimal, "decimal"},
+        {&home->copy, "copy"},
+        {&home->pending, "PENDING"},
+        {&home->running, "RUNNING"},
+        {&home->cancelled, "CANCELLED_AND_NOTIFIED"},
+        {&home->finished, "FINISHED"},
+        {&home->add_result, "add_result"},
+        {&home->add_exception, "add_exception"},
+        {&home->add_cancelled, "add_cancelled"},
+        {&home->done, "done"},
+        {&home->cancel, "cancel"},
+        {&home->set_result, "set_result"},
+        {&home->set_exception, "set_exception"},
+        {&home->call_name, "_call"},
+        {&home->callbacks_name, "_callbacks"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        *names[i].at = PyUnicode_InternFromString(names[i].text);
+        if (*names[i].at == NULL) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int
+add_logger(wpy_home *home)
+{
     PyObject *logging = PyImport_ImportModule("logging");
     home->logger = logging != NULL ? PyObject_CallMethod(logging, "getLogger", "s", "concurrent.futures") : NULL;
     Py_XDECREF(logging);
-    return PyErr_Occurred() ? -1 : 0;
+    return home->logger != NULL ? 0 : -1;
+}
+
+static int
+add_helpers(wpy_home *home)
+{
+    if ((home->breather = make_breather()) == NULL || (home->run_units = wpy_run_units_new()) == NULL ||
+        (home->loop_keyword = Py_BuildValue("(s)", "loop")) == NULL) {
+        return -1;
+    }
+    return add_logger(home);
 }
 
 /* ---- The module ---- */
@@ -236,8 +301,8 @@ module_exec(PyObject *module)
     wpy_state *state = PyModule_GetState(module);
     state->home = wpy_home_new();
     if (state->home == NULL || add_exceptions(module, state->home) < 0 || add_types(module, state->home) < 0 ||
-        add_names(state->home) < 0 || wpy_capi_add(module, state->home) < 0 || wpy_register_exit(module) < 0 ||
-        wpy_register_fork() < 0) {
+        add_names(state->home) < 0 || add_helpers(state->home) < 0 || wpy_capi_add(module, state->home) < 0 ||
+        wpy_register_exit(module) < 0 || wpy_register_fork() < 0) {
         return -1;
     }
     return 0;
