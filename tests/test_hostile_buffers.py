@@ -389,3 +389,20 @@ def test_a_pool_that_is_shut_down_by_an_argument_says_so(helpers: Helpers) -> No
         pool.submit(helpers.native(*BYTES), Shuts(pool), 1)
     with wp.WorkerPool(1) as pool:  # The calling thread needs no worker.
         assert pool.map_array(fn, Shuts(pool)).tolist() == [0] * 4
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="classes have no __buffer__ before")
+def test_a_class_that_changes_its_name_is_called_by_one_that_it_has(helpers: Helpers) -> None:
+    """The name before is freed memory by then."""
+
+    class Renamed:
+        calls = 0
+
+        def __buffer__(self, flags: int) -> memoryview:
+            Renamed.calls += 1
+            Renamed.__name__ = f"name{Renamed.calls}" * 8
+            raise BufferError("never")
+
+    with pytest.raises(ValueError, match="gives no buffer: never") as caught:
+        helpers.native(*BYTES)(Renamed(), 1)
+    assert f"this {Renamed.__name__} gives no buffer" in str(caught.value)

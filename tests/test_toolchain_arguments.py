@@ -283,6 +283,7 @@ def test_a_function_of_any_toolchain_is_a_callback(kind: str) -> None:
         ctypes.byref(ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(lambda a, b: 0)),
         (ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p) * 2)(),
         ctypes.pointer(ctypes.c_int(1)),
+        ctypes.c_char_p(b"text"),
         (ctypes.c_int * 4)(),
         bytearray(64),
         lambda a, b: 0,

@@ -360,6 +360,7 @@ def pointers_to_pointers() -> list[Any]:
 def no_pointers_to_pointers() -> list[Any]:
     wrong: list[Any] = [((ctypes.c_double * 2) * 2)(), array.array("d", [1]), array.array("I", [1]), b"12345678"]
     wrong += [bytearray(16), memoryview(bytearray(16)), memoryview(bytearray(16)).cast("d"), ctypes.byref(Pair())]
+    wrong += [ctypes.c_char_p(b"12345678"), ctypes.c_char_p(), ctypes.c_wchar_p("text")]  # byref() of them was meant.
     wrong += [ctypes.pointer(ctypes.c_double()), ((ctypes.c_uint8 * 8) * 2)(), [array.array("d", [1])], "12345678"]
     if numpy is not None:
         wrong += [numpy.zeros((2, 2)), numpy.zeros((8, 8), numpy.uint8), numpy.zeros(2, "i4"), numpy.zeros(2, ">u8")]

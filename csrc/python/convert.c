@@ -418,12 +418,11 @@ gives_buffer(PyObject *object, int flags)
 }
 
 /* The flags are those with which the object gave no buffer, with the exception that is set. Asking for less shows what was
- * too much. */
+ * too much, and may give the object's class another name. */
 static int
 fail_buffer(const wpy_function *function, size_t at, PyObject *object, int flags)
 {
     const wp_param *param = param_at(function, at);
-    const char *kind = Py_TYPE(object)->tp_name;
     const int less = flags & ~PyBUF_WRITABLE;
     if (wpy_must_pass_on()) {
         return -1;
@@ -437,23 +436,24 @@ fail_buffer(const wpy_function *function, size_t at, PyObject *object, int flags
             fail(function, at, PyExc_TypeError,
                  "`%.100s` needs a writable buffer, and this %.100s is read-only; pass a writable one (a bytearray, a "
                  "writable array), or declare the parameter `const` if the function only reads",
-                 param->spelling, kind);
+                 param->spelling, Py_TYPE(object)->tp_name);
     } else if (is_scattered > 0) {
         result =
             fail(function, at, PyExc_ValueError,
                  "`%.100s` needs one contiguous block of memory, and this %.100s is not contiguous; pass a copy of it",
-                 param->spelling, kind);
+                 param->spelling, Py_TYPE(object)->tp_name);
     } else if (is_constant == 0 && is_scattered == 0) {
         wpy_raise(first);
-        result = fail(function, at, PyExc_ValueError, "this %.100s gives no buffer: %.200S", kind, first);
+        result = fail(function, at, PyExc_ValueError, "this %.100s gives no buffer: %.200S", Py_TYPE(object)->tp_name,
+                      first);
     }
     Py_DECREF(first);
     return result;
 }
 
 /* The address that the argument stands for, once its buffer is there. A pointer of ctypes means the address in it, and its
- * format says after an '&' what is there. 0 if that is the buffer's memory, 1 if it is what the object holds and keeps
- * alive, or -1. */
+ * format says after an '&' what is there, or that it is text. 0 if that is the buffer's memory, 1 if it is what the object
+ * holds and keeps alive, or -1. */
 static int
 address_in_buffer(const wpy_function *function, size_t at, PyObject *object, const Py_buffer *buffer, uint64_t *slot)
 {
@@ -466,8 +466,8 @@ address_in_buffer(const wpy_function *function, size_t at, PyObject *object, con
     if (*format == 'X') { /* A function: the package knows of which type. */
         return fail_type(function, at, object, "a function of its type");
     }
-    bool is_typed = *format == '&';
-    bool fits = !is_typed || check_items(function, at, object, format + 1, 0, *slot, sizeof(void *)) == 0;
+    const char *items = *format == '&' ? format + 1 : wpy_is_text_item(format) ? "c" : NULL;
+    bool fits = items == NULL || check_items(function, at, object, items, 0, *slot, sizeof(void *)) == 0;
     return fits ? 1 : -1;
 }
 

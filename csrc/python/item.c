@@ -82,6 +82,13 @@ wpy_is_pointer_item(const char *format)
     return *code == '&' || strncmp(code, "X{", 2) == 0 || (is_in("PzZ", *code) && code[1] == '\0');
 }
 
+bool
+wpy_is_text_item(const char *format)
+{
+    const char *code = format + is_in(orders, *format);
+    return is_in("zZ", *code) && code[1] == '\0';
+}
+
 static enum wpy_fit
 check_pointer(const char *format, size_t item_size)
 {

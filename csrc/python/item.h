@@ -30,9 +30,10 @@ enum wpy_fit {
  * `item_size` are those of the buffer; no format means bytes. An item size of 0: as the format says. */
 enum wpy_fit wpy_item_fits(wp_type pointee, const char *format, size_t item_size, const void *data, size_t length);
 
-/* Whether such items are integers; or pointers, as ctypes writes those. */
+/* Whether such items are integers; or pointers, as ctypes writes those; or pointers to text (c_char_p, c_wchar_p). */
 bool wpy_is_integer_item(const char *format);
 bool wpy_is_pointer_item(const char *format);
+bool wpy_is_text_item(const char *format);
 
 /* What C calls a scalar of this type: "double", "int32_t". For messages. */
 const char *wpy_item_name(wp_type type);
