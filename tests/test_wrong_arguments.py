@@ -326,6 +326,41 @@ def test_integers_of_every_kind_are_addresses(helpers: Helpers, two_workers: wp.
             function(Address(wrong), 2)
 
 
+def small_integers() -> list[Any]:
+    small: list[Any] = [1, 5, 4095, -2, -4095, 2**64 - 5, True, Address(5), type("MyInt", (int,), {})(5)]
+    return small + ([numpy.int64(5), numpy.uint8(5), numpy.arange(9)[5]] if numpy is not None else [])
+
+
+@pytest.mark.parametrize("ctype", ["void *", "const void *", "double *", "const char *", "int64_t **", "int (*)(int)"])
+def test_an_element_of_an_array_is_no_address(helpers: Helpers, two_workers: wp.WorkerPool, ctype: str) -> None:
+    function = helpers.native("id_pointer", f"void *({ctype})")
+    advice = "a function" if ctype.startswith("int (") else r"an array of one, as a\[:1\], for its memory"
+    message = rf"argument 1: .*5 is no address; pass {advice}, or ctypes\.c_void_p\(\) of it if"
+    for small in small_integers():
+        calls: list[Callable[[], Any]] = [
+            lambda small=small: function(small),
+            lambda small=small: two_workers.submit(function, small),
+            lambda small=small: list(two_workers.map(function, [small])),
+            lambda small=small: function(type("Stand", (), {"_as_parameter_": small})()),
+        ]
+        for call in calls:
+            with pytest.raises(ValueError, match=message if repr(small) == "5" else "is no address; pass a"):
+                call()
+    with pytest.raises(ValueError, match="is no address"):
+        two_workers.map_array(helpers.native("add_to", "int64_t (int64_t *, int64_t)"), 5, array.array("q", [1]))
+
+
+@pytest.mark.parametrize("ctype", ["void *", "const double *", "int (*)(int)"])
+def test_values_that_stand_in_the_place_of_addresses_are_taken_as_pointers(helpers: Helpers, ctype: str) -> None:
+    function = helpers.native("id_pointer", f"void *({ctype})")
+    for value, result in ((0, None), (None, None), (-1, 2**64 - 1), (4096, 4096), (2**64 - 1, 2**64 - 1)):
+        assert function(value) == result
+    assert function(ctypes.c_void_p(1)) == 1  # SIG_IGN.
+    if importlib.util.find_spec("cffi"):
+        ffi: Any = importlib.import_module("cffi").FFI()
+        assert function(ffi.cast("int (*)(int)" if "(*)" in ctype else "double *", 8)) == 8
+
+
 @NEEDS_NUMPY
 def test_a_numpy_integer_is_not_taken_for_the_memory_that_holds_it(
     helpers: Helpers, two_workers: wp.WorkerPool

@@ -6,6 +6,9 @@
 
 #include <string.h>
 
+/* What an integer that is no address stays below. */
+#define FIRST_PAGE 4096
+
 /* ---- Messages ---- */
 
 /* The caller counts the arguments that it gives, from 1; parameters that the pool fills in are not among them. */
@@ -579,11 +582,38 @@ is_byref(PyObject *object)
     return strcmp(name, "CArgObject") == 0 || strcmp(name, "_ctypes.CArgObject") == 0;
 }
 
+/* Mostly an element of an array, as a[0], where the array was meant. */
 static int
-convert_address(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot)
+fail_no_address(const wpy_function *function, size_t at, PyObject *object)
 {
-    *slot = (uint64_t)(uintptr_t)PyLong_AsVoidPtr(object);
-    return PyErr_Occurred() ? fail_range(function, at, object) : 0;
+    PyObject *text = wpy_short_repr(object);
+    if (text != NULL) {
+        fail(function, at, PyExc_ValueError,
+             "%U is no address; pass %s, or ctypes.c_void_p() of it if the function takes such a value", text,
+             param_at(function, at)->is_function ? "a function" : "an array of one, as a[:1], for its memory");
+        Py_DECREF(text);
+    }
+    return -1;
+}
+
+/* Whether nothing can be there: in the first page, or the last. -1 is a value that C libraries take in the place of an
+ * address (SQLITE_TRANSIENT, RTLD_NEXT). */
+static bool
+is_no_address(uint64_t address)
+{
+    const int64_t number = (int64_t)address;
+    return number > -FIRST_PAGE && number < FIRST_PAGE && number != 0 && number != -1;
+}
+
+/* `object` is what was given, whose value `index` is. */
+static int
+convert_address(const wpy_function *function, size_t at, PyObject *object, PyObject *index, uint64_t *slot)
+{
+    *slot = (uint64_t)(uintptr_t)PyLong_AsVoidPtr(index);
+    if (PyErr_Occurred()) {
+        return fail_range(function, at, index);
+    }
+    return is_no_address(*slot) ? fail_no_address(function, at, object) : 0;
 }
 
 /* An integer is an address, whatever its type. Those of NumPy have a buffer too, but it is no memory of anybody's: it
@@ -595,7 +625,7 @@ convert_number(const wpy_function *function, size_t at, PyObject *object, uint64
     if (index == NULL) {
         return fail_pointer(function, at, object);
     }
-    int result = convert_address(function, at, index, slot);
+    int result = convert_address(function, at, object, index, slot);
     Py_DECREF(index);
     return result;
 }
@@ -614,7 +644,7 @@ convert_pointer(const wpy_function *function, size_t at, PyObject *object, uint6
         return 0;
     }
     if (PyLong_Check(object)) {
-        return convert_address(function, at, object, slot);
+        return convert_address(function, at, object, object, slot);
     }
     if (wpy_is_bare_number(object)) {
         return convert_number(function, at, object, slot);

@@ -36,6 +36,10 @@ from .recognised import address_in, is_of, parameters_of
 # An object may stand for one that stands for another. More of them than this are a ring.
 _MOST_LINKS = 16
 
+# What is below the one or above the other is refused as an address, unless it is a pointer.
+_FIRST_PAGE = 4096
+_LAST_PAGE = 2 ** (8 * tuple.__itemsize__) - _FIRST_PAGE
+
 _INTEGERS = frozenset({"i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64", "bool"})
 _FLOATS = frozenset({"f32", "f64"})
 _PLAIN_CHAR = re.compile(r"(?:(?:const|volatile) )*char")
@@ -134,7 +138,15 @@ def _of_cffi(argument: Any, kind: str, spelling: str, is_const: bool) -> StandIn
     if not is_const and any(view.readonly for view in views):
         kind = quoted(ctype.cname)
         return f"`{spelling[:100]}` needs memory that may be written, and this {kind} is of a read-only buffer"
-    return StandIn(address_of(argument), (argument, *views) if views else argument, _item(backend, ctype.item))
+    return StandIn(_address(address_of(argument)), (argument, *views) if views else argument, _item(backend, ctype.item))
+
+
+def _address(address: int) -> object:
+    """An address that a toolchain calls one. A small number may be meant (SIG_IGN is 1), which is refused as an int."""
+    import ctypes
+
+    is_small = address < _FIRST_PAGE or address > _LAST_PAGE
+    return ctypes.c_void_p(address) if is_small and address else address
 
 
 # ---- Functions ----
@@ -185,7 +197,7 @@ def _function(owner: object, signature: str | None, address: int, spelling: str)
         wanted[0] = given[0] if wanted[0] == "void" else wanted[0]
         if wanted != given:
             return f"`{spelling[:100]}` points to another type of function than `{signature[:100]}`"
-    return StandIn(address, owner)
+    return StandIn(_address(address), owner)
 
 
 def _of_function(argument: Any, spelling: str) -> StandIn | str | None:
