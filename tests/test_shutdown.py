@@ -296,6 +296,9 @@ def test_on_a_worker_of_the_pool_itself(run: RunScenario, call: str) -> None:
         pool = wp.WorkerPool(2)
         error = pool.submit(lambda: {call}).exception(10)
         print(type(error).__name__, "would wait for the job that calls it" in str(error))
+        what = "pool" if "lane" not in {call!r} else "view"
+        closed = f"; the {{what}} takes no more jobs now: call shutdown(wait=False) here"
+        assert str(error).endswith(closed if "shutdown" in {call!r} else "worker of this pool"), error
         print(pool.submit(pool.shutdown, wait=False).exception(10) if pool._shutdown is False else None)
         pool.shutdown()
         """

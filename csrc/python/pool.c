@@ -176,8 +176,9 @@ PyDoc_STRVAR(
     "run($self, fn, /, *args, **kwargs)\n--\n\n"
     "Run fn(*args, **kwargs) on a worker and return a future of the running asyncio event loop, to be awaited.\n\n"
     "fn and its arguments are as for submit(). While the queue is full the call waits in line without holding up\n"
-    "the loop, or on_full says what else to do. Cancelling the future, or the task that awaits it, cancels the\n"
-    "job, or asks it to stop if it runs.\n\n"
+    "the loop, or on_full says what else to do. It is submitted when there is room: a shutdown() before that, also by\n"
+    "leaving the pool's `with`, refuses it, and its future raises RuntimeError. So await the futures before.\n\n"
+    "Cancelling the future, or the task that awaits it, cancels the job, or asks it to stop if it runs.\n\n"
     "Results come to the loop many at a time, with one wake-up for all that are ready.\n\n"
     "Raises what submit() does, and RuntimeError without a running event loop. The loop must be able to watch\n"
     "file descriptors (add_reader). Like everything of a loop, to be called on its thread.");
@@ -561,31 +562,32 @@ slice_of_join(void *pool, uint64_t deadline)
     return wp_pool_join(pool, deadline);
 }
 
+/* `what` cannot wait here; `still` says what it has done all the same. */
 static int
-refuse_if_needed_here(const wpy_gate *gate, const char *what)
+refuse_if_needed_here(const wpy_gate *gate, const char *what, const char *still)
 {
     if (!wp_pool_needs_caller(gate->core)) {
         return 0;
     }
     PyErr_Format(PyExc_RuntimeError,
                  wp_worker_in(gate->core) != NULL
-                     ? "%s would wait for the job that calls it: it runs on a worker of this pool"
-                     : "%s would wait for the job or callback that calls it: this thread runs it for this pool",
-                 what);
+                     ? "%s would wait for the job that calls it: it runs on a worker of this pool%s"
+                     : "%s would wait for the job or callback that calls it: this thread runs it for this pool%s",
+                 what, still);
     return -1;
 }
 
 /* What the wait for a pool returned, or -1 with an exception if it could never end. */
 static int
-refuse_circle(int result, const char *what)
+refuse_circle(int result, const char *what, const char *still)
 {
     if (result != WP_DEADLOCK) {
         return result;
     }
     PyErr_Format(
         PyExc_RuntimeError,
-        "%s would wait for ever: it was called on a thread of another pool, for which a thread of this one waits",
-        what);
+        "%s would wait for ever: it was called on a thread of another pool, for which a thread of this one waits%s",
+        what, still);
     return -1;
 }
 
@@ -603,10 +605,10 @@ drain(const wpy_gate *gate, PyObject *args, PyObject *kwargs)
     PyObject *timeout = Py_None;
     uint64_t deadline;
     if (gate == NULL || !PyArg_ParseTupleAndKeywords(args, kwargs, "|O:drain", keywords, &timeout) ||
-        wpy_deadline(timeout, "timeout", &deadline) < 0 || refuse_if_needed_here(gate, "drain()") < 0) {
+        wpy_deadline(timeout, "timeout", &deadline) < 0 || refuse_if_needed_here(gate, "drain()", "") < 0) {
         return NULL;
     }
-    int result = refuse_circle(wpy_wait(slice_of_drain, gate->core, deadline), "drain()");
+    int result = refuse_circle(wpy_wait(slice_of_drain, gate->core, deadline), "drain()", "");
     wpy_empty_trash(gate->home);
     return result < 0 ? NULL : PyBool_FromLong(result == WP_OK);
 }
@@ -636,14 +638,21 @@ raise_still_running(const wpy_gate *gate)
                  lines[0] != '\0' ? lines : " (they ended just now)");
 }
 
+/* What a shutdown that must not wait has done, and what to call instead. */
+static const char POOL_IS_CLOSED[] = "; the pool takes no more jobs now: call shutdown(wait=False) here";
+static const char VIEW_IS_CLOSED[] = "; the view takes no more jobs now: call shutdown(wait=False) here";
+
 PyDoc_STRVAR(
     shutdown_doc,
     "shutdown($self, /, wait=True, *, cancel_futures=False, timeout=None)\n--\n\n"
     "Take no more jobs, let those that wait be done, and end the workers.\n\n"
+    "What still waits for room was not taken: a blocked submit() raises RuntimeError, and so does the future of a\n"
+    "run() that stands in line.\n\n"
     "wait: return only when all is done. cancel_futures: cancel the jobs that wait.\n"
     "timeout: seconds to wait at most, or None; then TimeoutError says which jobs still run. They go on.\n\n"
     "May be called again, also after a timeout or Ctrl-C, to wait again. Thread-safe. Raises RuntimeError, and does\n"
-    "not wait, where it would wait for itself: in a job of this pool, or in a callback on one of its threads.");
+    "not wait, where it would wait for itself: in a job of this pool, or in a callback on one of its threads. The pool\n"
+    "takes no more jobs then all the same. Use wait=False there.");
 
 static PyObject *
 pool_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
@@ -668,10 +677,10 @@ pool_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
     if (!wait) {
         Py_RETURN_NONE;
     }
-    if (refuse_if_needed_here(gate, "shutdown(wait=True)") < 0) {
+    if (refuse_if_needed_here(gate, "shutdown(wait=True)", POOL_IS_CLOSED) < 0) {
         return NULL;
     }
-    int result = refuse_circle(wpy_wait(slice_of_join, gate->core, deadline), "shutdown(wait=True)");
+    int result = refuse_circle(wpy_wait(slice_of_join, gate->core, deadline), "shutdown(wait=True)", POOL_IS_CLOSED);
     wpy_empty_trash(gate->home);
     if (result == WP_LATE) {
         raise_still_running(gate);
@@ -735,8 +744,8 @@ view_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
     if (!wait) {
         Py_RETURN_NONE;
     }
-    if (refuse_if_needed_here(gate, "shutdown(wait=True)") < 0 ||
-        refuse_circle(wpy_wait(slice_of_drain, gate->core, WP_FOREVER), "shutdown(wait=True)") < 0) {
+    if (refuse_if_needed_here(gate, "shutdown(wait=True)", VIEW_IS_CLOSED) < 0 ||
+        refuse_circle(wpy_wait(slice_of_drain, gate->core, WP_FOREVER), "shutdown(wait=True)", VIEW_IS_CLOSED) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -915,7 +924,8 @@ static PyMethodDef view_methods[] = {
     {"run", WITH_KEYWORDS(view_run), METH_FASTCALL | METH_KEYWORDS, run_doc},
     {"shutdown", WITH_KEYWORDS(view_shutdown), METH_VARARGS | METH_KEYWORDS,
      "shutdown($self, /, wait=True, *, cancel_futures=False)\n--\n\n"
-     "Take no more jobs through this view; the pool goes on. wait: return when the pool's jobs have ended."},
+     "Take no more jobs through this view; the pool goes on. wait: return when the pool's jobs have ended. In a job of the\n"
+     "pool that raises RuntimeError, and the view takes no more jobs all the same: use wait=False there."},
     WPY_REFUSE_PICKLE,
     {0},
 };
