@@ -210,8 +210,41 @@ def test_shutdown_is_told_to_all_in_line() -> None:
             full.pool.shutdown(wait=False)
             for outcome in await asyncio.gather(*in_line, return_exceptions=True):
                 assert isinstance(outcome, RuntimeError), outcome
+                assert "after shutdown: the pool was shut down while this call waited in line" in str(outcome)
             full.gate.set()
             assert [future.result(LONG) is not None for future in full.busy] == [True, True]
+
+    run(main)
+
+
+def test_shutdown_of_a_view_is_told_to_its_calls_in_line() -> None:
+    async def main() -> None:
+        with Full() as full:
+            view = full.pool.lane("normal")
+            in_line = [view.run(int) for _ in range(3)]
+            others = full.pool.run(int)
+            await settle()
+            view.shutdown(wait=False)
+            for outcome in await asyncio.gather(*in_line, return_exceptions=True):
+                assert isinstance(outcome, RuntimeError), outcome
+                assert "after shutdown: the view was shut down while this call waited in line" in str(outcome)
+            with pytest.raises(RuntimeError, match=r"after shutdown$"):
+                view.run(int)
+            full.gate.set()
+            assert await others == 0
+
+    run(main)
+
+
+def test_pool_left_with_calls_in_line_says_what_became_of_them() -> None:
+    async def main() -> None:
+        with wp.WorkerPool(1, queue_size=1) as pool:
+            futures = [pool.run(time.sleep, 0.1) for _ in range(5)]
+        outcomes = await asyncio.gather(*futures, return_exceptions=True)
+        refused = [str(outcome) for outcome in outcomes if isinstance(outcome, RuntimeError)]
+        assert len(refused) + outcomes.count(None) == 5
+        assert all("await what run() returned before the shutdown" in text for text in refused)
+        assert len(refused) >= 3
 
     run(main)
 

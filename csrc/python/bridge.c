@@ -510,13 +510,32 @@ fail_call(bridge_object *self, call_object *call)
     Py_DECREF(call); /* The line's. */
 }
 
+/* The exception for a call that is not submitted. One whose shutdown came while it stood in line has been accepted, as far as
+ * its caller could see. Always -1. */
+static int
+refuse_call(const bridge_object *self, const call_object *call, enum wp_result why)
+{
+    if (why != WP_CLOSED || call->place.lines == NULL) {
+        return wpy_set_error(self->home, why);
+    }
+    PyErr_Format(
+        PyExc_RuntimeError,
+        "cannot schedule new futures after shutdown: the %s was shut down while this call waited in line for room; "
+        "await what run() returned before the shutdown",
+        wpy_options_are_closed(&call->gate->options) ? "view" : "pool");
+    return -1;
+}
+
 /* Submits a call without waiting: WP_OK, WP_FULL, or -1 with an exception set. The task keeps the call from then on. */
 static int
 try_to_submit(const bridge_object *self, call_object *call, wpy_task *task)
 {
     const wpy_gate *gate = call->gate;
-    if (!wpy_check_not_exiting(self->home) || wpy_gate_check_open(gate) < 0) {
+    if (!wpy_check_not_exiting(self->home)) {
         return -1;
+    }
+    if (wpy_options_are_closed(&gate->options)) {
+        return refuse_call(self, call, WP_CLOSED);
     }
     Py_INCREF(call);
     enum wp_result result = wp_pool_submit(gate->core, gate->options.lane, &task->job, false);
@@ -527,7 +546,7 @@ try_to_submit(const bridge_object *self, call_object *call, wpy_task *task)
     if (result == WP_FULL && call->deadline != WP_FOREVER && wp_clock() >= call->deadline) {
         result = WP_LATE;
     }
-    return result == WP_FULL ? WP_FULL : wpy_set_error(self->home, result);
+    return result == WP_FULL ? WP_FULL : refuse_call(self, call, result);
 }
 
 static bool
