@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import inspect
 import itertools
+import textwrap
 import threading
 import time
 import weakref
@@ -477,3 +479,12 @@ def test_iteration_stops_at_an_error_of_the_reader_only() -> None:
 def test_maxsize_that_cannot_be(maxsize: Any) -> None:
     with wp.WorkerPool(1) as pool, pytest.raises((ValueError, TypeError), match="maxsize must be"):
         pool.results(maxsize)
+
+
+def test_example_in_the_documentation() -> None:
+    example = inspect.cleandoc(wp.Results.__doc__ or "").split("\n\nIteration ends")[0].split("\n\n", 1)[1]
+    printed: list[tuple[int, Any]] = []
+    with wp.WorkerPool(2) as pool:
+        given = {"pool": pool, "paths": range(500), "load": abs, "threading": threading}
+        exec(textwrap.dedent(example), given | {"print": lambda *line: printed.append(line)})  # noqa: S102
+    assert sorted(printed) == [(i, i) for i in range(500)]

@@ -41,7 +41,9 @@ MOST_LANES = 16
 
 @dataclass(frozen=True)
 class Lane:
-    """A priority class of a pool, for its `lanes` argument.
+    """A priority class of a pool, for its `lanes` argument, in which the most urgent comes first.
+
+    Which one jobs go to that name none, WorkerPool says.
 
     name: what jobs are sent to it by.
     capacity: jobs that may wait in it, or None for any number; left out, the pool's `queue_size`.
@@ -153,7 +155,7 @@ def _lanes(lanes: Iterable[str | Lane], queue_size: int | None) -> tuple[tuple[s
 
 
 def _default_lane(names: Sequence[str]) -> int:
-    """Where plain submit goes: to "normal" if there is one, else to the middle one."""
+    """Where plain submit goes: to "normal" if there is one, else to the middle one, or the less urgent of two."""
     return names.index(DEFAULT_LANE) if DEFAULT_LANE in names else len(names) // 2
 
 
@@ -273,7 +275,8 @@ class _Submitter(concurrent.futures.Executor):
         """Return a bounded queue of results: submit jobs to it, and read their outcomes in the order they come.
 
         maxsize: jobs under way plus results not read, at most; None for any number. A submit beyond it waits for a
-            reader.
+            reader, for ever if that should be the same thread. Iteration over the queue ends only after its close().
+            See Results, which has an example.
         """
         return Results(self, 0 if maxsize is None else whole_number(maxsize, "maxsize", 1))
 
@@ -340,7 +343,8 @@ class WorkerPool(_core.Pool, _Submitter):
     on_full: what submit does when they do: "block" (wait), "raise" (QueueFull), "caller_runs" (run it here), "discard"
         (its future ends cancelled) or "discard_oldest" (the longest waiting one's does).
     lanes: names or Lane objects, 1 to 16, the most urgent first; fixed. Plain submit goes to "normal" if
-        there is one, else to the middle one. Within a lane jobs begin in the order in which they came.
+        there is one, else to the middle one; of an even number, to the less urgent of the two in the middle, as to the
+        second of two. Within a lane jobs begin in the order in which they came.
     fairness: a lane in which jobs wait is served at least once in so many jobs; 0: only when nothing more urgent waits.
     thread_name_prefix: threads are called prefix_0, prefix_1 and so on.
     initializer, initargs: called on each worker before its first job. If it raises, the pool is broken.

@@ -725,7 +725,24 @@ static PyGetSetDef results_getset[] = {
     {0},
 };
 
-PyDoc_STRVAR(results_doc, "A bounded queue of results, made by a pool's results(). Iterate over it to read.");
+PyDoc_STRVAR(
+    results_doc,
+    "A bounded queue of results, made by a pool's results(): submit jobs, and iterate to read each Result as its\n"
+    "job ends.\n\n"
+    "    results = pool.results(maxsize=100)\n\n"
+    "    def feed():\n"
+    "        with results:  # Closes it at the end.\n"
+    "            for path in paths:\n"
+    "                results.submit(load, path)\n\n"
+    "    threading.Thread(target=feed).start()\n"
+    "    for result in results:\n"
+    "        print(result.index, result.error or result.value)\n\n"
+    "Iteration ends only after close(), or the pool's shutdown(), once everything was read: until then it waits for\n"
+    "more. A submit beyond maxsize waits for a reader. So the thread that is to read must not submit more than\n"
+    "maxsize jobs before it reads: it would wait for itself, for ever.\n\n"
+    "A job may read results of its own pool, whatever the number of workers. But if one of those jobs waits for the\n"
+    "job that reads, both may wait for ever: DeadlockError is certain only where each waits with result() or map, since\n"
+    "somebody else may submit or close at any time. Thread-safe.");
 
 static PyType_Slot results_slots[] = {
     {Py_tp_new, results_tp_new},        {Py_tp_dealloc, results_dealloc},
