@@ -228,7 +228,7 @@ def test_messages_say_what_was_wrong_and_what_would_be_right(helpers: Helpers) -
         (
             array.array("f", [1]),
             TypeError,
-            r"points to double, and this array\.array holds items of the format 'f'; conv",
+            r"points to double, and .* of the format 'f' \(float32\); convert it first$",
         ),
         (memoryview(bytearray(16))[1:9], ValueError, r"points to double, .* not aligned for it; pass a copy"),
         ((ctypes.c_double.__ctype_be__ * 2)(), TypeError, r"points to double, .* in the other byte order"),
@@ -263,6 +263,60 @@ def test_a_lack_of_memory_is_told_with_what_would_be_right(helpers: Helpers) -> 
             + "$",
         ):
             function(wrong, 1)
+
+
+@pytest.mark.parametrize(
+    ("ctype", "hint"),
+    [
+        ("const char *", "; pass its .encode()"),
+        ("void *", "; pass ctypes.create_string_buffer() of its .encode()"),
+        ("const wchar_t *", "; pass ctypes.create_unicode_buffer() of it"),
+        ("const double *", ""),
+    ],
+)
+def test_text_is_told_what_would_be_memory_for_it(helpers: Helpers, ctype: str, hint: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(f"an address or None, not str{hint}") + "$"):
+        helpers.native("id_pointer", f"void *({ctype})")("text")
+
+
+def test_text_made_as_the_message_says_is_taken() -> None:
+    length = wp.native("c:wcslen", "size_t (const wchar_t *)")
+    assert length(ctypes.create_unicode_buffer("text")) == 4
+    assert wp.native("c:strlen", "size_t (char *)")(ctypes.create_string_buffer(b"text")) == 4
+
+
+@pytest.mark.parametrize("ctype", ["int (*)(int)", "const char *(*)(const void *)", "const double *(const void *)"])
+@pytest.mark.parametrize("wrong", [lambda: 0, "text", b"bytes", bytearray(8), 1.5, [1], memoryview(b"bytes")])
+def test_no_function_is_told_what_would_be_one(helpers: Helpers, ctype: str, wrong: object) -> None:
+    with pytest.raises(
+        TypeError, match=r"points to a function: it takes .*; ctypes\.CFUNCTYPE\(\.\.\.\)\(f\) makes one"
+    ):
+        helpers.native("id_pointer", f"void *({ctype})")(wrong)
+
+
+@NEEDS_NUMPY
+def test_other_items_are_told_how_to_convert_them(helpers: Helpers) -> None:
+    cases = [
+        ("double *", numpy.zeros(2, "f4"), r"'f' \(float32\); convert it first, as in a = a\.astype\('float64'\)$"),
+        ("double *", numpy.zeros(2, "i8"), r"'l' \(int64\); convert it first, as in a = a\.astype\('float64'\)$"),
+        ("double *", numpy.zeros(2, "c16"), r"'Zd'; pass an array of double$"),
+        ("int32_t *", numpy.zeros(2, "i8"), r"'l' \(int64\); convert it first, as in a = a\.astype\('int32'\)$"),
+        ("bool *", numpy.zeros(2, "i4"), r"'i' \(int32\); convert it first, as in a = a\.astype\('bool'\)$"),
+        ("int *", numpy.zeros(2, "u4"), r"astype\('int32'\), or declare the parameter `void \*` if .* takes both$"),
+        ("int *", numpy.zeros(2, "f4"), r"\(float32\); convert it first, as in a = a\.astype\('int32'\)$"),
+        ("double *", numpy.zeros(2, ">f8"), r"convert it first, as in a = a\.astype\(a\.dtype\.newbyteorder\('='\)\)$"),
+    ]
+    for ctype, wrong, message in cases:
+        with pytest.raises(TypeError, match=message):
+            helpers.native("id_pointer", f"void *({ctype})")(wrong)
+    for ctype, wrong, message in (
+        ("double", numpy.zeros(2), r"a number, not numpy\.ndarray; map_array\(\) calls a function for each element"),
+        ("int64_t", array.array("q", [1]), r"an integer, not array\.array; map_array\(\) calls a function for each"),
+        ("int64_t", numpy.datetime64(1, "s"), r"dates are integers to C: pass its \.astype\('i8'\)"),
+        ("int64_t", numpy.timedelta64(1, "s"), r"dates are integers to C: pass its \.astype\('i8'\)"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            helpers.native("id_pointer", f"void *({ctype})")(wrong)
 
 
 def test_a_number_too_long_to_be_shown_is_out_of_range_all_the_same(helpers: Helpers) -> None:

@@ -3,6 +3,7 @@
 
 #include "item.h"
 #include "message.h"
+#include "operand.h"
 
 #include <string.h>
 
@@ -73,6 +74,14 @@ fail_type(const wpy_function *function, size_t at, PyObject *object, const char 
 }
 
 static int
+fail_number(const wpy_function *function, size_t at, PyObject *object, const char *wanted)
+{
+    forget_exception();
+    return fail(function, at, PyExc_TypeError, "`%.100s` takes %s, not %.100s%s", param_at(function, at)->spelling,
+                wanted, Py_TYPE(object)->tp_name, wpy_number_hint(object));
+}
+
+static int
 fail_range(const wpy_function *function, size_t at, PyObject *object)
 {
     forget_exception();
@@ -86,16 +95,42 @@ fail_range(const wpy_function *function, size_t at, PyObject *object)
     return -1;
 }
 
+static int
+fail_function(const wpy_function *function, size_t at, PyObject *object)
+{
+    return fail(function, at, PyExc_TypeError,
+                "`%.100s` points to a function: it takes a NativeFunction, a function of ctypes or cffi, an address or "
+                "None, not %.100s; ctypes.CFUNCTYPE(...)(f) makes one of a Python function f",
+                param_at(function, at)->spelling, Py_TYPE(object)->tp_name);
+}
+
+/* Plain bytes are no table of numbers, although they go for one. */
+static const char *
+text_hint(const wp_param *param)
+{
+    if (strstr(param->spelling, "wchar_t") != NULL) {
+        return "; pass ctypes.create_unicode_buffer() of it";
+    }
+    if (param->pointee != WP_TYPE_VOID && wp_type_describe(param->pointee)->size != 1) {
+        return "";
+    }
+    return param->is_const ? "; pass its .encode()" : "; pass ctypes.create_string_buffer() of its .encode()";
+}
+
 /* What was given for a pointer is no memory and no address. */
 static int
 fail_pointer(const wpy_function *function, size_t at, PyObject *object)
 {
+    const wp_param *param = param_at(function, at);
     forget_exception();
-    const char *hint = PyErr_Occurred() ? "" : wpy_memory_hint(object);
+    if (param->is_function) {
+        return fail_function(function, at, object);
+    }
+    const char *hint = PyErr_Occurred() ? "" : PyUnicode_Check(object) ? text_hint(param) : wpy_memory_hint(object);
     return hint == NULL ? -1
                         : fail(function, at, PyExc_TypeError,
                                "`%.100s` takes a buffer, a ctypes object, an address or None, not %.100s%s",
-                               param_at(function, at)->spelling, Py_TYPE(object)->tp_name, hint);
+                               param->spelling, Py_TYPE(object)->tp_name, hint);
 }
 
 /* ---- Numbers ---- */
@@ -107,7 +142,7 @@ convert_signed(const wpy_function *function, size_t at, PyObject *object, uint64
     int overflow;
     long long value = PyLong_AsLongLongAndOverflow(object, &overflow);
     if (value == -1 && PyErr_Occurred()) {
-        return fail_type(function, at, object, "an integer");
+        return fail_number(function, at, object, "an integer");
     }
     long long most = bits == 64 ? INT64_MAX : (1LL << (bits - 1)) - 1;
     if (overflow != 0 || value > most || value < -most - 1) {
@@ -123,7 +158,7 @@ convert_unsigned(const wpy_function *function, size_t at, PyObject *object, uint
     size_t bits = wp_type_describe(param_at(function, at)->type)->size * 8;
     PyObject *index = PyNumber_Index(object);
     if (index == NULL) {
-        return fail_type(function, at, object, "an integer");
+        return fail_number(function, at, object, "an integer");
     }
     unsigned long long value = PyLong_AsUnsignedLongLong(index);
     Py_DECREF(index);
@@ -162,12 +197,12 @@ as_double(const wpy_function *function, size_t at, PyObject *object, double *val
 {
     bool may_be_number = PyFloat_Check(object) || PyLong_Check(object) || !is_of_cffi(object);
     if (!may_be_number) {
-        return fail_type(function, at, object, "a number");
+        return fail_number(function, at, object, "a number");
     }
     *value = PyFloat_AsDouble(object);
     if (*value == -1.0 && PyErr_Occurred()) {
         return PyErr_ExceptionMatches(PyExc_OverflowError) ? fail_range(function, at, object)
-                                                           : fail_type(function, at, object, "a number");
+                                                           : fail_number(function, at, object, "a number");
     }
     return 0;
 }
@@ -322,12 +357,45 @@ address_of_byref(PyObject *object, uint64_t *slot)
 /* What a date is called here, for want of a letter in the struct module: NumPy's own name for its kind. */
 static char dates[] = "M";
 
-static const char *
-advice_for_items(wp_type pointee, const char *format)
+/* What to do where the items are others: a new object. What a function of `void *` makes of memory nobody checks, so that
+ * is no advice unless the items are the same but for their sign. */
+static PyObject *
+advice_for_items(PyObject *object, wp_type pointee, const char *format, size_t item_size)
 {
-    return pointee == WP_TYPE_PTR                         ? "pass an array of addresses (numpy.uintp, ctypes.c_void_p)"
-           : format != NULL && strcmp(format, dates) == 0 ? "dates are integers to C: pass its .view('i8')"
-                                                          : "convert it";
+    const wp_type_traits *wanted = wp_type_describe(pointee);
+    const char *sign = wpy_is_integer_item(format) && !wanted->is_floating && item_size == wanted->size
+                           ? ", or declare the parameter `void *` if the function takes both"
+                           : "";
+    const char *letter = wpy_struct_letter(pointee);
+    const char *own = letter != NULL ? wpy_name_of_items(letter, wanted->size) : NULL;
+    if (pointee == WP_TYPE_PTR) {
+        return PyUnicode_FromString("pass an array of addresses (numpy.uintp, ctypes.c_void_p)");
+    }
+    if (strcmp(format, dates) == 0) {
+        return PyUnicode_FromString("dates are integers to C: pass its .view('i8')");
+    }
+    if (own == NULL || wpy_name_of_items(format, item_size) == NULL) {
+        return PyUnicode_FromFormat("pass an array of %s", wpy_item_name(pointee));
+    }
+    return wpy_is_numpy_array(object) ? PyUnicode_FromFormat("convert it first, as in a = a.astype('%s')%s", own, sign)
+                                      : PyUnicode_FromFormat("convert it first%s", sign);
+}
+
+/* "the format 'f' (float32)". */
+static int
+fail_items(const wpy_function *function, size_t at, PyObject *object, const char *format, size_t item_size)
+{
+    const wp_param *param = param_at(function, at);
+    const char *name = wpy_name_of_items(format, item_size);
+    PyObject *advice = advice_for_items(object, param->pointee, format, item_size);
+    if (advice != NULL) {
+        fail(function, at, PyExc_TypeError,
+             "`%.100s` points to %s, and this %.100s holds items of the format '%.100s'%s%s%s; %U", param->spelling,
+             wpy_item_name(param->pointee), Py_TYPE(object)->tp_name, format, name != NULL ? " (" : "",
+             name != NULL ? name : "", name != NULL ? ")" : "", advice);
+        Py_DECREF(advice);
+    }
+    return -1;
 }
 
 /* -1 with an exception if what is at `address` does not fit the parameter's pointer. */
@@ -339,10 +407,7 @@ check_items(const wpy_function *function, size_t at, PyObject *object, const cha
     const char *kind = Py_TYPE(object)->tp_name;
     const char *wanted = wpy_item_name(param->pointee);
     if (param->is_function) {
-        return fail(function, at, PyExc_TypeError,
-                    "`%.100s` points to a function, and this %.100s holds something else; pass a NativeFunction, a "
-                    "function of ctypes or cffi, or an address",
-                    param->spelling, kind);
+        return fail_function(function, at, object);
     }
     switch (wpy_item_fits(param->pointee, format, item_size, (const void *)(uintptr_t)address, length)) {
     case WPY_FITS:
@@ -352,18 +417,15 @@ check_items(const wpy_function *function, size_t at, PyObject *object, const cha
                     "this %.100s holds references to Python objects, which a native function must not touch", kind);
     case WPY_SWAPPED_ITEMS:
         return fail(function, at, PyExc_TypeError,
-                    "`%.100s` points to %s, and this %.100s holds them in the other byte order", param->spelling,
-                    wanted, kind);
+                    "`%.100s` points to %s, and this %.100s holds them in the other byte order; convert it first%s",
+                    param->spelling, wanted, kind,
+                    wpy_is_numpy_array(object) ? ", as in a = a.astype(a.dtype.newbyteorder('='))" : "");
     case WPY_UNALIGNED:
         return fail(function, at, PyExc_ValueError,
                     "`%.100s` points to %s, and this %.100s is at an address that is not aligned for it; pass a copy",
                     param->spelling, wanted, kind);
     default:
-        return fail(
-            function, at, PyExc_TypeError,
-            "`%.100s` points to %s, and this %.100s holds items of the format '%.100s'; %s, or declare the parameter "
-            "`void *` if the function takes any memory",
-            param->spelling, wanted, kind, format != NULL ? format : "B", advice_for_items(param->pointee, format));
+        return fail_items(function, at, object, format != NULL ? format : "B", item_size);
     }
 }
 
@@ -429,6 +491,10 @@ fail_buffer(const wpy_function *function, size_t at, PyObject *object, int flags
     const int less = flags & ~PyBUF_WRITABLE;
     if (wpy_must_pass_on()) {
         return -1;
+    }
+    if (param->is_function) {
+        PyErr_Clear();
+        return fail_function(function, at, object);
     }
     PyObject *first = wpy_take_exception();
     int is_constant = param->is_const ? 0 : gives_buffer(object, less);
@@ -634,7 +700,7 @@ static int
 convert_pointer(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot, wpy_hold *hold)
 {
     const wp_param *param = param_at(function, at);
-    if (PyBytes_CheckExact(object) && param->is_const && param->pointee != WP_TYPE_PTR) {
+    if (PyBytes_CheckExact(object) && param->is_const && param->pointee != WP_TYPE_PTR && !param->is_function) {
         *slot = (uint64_t)(uintptr_t)PyBytes_AS_STRING(object);
         hold_object(hold, object);
         return 0;

@@ -147,3 +147,29 @@ wpy_item_name(wp_type type)
     };
     return names[type];
 }
+
+/* The place of a size in the tables below; 0 is for sizes that numbers do not have. */
+static size_t
+place_of_size(size_t size)
+{
+    return size == 1 ? 1 : size == 2 ? 2 : size == 4 ? 3 : size == 8 ? 4 : 0;
+}
+
+const char *
+wpy_name_of_items(const char *format, size_t item_size)
+{
+    static const char *const signed_names[] = {NULL, "int8", "int16", "int32", "int64"};
+    static const char *const unsigned_names[] = {NULL, "uint8", "uint16", "uint32", "uint64"};
+    static const char *const floating_names[] = {"long double", NULL, "float16", "float32", "float64"};
+    format = past_shape(format);
+    const char *code = format + is_in(orders, *format);
+    const size_t size = place_of_size(item_size != 0 ? item_size : standard_size(*code));
+    if (*code == '\0' || code[1] != '\0') {
+        return NULL;
+    }
+    return *code == '?'                   ? "bool"
+           : is_in(signed_codes, *code)   ? signed_names[size]
+           : is_in(unsigned_codes, *code) ? unsigned_names[size]
+           : is_in(floating_codes, *code) ? floating_names[size]
+                                          : NULL;
+}

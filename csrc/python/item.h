@@ -38,4 +38,7 @@ bool wpy_is_text_item(const char *format);
 /* What C calls a scalar of this type: "double", "int32_t". For messages. */
 const char *wpy_item_name(wp_type type);
 
+/* What NumPy calls the numbers of such items: "float32". NULL where they are no numbers, or complex. */
+const char *wpy_name_of_items(const char *format, size_t item_size);
+
 #endif

@@ -47,8 +47,8 @@ has_attribute(PyObject *object, const char *name)
     return answer;
 }
 
-static bool
-is_numpy_array(PyObject *object)
+bool
+wpy_is_numpy_array(PyObject *object)
 {
     for (PyTypeObject *type = Py_TYPE(object); type != NULL; type = type->tp_base) {
         if (strcmp(type->tp_name, "numpy.ndarray") == 0) {
@@ -61,7 +61,7 @@ is_numpy_array(PyObject *object)
 int
 wpy_is_array_of_dates(PyObject *object)
 {
-    if (!is_numpy_array(object)) {
+    if (!wpy_is_numpy_array(object)) {
         return 0;
     }
     PyObject *dtype = PyObject_GetAttrString(object, "dtype");
@@ -88,7 +88,7 @@ wpy_array_hint(PyObject *object)
     if (PyList_Check(object) || PyTuple_Check(object)) {
         return "; pass an array of its items, as array.array() or numpy.array() makes it";
     }
-    if (is_numpy_array(object)) {
+    if (wpy_is_numpy_array(object)) {
         int has_dates = wpy_is_array_of_dates(object);
         return has_dates < 0 ? NULL : has_dates ? "; dates are integers to C: pass its .view('i8')" : "";
     }
@@ -113,11 +113,21 @@ wpy_is_bare_number(PyObject *object)
 }
 
 const char *
+wpy_number_hint(PyObject *object)
+{
+    const char *kind = Py_TYPE(object)->tp_name;
+    if (wpy_is_numpy_array(object) || PyMemoryView_Check(object) || strcmp(kind, "array.array") == 0) {
+        return "; map_array() calls a function for each element of an array";
+    }
+    if (strcmp(kind, "numpy.datetime64") == 0 || strcmp(kind, "numpy.timedelta64") == 0) {
+        return "; dates are integers to C: pass its .astype('i8')";
+    }
+    return "";
+}
+
+const char *
 wpy_memory_hint(PyObject *object)
 {
-    if (PyUnicode_Check(object)) {
-        return "; pass its .encode()";
-    }
     if (wpy_is_bare_number(object)) {
         return "; a number has no memory to point to, pass an array of one";
     }

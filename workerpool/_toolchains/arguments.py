@@ -138,7 +138,8 @@ def _of_cffi(argument: Any, kind: str, spelling: str, is_const: bool) -> StandIn
     if not is_const and any(view.readonly for view in views):
         kind = quoted(ctype.cname)
         return f"`{spelling[:100]}` needs memory that may be written, and this {kind} is of a read-only buffer"
-    return StandIn(_address(address_of(argument)), (argument, *views) if views else argument, _item(backend, ctype.item))
+    owner = (argument, *views) if views else argument
+    return StandIn(_address(address_of(argument)), owner, _item(backend, ctype.item))
 
 
 def _address(address: int) -> object:
