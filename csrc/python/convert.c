@@ -304,13 +304,18 @@ ctypes_member(PyObject *object, const char *name)
     return value;
 }
 
+/* What an array of pointers keeps alive is copied up to so many objects: for each pointer in a long one that would take
+ * longer than its job. */
+#define MOST_KEPT 1024
+
 /* Adds what the object keeps alive to the list: its dict is copied, for ctypes replaces what is in it. */
 static int
 add_kept(PyObject *list, PyObject *object)
 {
     PyObject *kept = ctypes_member(object, "_objects");
     if (kept != NULL && PyDict_CheckExact(kept)) {
-        Py_SETREF(kept, PyDict_Copy(kept));
+        PyObject *copy = PyDict_GET_SIZE(kept) <= MOST_KEPT ? PyDict_Copy(kept) : Py_NewRef(Py_None);
+        Py_SETREF(kept, copy);
     }
     int result = kept != NULL ? PyList_Append(list, kept) : -1;
     Py_XDECREF(kept);
