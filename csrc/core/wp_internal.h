@@ -11,7 +11,8 @@
  *     blocked list    workers that sleep inside of jobs (wp_blocked.h). Held by who is about to, while it looks at others.
  *     pool->lock      lanes, idle list, counts, phase. Held for a claim, a submit or a report: tens of nanoseconds.
  *     results->lock   one results queue. Never taken under another lock.
- *     side locks      the keeper's heap of time limits, the attendant's start. Never taken under another lock.
+ *     side locks      the keeper's heap of time limits, the attendant's start, what workers inherit. Never taken under
+ *                     another lock.
  *     tree lock       one token tree (wp_token.h). Never taken under another lock.
  * No lock is held while a class's function or a hook runs.
  *
@@ -183,7 +184,8 @@ struct wp_pool {
     wp_tally *outside; /* What is not done by workers; written under the lock. */
     wp_tally *gone;    /* The tallies of retired workers, added up. */
 
-    wp_inherited inherited; /* Written by who starts a worker, read by that worker. */
+    wp_lock inherited_lock; /* A lock of its own, never taken under another: a resize may start workers side by side. */
+    wp_inherited inherited; /* Its lock: written by who starts a worker, read by that worker. */
 
     wp_closable closable; /* With `lock`: closed when the phase is not WP_OPEN. */
 
@@ -395,7 +397,6 @@ void wp_tally_started(wp_tally *tally, wp_job *job, uint64_t now);
 void wp_count_outside(wp_pool *pool, const wp_job *job, wp_state outcome, uint64_t count);
 
 /* Under the lock: counts a plain job that ran, but not as a worker's claim. The pool hears of the end when it is told. */
-void wp_count_run_outside(wp_job *job, wp_state outcome, uint64_t ran);
 
 /* Tells the pool that so many jobs, of this job's kind and age, have ended outside of a worker's claim. Takes the lock. */
 void wp_job_report(wp_job *job, uint64_t count);

@@ -585,6 +585,7 @@ wp_pool_after_fork(wp_pool *pool)
     pool->departed.is_one = false;
     pool->drain_waiters = 0;
     pool->start_again = 0;
+    wp_store_relaxed(&pool->inherited_lock.word, WP_LOCK_FREE);
     pool->inherited.maker = 0; /* Who starts the first worker here takes the place of the maker, which may not exist. */
     for (unsigned i = 0; i < pool->config.n_lanes; i++) {
         wp_lane *lane = &pool->lanes[i];

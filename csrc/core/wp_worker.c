@@ -586,6 +586,16 @@ name_thread(const wp_worker *self)
     wp_thread_set_name(name);
 }
 
+/* The maker may note anew meanwhile, if it starts another. */
+static void
+inherit(wp_pool *pool)
+{
+    wp_lock_take(&pool->inherited_lock);
+    wp_inherited inherited = pool->inherited;
+    wp_lock_give(&pool->inherited_lock);
+    wp_inherited_take(&inherited);
+}
+
 static void *
 worker_main(void *argument)
 {
@@ -593,7 +603,7 @@ worker_main(void *argument)
     wp_pool *pool = self->pool;
     self_worker = self;
     name_thread(self);
-    wp_inherited_take(&pool->inherited);
+    inherit(pool);
     if (pool->hooks.worker_begin != NULL) {
         pool->hooks.worker_begin(pool->hooks.context, self);
     }
@@ -708,13 +718,14 @@ start_failed(wp_pool *pool, wp_worker *worker)
     wp_pool_thread_left(pool, NULL);
 }
 
-/* The last worker that was started has taken what was noted: only one at a time is on its way. */
 static void
 note_again(wp_pool *pool)
 {
+    wp_lock_take(&pool->inherited_lock);
     if (wp_inherited_is_mine(&pool->inherited)) {
         wp_inherited_note(&pool->inherited);
     }
+    wp_lock_give(&pool->inherited_lock);
 }
 
 int
