@@ -245,6 +245,40 @@ def test_pools_that_wait_for_each_other(run_scenario: RunScenario, helpers: Help
     assert done.stdout == "ended\n"
 
 
+def test_circle_of_pools_with_a_limit_is_waited_for(run_scenario: RunScenario) -> None:
+    """Of two pools whose jobs wait for each other one waits with a limit: that one's wait ends by it, and all go on."""
+    done = run_scenario(
+        """
+        import threading, time, workerpool as wp
+
+        def wait_for(call):
+            together.wait(10)
+            try:
+                return call()
+            except (RuntimeError, TimeoutError) as error:
+                return type(error).__name__
+
+        for first in ("limited", "endless"):
+            for limited, came in ((lambda: one.drain(1), False), (lambda: one.shutdown(timeout=1), "TimeoutError")):
+                one, other = wp.WorkerPool(1), wp.WorkerPool(1)
+                together = threading.Barrier(2)
+
+                def later(call):
+                    time.sleep(0.3)
+                    return call()
+
+                limit = (lambda: limited()) if first == "limited" else (lambda: later(limited))
+                endless = (lambda: later(other.drain)) if first == "limited" else other.drain
+                futures = one.submit(wait_for, endless), other.submit(wait_for, limit)
+                assert [future.result(20) for future in futures] == [True, came], first
+                one.shutdown()
+                other.shutdown()
+        print("ended")
+        """
+    )
+    assert done.stdout == "ended\n"
+
+
 def test_callbacks_that_shut_down_one_of_several_pools(run_scenario: RunScenario, helpers: Helpers) -> None:
     """A thread of any pool may tell of a native job's end, so callbacks of two pools may be told crosswise."""
     done = run_scenario(

@@ -426,15 +426,27 @@ wait_unless_in_circle(wp_pool *pool, enum wp_result (*wait)(wp_pool *, uint64_t)
 }
 
 enum wp_result
+wp_pool_drain_in_part(wp_pool *pool, uint64_t until)
+{
+    return wait_unless_in_circle(pool, drain, until);
+}
+
+enum wp_result
 wp_pool_drain(wp_pool *pool, uint64_t deadline)
 {
-    return wait_unless_in_circle(pool, drain, deadline);
+    return deadline == WP_FOREVER ? wp_pool_drain_in_part(pool, deadline) : drain(pool, deadline);
+}
+
+enum wp_result
+wp_pool_join_in_part(wp_pool *pool, uint64_t until)
+{
+    return wait_unless_in_circle(pool, join, until);
 }
 
 enum wp_result
 wp_pool_join(wp_pool *pool, uint64_t deadline)
 {
-    return wait_unless_in_circle(pool, join, deadline);
+    return deadline == WP_FOREVER ? wp_pool_join_in_part(pool, deadline) : join(pool, deadline);
 }
 
 void

@@ -149,8 +149,12 @@ void wp_pool_resize(wp_pool *pool, uint32_t max_workers);
 bool wp_pool_needs_caller(const wp_pool *pool);
 
 /* Sleeps until every job submitted before has ended, and any submitted meanwhile. WP_OK, WP_LATE, WP_INTERRUPTED, or
- * WP_DEADLOCK for threads of several pools that wait for each other's pools. Not for a thread that the pool needs. */
+ * WP_DEADLOCK for threads of several pools that wait for each other's pools, all without a limit. Not for a thread that the
+ * pool needs. */
 enum wp_result wp_pool_drain(wp_pool *pool, uint64_t deadline);
+
+/* A part of a wait without a limit, by who does something else for a moment and goes on. */
+enum wp_result wp_pool_drain_in_part(wp_pool *pool, uint64_t until);
 
 /* No more jobs: submit says WP_CLOSED from now on, and workers leave when nothing waits. Idempotent. */
 void wp_pool_close(wp_pool *pool);
@@ -163,6 +167,7 @@ void wp_pool_break(wp_pool *pool);
 
 /* After wp_pool_close: sleeps until all threads have left, and joins them. As wp_pool_drain. */
 enum wp_result wp_pool_join(wp_pool *pool, uint64_t deadline);
+enum wp_result wp_pool_join_in_part(wp_pool *pool, uint64_t until);
 
 bool wp_pool_is_closed(wp_pool *pool);
 

@@ -34,7 +34,7 @@ typedef struct wp_served {
     uint16_t epoch; /* The pool's when it began. */
 } wp_served;
 
-/* A thread that waits for a whole pool while others need it; on its stack. */
+/* A thread that waits for a whole pool, without a limit, while others need it; on its stack. */
 typedef struct wp_pool_wait {
     const wp_pool *target;
     const wp_pool *pool; /* Of the worker that waits, or NULL. */

@@ -66,9 +66,9 @@ wpy_register_fork(void)
 }
 
 static enum wp_result
-slice_of_join(void *pool, uint64_t deadline)
+slice_of_join(void *pool, uint64_t until)
 {
-    return wp_pool_join(pool, deadline);
+    return wp_pool_join_in_part(pool, until);
 }
 
 static void

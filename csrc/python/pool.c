@@ -557,9 +557,21 @@ slice_of_drain(void *pool, uint64_t deadline)
 }
 
 static enum wp_result
+slice_of_endless_drain(void *pool, uint64_t until)
+{
+    return wp_pool_drain_in_part(pool, until);
+}
+
+static enum wp_result
 slice_of_join(void *pool, uint64_t deadline)
 {
     return wp_pool_join(pool, deadline);
+}
+
+static enum wp_result
+slice_of_endless_join(void *pool, uint64_t until)
+{
+    return wp_pool_join_in_part(pool, until);
 }
 
 /* `what` cannot wait here; `still` says what it has done all the same. */
@@ -608,7 +620,8 @@ drain(const wpy_gate *gate, PyObject *args, PyObject *kwargs)
         wpy_deadline(timeout, "timeout", &deadline) < 0 || refuse_if_needed_here(gate, "drain()", "") < 0) {
         return NULL;
     }
-    int result = refuse_circle(wpy_wait(slice_of_drain, gate->core, deadline), "drain()", "");
+    wpy_slice *sleep = deadline == WP_FOREVER ? slice_of_endless_drain : slice_of_drain;
+    int result = refuse_circle(wpy_wait(sleep, gate->core, deadline), "drain()", "");
     wpy_empty_trash(gate->home);
     return result < 0 ? NULL : PyBool_FromLong(result == WP_OK);
 }
@@ -680,7 +693,8 @@ pool_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
     if (refuse_if_needed_here(gate, "shutdown(wait=True)", POOL_IS_CLOSED) < 0) {
         return NULL;
     }
-    int result = refuse_circle(wpy_wait(slice_of_join, gate->core, deadline), "shutdown(wait=True)", POOL_IS_CLOSED);
+    wpy_slice *sleep = deadline == WP_FOREVER ? slice_of_endless_join : slice_of_join;
+    int result = refuse_circle(wpy_wait(sleep, gate->core, deadline), "shutdown(wait=True)", POOL_IS_CLOSED);
     wpy_empty_trash(gate->home);
     if (result == WP_LATE) {
         raise_still_running(gate);
@@ -745,7 +759,8 @@ view_shutdown(PyObject *self, PyObject *args, PyObject *kwargs)
         Py_RETURN_NONE;
     }
     if (refuse_if_needed_here(gate, "shutdown(wait=True)", VIEW_IS_CLOSED) < 0 ||
-        refuse_circle(wpy_wait(slice_of_drain, gate->core, WP_FOREVER), "shutdown(wait=True)", VIEW_IS_CLOSED) < 0) {
+        refuse_circle(wpy_wait(slice_of_endless_drain, gate->core, WP_FOREVER), "shutdown(wait=True)", VIEW_IS_CLOSED) <
+            0) {
         return NULL;
     }
     Py_RETURN_NONE;
