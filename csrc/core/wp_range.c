@@ -81,6 +81,7 @@ wp_range_init(wp_range *range, const wp_job_class *class, uint32_t units, wp_gro
     range->group = group;
     range->spans = 0;
     range->given_up = false;
+    wp_store_relaxed(&range->untold, 0);
     range->owed = 0;
 }
 
@@ -317,6 +318,7 @@ give_up(wp_range *range, uint32_t *n)
     }
     if (*n > 0) {
         range->given_up = true;
+        wp_add_acq_rel(&range->untold, units);
         wp_count(&pool->outside->lanes[job->lane].ended[WP_CANCELLED], units);
         wp_lane_refresh(pool, job->lane);
         wp_offer_any_room(pool, job->lane, &errands);
@@ -338,6 +340,7 @@ end_given_up(wp_range *range, uint32_t units)
     } else {
         wp_job_report(&range->job, units);
     }
+    wp_sub_acq_rel(&range->untold, units);
     wp_group_tell(range->group);
 }
 

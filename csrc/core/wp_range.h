@@ -48,6 +48,7 @@ typedef struct wp_range {
     wp_group *group; /* Constant; a reference. */
     uint32_t spans;  /* Pool's lock: how many of its spans wait. */
     bool given_up;   /* Pool's lock: some units will not be done, because it was cancelled. */
+    wp_word untold;  /* Units that were given up, of which nobody has been told; more only under the pool's lock. */
     uint32_t owed;   /* With WP_JOB_OWED, by who closed the last units: how many those were. */
 } wp_range;
 
@@ -56,6 +57,13 @@ static inline wp_range *
 wp_range_of(wp_job *job)
 {
     return (wp_range *)(void *)job;
+}
+
+/* Whether some units are being given up, and are neither waiting nor ended meanwhile. */
+static inline bool
+wp_range_is_giving_up(wp_range *range)
+{
+    return wp_load_acquire(&range->untold) > 0;
 }
 
 void wp_range_init(wp_range *range, const wp_job_class *class, uint32_t units, wp_group *group, wp_extra *extra);

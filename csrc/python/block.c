@@ -602,6 +602,13 @@ is_over(wpy_block *block)
 }
 
 bool
+wpy_block_is_ending(wpy_block *block)
+{
+    wp_job *job = wpy_block_job(block);
+    return wp_range_is_giving_up(&block->range) || (wp_job_state(job) > WP_RUNNING && !wp_job_is_settled(job));
+}
+
+bool
 wpy_block_unit_ended(wpy_block *block, uint32_t unit)
 {
     if (!block->is_plain && wp_load_acquire(&block->status[unit]) != WPY_UNIT_OPEN) {

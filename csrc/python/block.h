@@ -85,6 +85,9 @@ wpy_block_job(wpy_block *block)
 /* Does a part of the block's units that nobody has begun, `most` of them, on the calling thread; false if there are none. */
 bool wpy_block_help(wpy_block *block, uint32_t most);
 
+/* Whether units of it are about to be known as ended by never having begun. On any thread. */
+bool wpy_block_is_ending(wpy_block *block);
+
 /* Whether a unit has ended, also by never having begun: its job was cancelled or lost. */
 bool wpy_block_unit_ended(wpy_block *block, uint32_t unit);
 

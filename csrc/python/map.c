@@ -491,12 +491,18 @@ sleep_on_worker(void *context, uint64_t deadline)
     return result;
 }
 
+/* Whether a unit is ready, or some are about to be: who cancels them takes them away first, and tells afterwards. */
 static bool
 is_any_ready(void *context)
 {
     const look *l = context;
     uint32_t unit; /* The look's own is the waiting thread's. */
-    return find_ready(l->map, &unit) != NULL;
+    for (wpy_block *block = l->map->first; block != NULL; block = block->next) {
+        if (wpy_block_is_ending(block)) {
+            return true;
+        }
+    }
+    return find_ready(l->map, &unit) != NULL; /* Afterwards: what was ending has ended by now. */
 }
 
 static void
