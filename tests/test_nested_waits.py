@@ -306,6 +306,74 @@ def test_job_that_waits_for_its_own_full_lane(run_scenario: RunScenario, workers
     )
 
 
+@pytest.mark.parametrize("options", ["token=wp.CancelToken()", "queue_timeout=100"])
+def test_full_lanes_whose_jobs_wait_for_jobs_that_may_be_dropped(run_scenario: RunScenario, options: str) -> None:
+    """That somebody may cancel what waits in a full lane does not let the lane's job get on."""
+    run_scenario(
+        COMMON
+        + f"""
+    now = "crosswise"
+    with wp.WorkerPool(4, lanes=[wp.Lane("a", max_running=1), wp.Lane("b", max_running=1)]) as pool:
+        together = threading.Barrier(2)
+
+        def cross(lane):
+            together.wait(10)
+            return pool.lane(lane).options({options}).submit(seven).result()
+
+        futures = [pool.lane("a").submit(cross, "b"), pool.lane("b").submit(cross, "a")]
+        assert [within(future) for future in futures] == [7, 7]
+        """,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("who", ["worker", "caller"])
+def test_full_lane_whose_job_reads_what_others_do(run_scenario: RunScenario, who: str) -> None:
+    """A job that reads a queue into which another thread submits, which may run the queue's job itself, gets on by itself:
+    no job of its lane runs beside it."""
+    run_scenario(
+        COMMON
+        + """
+    now = sys.argv[1]
+    lanes = [wp.Lane("one", max_running=1), "free"]
+    workers = 3 if now == "worker" else 2
+    size = None if now == "worker" else 0
+    with wp.WorkerPool(workers, queue_size=size, lanes=lanes) as pool:
+        one, free, inside, most, threads = pool.lane("one"), pool.lane("free"), [], [], []
+        results, begun = free.options(on_full="caller_runs").results(), threading.Event()
+
+        def enter(do):
+            inside.append(1)
+            most.append(len(inside))
+            came = do()
+            inside.pop()
+            return came
+
+        def read():
+            begun.set()
+            came = results.get().unwrap()
+            time.sleep(0.3)
+            return came
+
+        def to_be_read():
+            threads.append(threading.current_thread())
+            time.sleep(0.5)
+            return 7
+
+        reader = one.submit(enter, read)
+        assert begun.wait(10)
+        needs = free.submit(lambda: one.submit(enter, lambda: time.sleep(1)).result())
+        time.sleep(0.5)
+        results.submit(to_be_read)
+        assert within(reader) == 7 and within(needs) is None
+        assert (threads[0] is threading.main_thread()) == (now == "caller")
+        assert max(most) == 1, most
+        """,
+        args=[who],
+        timeout=60,
+    )
+
+
 def test_full_lane_whose_jobs_get_on_is_waited_for(run_scenario: RunScenario) -> None:
     """Only jobs that stand still for ever are passed: a limit is a limit."""
     run_scenario(
@@ -530,8 +598,8 @@ def test_random_nestings(run_scenario: RunScenario, workers: int) -> None:
     while time.monotonic() < end:
         with wp.WorkerPool(workers, lanes=lanes) as pool:
             seeds = [rng.randrange(2**32) for _ in range(rng.randrange(1, 6))]
-            lanes = [pool.lane(rng.choice(["free", "one", "two"])) for _ in seeds]
-            futures = [lane.submit(tree, s, rng.randrange(1, 4)) for lane, s in zip(lanes, seeds)]
+            views = [pool.lane(rng.choice(["free", "one", "two"])) for _ in seeds]
+            futures = [view.submit(tree, s, rng.randrange(1, 4)) for view, s in zip(views, seeds)]
             assert [within(future, 40) for future in futures] == [7] * len(seeds)
             rounds += 1
     print(rounds)

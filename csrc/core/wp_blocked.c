@@ -127,7 +127,7 @@ waiting_job_stands_still(walk *w, const wp_blocked *blocked)
     wp_pool *pool = blocked->pool;
     unsigned lane = blocked->job->lane;
     bool is_own = blocked->self->pool == pool;
-    if (may_be_dropped(blocked->job)) {
+    if (!w->lends && may_be_dropped(blocked->job)) {
         return false;
     }
     if (is_full(&pool->lanes[lane])) {
@@ -157,12 +157,12 @@ nothing_waits(const wp_pool *pool)
     return lane == pool->config.n_lanes && !wp_claims_hide_any(pool, NULL);
 }
 
-/* Units or results may come of any job of the pool that runs or waits. */
+/* Units or results may come of any job of the pool that runs, wherever, or waits. */
 static bool
 jobs_stand_still(walk *w, const wp_pool *pool)
 {
     bool is_left = wp_load_relaxed(&pool->ready) != 0 && (pool->n_idle > 0 || pool->n_workers < pool->max_workers);
-    return !is_left && (w->lends || nothing_waits(pool)) && pool_stands_still(w, pool, true);
+    return !is_left && pool->n_outside == 0 && (w->lends || nothing_waits(pool)) && pool_stands_still(w, pool, true);
 }
 
 static bool

@@ -30,7 +30,8 @@ struct wp_blocked {
     unsigned lane;          /* Constant: and the lane. */
     wp_job *job;            /* Constant: what it waits for, kept by the waiter; or NULL: units or results. */
     void (*help)(wp_job *); /* Constant: does what this thread can do of the job; NULL: runs it, if it has not begun. */
-    /* Constant: without a job, whether it need not wait any more. On any thread, with the list's lock held. */
+    /* Constant: without a job, whether it need not wait any more, or waits for something else than jobs that were
+     * submitted. On any thread, with the list's lock held. */
     bool (*is_ready)(void *context);
     void *context;
     bool may_end;         /* The wait has a limit, or somebody who is no job may end it. */

@@ -167,6 +167,7 @@ struct wp_pool {
     uint32_t patrols;     /* Workers that sleep, but not for long. */
     uint64_t claims;      /* How many there were, */
     uint64_t taken_here;  /* and by how many of them who waits for a job took it. */
+    uint32_t n_outside;   /* Jobs that threads run which are no workers, because they wait for them. */
     uint32_t served;      /* Lanes, by bit, whose first job was claimed since a patrol last looked, */
     uint64_t looked_at;   /* which was then. */
     bool waking;          /* A worker was called or started and has not come to the lock yet. */
@@ -397,6 +398,7 @@ void wp_tally_started(wp_tally *tally, wp_job *job, uint64_t now);
 void wp_count_outside(wp_pool *pool, const wp_job *job, wp_state outcome, uint64_t count);
 
 /* Under the lock: counts a plain job that ran, but not as a worker's claim. The pool hears of the end when it is told. */
+void wp_count_run_outside(wp_job *job, wp_state outcome, uint64_t ran);
 
 /* Tells the pool that so many jobs, of this job's kind and age, have ended outside of a worker's claim. Takes the lock. */
 void wp_job_report(wp_job *job, uint64_t count);

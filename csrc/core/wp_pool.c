@@ -587,6 +587,7 @@ wp_pool_after_fork(wp_pool *pool)
     pool->n_idle = 0;
     pool->n_starting = 0;
     pool->patrols = 0;
+    pool->n_outside = 0;
     pool->waking = false;
     pool->unfinished = 0;
     pool->idle = NULL;

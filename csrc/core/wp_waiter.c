@@ -50,6 +50,7 @@ run_on_caller(wp_job *job, wp_worker *self, uint64_t now)
     wp_pool *pool = job->pool;
     wp_errands errands = {0};
     uint64_t end;
+    bool is_outside = self == NULL && !wp_is_worker();
 
     /* Out of the ring before it runs, which may take long: its place is free, and nobody finds it waiting there. */
     wp_lock_take(&pool->lock);
@@ -59,6 +60,7 @@ run_on_caller(wp_job *job, wp_worker *self, uint64_t now)
         wp_leave_ring(pool, job);
     }
     wp_offer_room(pool, job->lane, &errands);
+    pool->n_outside += is_outside;
     wp_lock_give(&pool->lock);
     wp_errands_run(pool, &errands);
 
@@ -69,6 +71,7 @@ run_on_caller(wp_job *job, wp_worker *self, uint64_t now)
 
     wp_lock_take(&pool->lock);
     if (!wp_job_is_of_parent(job)) { /* In a child that the job itself has forked it counts nowhere. */
+        pool->n_outside -= is_outside;
         wp_tally_started(pool->outside, job, now);
         if (outcome != WP_RUNNING) {
             wp_count_run_outside(job, outcome, end - now);

@@ -345,12 +345,13 @@ run_one_here(const on_worker *r)
     return ran;
 }
 
+/* Where no job is to come, what is waited for is that somebody submits one. */
 static bool
-is_unread(void *results)
+waits_for_no_job(void *results)
 {
     uint64_t reserved, unread;
     wp_results_count(results, &reserved, &unread);
-    return unread > 0;
+    return unread > 0 || reserved == 0;
 }
 
 /* A job of the queue may come from anywhere, and anybody may read: so these waits are no deadlock, whoever waits for whom. */
@@ -360,7 +361,7 @@ init_on_worker(on_worker *w, results_object *self, const wpy_gate *gate)
     *w = (on_worker){
         .reading = {.results = self->core}, .helps = &self->helps, .pool = gate->core, .lane = gate->options.lane};
     wp_blocked_init(&w->blocked, w->pool, w->lane, NULL, true);
-    w->blocked.is_ready = is_unread;
+    w->blocked.is_ready = waits_for_no_job;
     w->blocked.context = self->core;
 }
 
