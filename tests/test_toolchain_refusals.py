@@ -244,11 +244,11 @@ def test_pointers_know_what_they_point_to(library: ctypes.CDLL, numba: Any, cffi
     prototype = ctypes.CFUNCTYPE(
         None, ctypes.POINTER(ctypes.c_double), ctypes.POINTER(ctypes.POINTER(ctypes.c_int)), ctypes.c_wchar_p
     )
-    assert wp.native(prototype(1)).signature == "void (double *, void *, const wchar_t *)"
+    assert wp.native(prototype(1)).signature == "void (double *, int **, const wchar_t *)"
     cfunc = numba.cfunc("void(CPointer(float32), voidptr, CPointer(int16))")(lambda x, y, z: None)
     assert wp.native(cfunc).signature == "void (float *, void *, int16_t *)"
     pointer = cffi.FFI().cast("void *(*)(double *, int **, const char *, void(*)(void), uint8_t[])", 1)
-    assert wp.native(pointer).signature == "void *(double *, void *, char *, void *, uint8_t *)"
+    assert wp.native(pointer).signature == "void *(double *, int **, char *, void (*)(void), uint8_t *)"
 
 
 def test_numpys_ndpointer_is_read() -> None:
@@ -261,4 +261,80 @@ def test_numpys_ndpointer_is_read() -> None:
         ctypeslib.ndpointer(numpy.complex128, flags="WRITEABLE"),
         ctypeslib.ndpointer(),
     )
-    assert wp.native(prototype(1)).signature == "void (const double *, int32_t *, void *, const void *)"
+    assert wp.native(prototype(1)).signature == "void (double *, int32_t *, void *, void *)"
+    to_sum = wp.native(prototype(1), "void (const double *, int32_t *, void *, void *)")  # It only reads the first.
+    assert to_sum.signature.startswith("void (const double *")
+
+
+class Pair(ctypes.Structure):
+    _fields_ = (("a", ctypes.c_double), ("b", ctypes.c_double))
+
+
+def test_types_of_ctypes_keep_what_they_point_to() -> None:
+    integer = ctypes.POINTER(ctypes.c_int)
+    for ctype, spelling in (
+        (ctypes.POINTER(integer), "int **"),
+        (ctypes.POINTER(ctypes.POINTER(integer)), "int ***"),
+        (ctypes.POINTER(ctypes.c_void_p), "void **"),
+        (ctypes.POINTER(ctypes.c_char_p), "const char **"),
+        (ctypes.POINTER(ctypes.POINTER(Pair)), "void **"),
+        (ctypes.POINTER(Pair), "void *"),
+        (ctypes.POINTER(ctypes.c_double * 3), "double *"),
+        (ctypes.POINTER(integer * 3), "int **"),
+        ((ctypes.c_double * 3) * 2, "double *"),
+        (ctypes.c_char_p * 2, "const char **"),
+        (ctypes.POINTER(ctypes.CFUNCTYPE(ctypes.c_int)), "void **"),
+        (ctypes.CFUNCTYPE(None), "void (*)(void)"),
+        (ctypes.CFUNCTYPE(ctypes.c_int, integer, ctypes.c_char_p), "int (*)(int *, const char *)"),
+        (ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.CFUNCTYPE(None)), "void *(*)(void *)"),
+        (ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object), "int (*)(struct unknown)"),
+        (ctypes.CFUNCTYPE(Pair, Pair), "struct Pair (*)(struct Pair)"),
+        (ctypes._CFuncPtr, "void (*)(struct unknown)"),  # type: ignore[attr-defined]
+    ):
+        assert wp.native(ctypes.CFUNCTYPE(None, ctype)(2**40)).signature == f"void ({spelling})"
+
+
+@pytest.mark.parametrize("by", ["ctypes", "cffi"])
+def test_a_parameter_that_is_a_function_takes_functions_of_its_type_only(by: str, cffi: Any) -> None:
+    pointer = ctypes.POINTER(ctypes.c_int)
+    compare_type = ctypes.CFUNCTYPE(ctypes.c_int, pointer, pointer)
+    function: Any
+    if by == "ctypes":
+        function = ctypes.CDLL(None).qsort
+        function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, compare_type]
+        function.restype = None
+    else:
+        ffi = cffi.FFI()
+        ffi.cdef("void qsort(void *, size_t, size_t, int (*)(const void *, const void *));")
+        function = ffi.dlopen(None).qsort
+    sort = wp.native(function)
+    numbers = (ctypes.c_int * 4)(3, 1, 4, 2)
+    sort(numbers, 4, 4, compare_type(lambda a, b: a[0] - b[0]))
+    assert list(numbers) == [1, 2, 3, 4]
+    for wrong in (bytearray(64), numbers, ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(abs), lambda a, b: 0):
+        with pytest.raises(TypeError, match=r"argument 4: .*points to a"):
+            sort(numbers, 4, 4, wrong)
+
+
+def test_a_callback_of_a_type_that_c_cannot_pass_here_is_taken_for_its_own_type() -> None:
+    for callback_type in (ctypes.CFUNCTYPE(None, Pair), ctypes.CFUNCTYPE(None, ctypes.py_object)):
+        function = ctypes.CFUNCTYPE(ctypes.c_long, callback_type)(("labs", ctypes.CDLL(None)))
+        assert wp.native(function)(callback_type(print)) != 0
+        with pytest.raises(TypeError, match="points to a function"):
+            wp.native(function)(bytearray(8))
+
+
+def test_a_struct_by_value_is_told_what_would_be_right() -> None:
+    for prototype in (ctypes.CFUNCTYPE(None, Pair), ctypes.CFUNCTYPE(Pair)):
+        with pytest.raises(
+            wp.SignatureError, match=r"by value is not supported \(wrap it in a C function that takes or"
+        ):
+            wp.native(prototype(2**40))
+
+
+def test_memory_for_numpys_ndpointer_must_be_writable_unless_the_signature_says_const() -> None:
+    ctypeslib = pytest.importorskip("numpy.ctypeslib")
+    function = ctypes.CFUNCTYPE(ctypes.c_long, ctypeslib.ndpointer("f8"))(("labs", ctypes.CDLL(None)))
+    with pytest.raises(TypeError, match="needs a writable buffer, and this bytes is read-only"):
+        wp.native(function)(bytes(8))
+    assert wp.native(function, "long (const double *)")(bytes(8)) != 0

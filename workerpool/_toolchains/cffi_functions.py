@@ -70,13 +70,39 @@ def _scalar_spelling(backend: Any, ctype: Any) -> str | None:
     return integer_spelling(backend.sizeof(ctype), _is_signed(backend, ctype)) if is_integer else None
 
 
+def _pointer_spelling(backend: Any, ctype: Any) -> str:
+    """An array of arrays is one block of the innermost items."""
+    item = ctype.item
+    while item.kind == "array":
+        item = item.item
+    if item.kind == "pointer":
+        return f"{_pointer_spelling(backend, item)}*"
+    return "void **" if item.kind == "function" else f"{_scalar_spelling(backend, item) or 'void'} *"
+
+
+def _spelling_in_function(backend: Any, ctype: Any) -> str:
+    """Of the result or a parameter of a type of functions: what C could not pass here is said to be a struct."""
+    try:
+        return _spelling(backend, ctype, "")
+    except SignatureError:
+        return "struct unknown"
+
+
+def _parameter_spelling(backend: Any, ctype: Any, where: str) -> str:
+    """A pointer to a function keeps its type: nothing else, and no memory, may be called."""
+    if ctype.kind != "function":
+        return _spelling(backend, ctype, where)
+    texts = [_spelling_in_function(backend, its) for its in ctype.args] + ["..."] * ctype.ellipsis
+    return f"{_spelling_in_function(backend, ctype.result)} (*)({', '.join(texts) or 'void'})"
+
+
 def _spelling(backend: Any, ctype: Any, where: str) -> str:
     if ctype.kind == "void":
         return "void"
     if ctype.kind == "function":
         return "void *"
     if ctype.kind in {"pointer", "array"}:
-        return f"{_scalar_spelling(backend, ctype.item) or 'void'} *"
+        return _pointer_spelling(backend, ctype)
     spelling = _scalar_spelling(backend, ctype)
     if spelling is None:
         raise SignatureError(
@@ -88,7 +114,9 @@ def _spelling(backend: Any, ctype: Any, where: str) -> str:
 
 def _signature(backend: Any, ctype: Any, name: str) -> str:
     result = _spelling(backend, ctype.result, f"the result of {name}")
-    parameters = [_spelling(backend, arg, f"parameter {number} of {name}") for number, arg in enumerate(ctype.args, 1)]
+    parameters = [
+        _parameter_spelling(backend, arg, f"parameter {number} of {name}") for number, arg in enumerate(ctype.args, 1)
+    ]
     if ctype.ellipsis:  # Looked at last, because it is also set where cffi itself cannot pass a type.
         raise SignatureError(
             f"{name} is variadic ('{shortened(ctype.cname)}'); give native() a signature with the types of the other "

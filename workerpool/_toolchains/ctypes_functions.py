@@ -18,9 +18,8 @@ from .._core import SignatureError
 from .addresses import name_at
 from .recognised import Recognised, address_in, integer_spelling
 
-# ctypes' FUNCFLAG_PYTHONAPI, and NumPy's NPY_ARRAY_WRITEABLE.
+# ctypes' FUNCFLAG_PYTHONAPI.
 _NEEDS_GIL = 0x4
-_WRITEABLE = 0x400
 
 # The type codes of ctypes, by which its simple types are known whatever their names are: c_int64 is c_long.
 _CODES = {
@@ -45,16 +44,16 @@ _CODES = {
 
 
 def _ndpointer_spelling(ctype: Any) -> str | None:
-    """The C spelling of a type made by numpy.ctypeslib.ndpointer; None for other types."""
+    """The C spelling of a type made by numpy.ctypeslib.ndpointer; None for other types. It does not say whether the
+    function writes: NumPy's flag WRITEABLE is a demand, and its absence says nothing."""
     if not (isinstance(ctype, type) and ctype.__module__.startswith("numpy.ctypeslib") and hasattr(ctype, "_dtype_")):
         return None
     dtype: Any = ctype._dtype_
-    const = "" if (getattr(ctype, "_flags_", None) or 0) & _WRITEABLE else "const "
     if dtype is None or dtype.kind not in "biuf" or dtype.itemsize > 8 or dtype.str[0] == ">":
-        return f"{const}void *"
+        return "void *"
     if dtype.kind == "f":
-        return const + {4: "float *", 8: "double *"}.get(dtype.itemsize, "void *")
-    return const + ("bool *" if dtype.kind == "b" else f"{integer_spelling(dtype.itemsize, dtype.kind == 'i')} *")
+        return {4: "float *", 8: "double *"}.get(dtype.itemsize, "void *")
+    return "bool *" if dtype.kind == "b" else f"{integer_spelling(dtype.itemsize, dtype.kind == 'i')} *"
 
 
 def _spelling(ctype: Any, where: str) -> str:
@@ -71,21 +70,54 @@ def _spelling(ctype: Any, where: str) -> str:
             spelling = _CODES.get(getattr(ctype, "_type_", ""))
             if spelling is not None:
                 return spelling
-        if issubclass(ctype, _ctypes._Pointer):
+        if issubclass(ctype, (_ctypes._Pointer, _ctypes.Array)):
             return _pointer_spelling(getattr(ctype, "_type_", None))
-        if issubclass(ctype, (_ctypes.CFuncPtr, _ctypes.Array)):
+        if issubclass(ctype, _ctypes.CFuncPtr):
             return "void *"
+        if issubclass(ctype, (_ctypes.Structure, _ctypes.Union)):
+            raise SignatureError(
+                f"{where} has the ctypes type {quoted(ctype)}, which by value is not supported (wrap it in a C "
+                f"function that takes or fills in a pointer)"
+            )
     raise SignatureError(f"{where} has the ctypes type {quoted(ctype)}, which cannot be passed to a native function")
 
 
 def _pointer_spelling(target: Any) -> str:
-    """Of a pointer to that ctypes type: named where it is a number, so that arrays of others are refused."""
+    """Of a pointer to that ctypes type: named where it is a number or a pointer, so that other memory is refused. An
+    array of arrays is one block of the innermost items."""
     import _ctypes
 
+    while isinstance(target, type) and issubclass(target, _ctypes.Array):
+        target = target._type_
     if isinstance(target, type) and issubclass(target, _ctypes._SimpleCData):
         spelling = _CODES.get(getattr(target, "_type_", ""), "void")
-        return "void *" if spelling.endswith("*") else f"{spelling} *"
-    return "void *"
+    elif isinstance(target, type) and issubclass(target, _ctypes._Pointer):
+        spelling = _pointer_spelling(getattr(target, "_type_", None))
+    else:
+        spelling = "void *" if isinstance(target, type) and issubclass(target, _ctypes.CFuncPtr) else "void"
+    return f"{spelling}*" if spelling.endswith("*") else f"{spelling} *"
+
+
+def _spelling_in_function(ctype: Any) -> str:
+    """Of the result or a parameter of a type of functions: what C could not pass here is said to be a struct, which is
+    the same to those that are given the type, namely nothing that is known."""
+    try:
+        return _spelling(ctype, "")
+    except SignatureError:
+        name = getattr(ctype, "__name__", "")
+        is_tag = name.isascii() and name.isidentifier() and name[0].isupper()  # And so no word of C's.
+        return f"struct {name}" if is_tag else "struct unknown"
+
+
+def _parameter_spelling(ctype: Any, where: str) -> str:
+    """A function of ctypes' is a pointer to a function of that type: nothing else, and no memory, may be called."""
+    import _ctypes
+
+    if not (isinstance(ctype, type) and issubclass(ctype, _ctypes.CFuncPtr)):
+        return _spelling(ctype, where)
+    parameters = getattr(ctype, "_argtypes_", None)
+    texts = ["struct unknown"] if parameters is None else [_spelling_in_function(its) for its in parameters]
+    return f"{_spelling_in_function(getattr(ctype, '_restype_', None))} (*)({', '.join(texts) or 'void'})"
 
 
 def _is_python_callback(function: Any) -> bool:
@@ -114,7 +146,7 @@ def signature_of(function: Any, name: str) -> str:
         )
     result = _spelling(function.restype, f"the result of {name}")
     parameters = [
-        _spelling(ctype, f"parameter {number} of {name}") for number, ctype in enumerate(function.argtypes, 1)
+        _parameter_spelling(ctype, f"parameter {number} of {name}") for number, ctype in enumerate(function.argtypes, 1)
     ]
     return f"{result} ({', '.join(parameters) or 'void'})"
 
