@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from conftest import RunScenario
 from support import Helpers
 
@@ -27,6 +28,50 @@ def test_submit_and_wait_nested_100_deep_on_one_worker(run_scenario: RunScenario
         timeout=30,
     )
     assert done.stdout == "101 " * 5
+
+
+WATCHED = """
+    import sys, workerpool as wp
+
+    native = wp.native(sys.argv[1] + ":id_long", "long (long)")
+    told = []
+
+    def watched(pool, fn, limit):
+        f = pool.submit(fn, 5)
+        f.add_done_callback(lambda f: told.append(f.result()))
+        return f.result(limit), f.exception(limit)
+
+    def all_ways(pool):
+        return [watched(pool, fn, limit) for fn in (int, native) for limit in (None, 15)]
+"""
+
+
+@pytest.mark.parametrize("where", ["in a job", "in a callback", "in a unit of a map"])
+def test_worker_that_runs_a_watched_job_itself(run_scenario: RunScenario, helpers: Helpers, where: str) -> None:
+    """The worker waits until the end was told, and nobody else is there to tell it."""
+    done = run_scenario(
+        WATCHED
+        + """
+    import threading
+
+    with wp.WorkerPool(1) as pool:
+        if sys.argv[2] == "in a job":
+            print(pool.submit(all_ways, pool).result(15))
+        elif sys.argv[2] == "in a unit of a map":
+            print(*pool.map(all_ways, [pool]))
+        else:
+            seen, begin, end = [], threading.Event(), threading.Event()
+            f = pool.submit(begin.wait)
+            f.add_done_callback(lambda f: (seen.append(all_ways(pool)), end.set()))
+            begin.set()
+            end.wait(15)
+            print(*seen)
+    print(told)
+        """,
+        args=[helpers.path, where],
+        timeout=30,
+    )
+    assert done.stdout == "[(5, None), (5, None), (5, None), (5, None)]\n[5, 5, 5, 5]\n"
 
 
 def test_nested_with_time_limits_and_exception(run_scenario: RunScenario) -> None:

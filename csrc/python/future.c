@@ -350,9 +350,9 @@ help(wpy_task *task, uint64_t deadline)
     const wpy_task_class *class = wpy_task_class_of(task);
     if (class->help != NULL) {
         if (own_pool) {
-            Py_BEGIN_ALLOW_THREADS
+            WPY_BEGIN_REST
             class->help(job);
-            Py_END_ALLOW_THREADS
+            WPY_END_REST
         }
         return;
     }
@@ -361,9 +361,9 @@ help(wpy_task *task, uint64_t deadline)
     }
     bool is_short = class->is_native && wpy_native_call_is_short(task);
     if (deadline == WP_FOREVER && (own_pool || is_short)) {
-        Py_BEGIN_ALLOW_THREADS
+        WPY_BEGIN_REST
         wp_job_run_here(job);
-        Py_END_ALLOW_THREADS
+        WPY_END_REST
     }
 }
 

@@ -426,9 +426,9 @@ help(map_object *self)
     for (wpy_block *block = self->first; block != NULL; block = block->next) {
         bool done;
         if (native || block->is_plain) {
-            Py_BEGIN_ALLOW_THREADS
+            WPY_BEGIN_REST
             done = wpy_block_help(block, most);
-            Py_END_ALLOW_THREADS
+            WPY_END_REST
         } else {
             done = wpy_block_help(block, most);
         }

@@ -522,9 +522,9 @@ help(results_object *self, const wpy_gate *gate)
     const wpy_task *task = wpy_task_of(job);
     bool ran = false;
     if (wpy_task_class_of(task)->is_native && wpy_native_call_is_short(task)) {
-        Py_BEGIN_ALLOW_THREADS
+        WPY_BEGIN_REST
         ran = wp_job_run_here(job);
-        Py_END_ALLOW_THREADS
+        WPY_END_REST
     }
     wp_job_unref(job);
     return ran;

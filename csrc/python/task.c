@@ -4,6 +4,7 @@
 #include "bridge.h"
 #include "interrupt.h"
 #include "python_call.h"
+#include "wait.h"
 
 void
 wpy_task_init(wpy_task *task, wpy_home *home, const wpy_task_class *class, unsigned flags, wp_extra *extra)
@@ -347,7 +348,7 @@ wpy_tell_own_notices(void)
 }
 
 /* A thread that is not attached leaves the telling to one that is: to itself at the end of its claim (wpy_leave_native),
- * or to the attendant. */
+ * or to the attendant. A Python call comes before that end, and may wait for what is to be told. */
 static void
 leave_notice(wpy_task *task, wpy_watchers *notice)
 {
@@ -356,8 +357,24 @@ leave_notice(wpy_task *task, wpy_watchers *notice)
     do {
         notice->next_notice = top;
     } while (!wp_cas_weak_acq_rel(&task->home->notices, &top, notice));
-    if (wp_worker_self() == NULL) {
+    if (wp_worker_self() == NULL || wpy_current_python_call() != NULL) {
         wp_pool_ask_attendant(job->pool);
+    }
+}
+
+static void
+tell_now(wpy_task *task)
+{
+    if (wpy_is_hushed()) {
+        wp_job_ref(&task->job);
+        append_notice(&own_notices, wp_load_acquire(&task->watchers));
+        return;
+    }
+    PyObject *pending = wpy_take_exception();
+    wpy_task_tell(task);
+    if (pending != NULL) {
+        wpy_raise(pending);
+        Py_DECREF(pending);
     }
 }
 
@@ -369,19 +386,14 @@ wpy_task_notify(wp_job *job)
         wpy_bridge_deliver(task);
         return;
     }
-    if (!wpy_is_attached(task->home)) {
+    if (wpy_is_attached(task->home)) {
+        tell_now(task);
+    } else if (wpy_get_up(task->home)) {
+        tell_now(task);
+        wpy_lie_down();
+    } else {
         wp_job_ref(job);
         leave_notice(task, wp_load_acquire(&task->watchers));
-    } else if (wpy_is_hushed()) {
-        wp_job_ref(job);
-        append_notice(&own_notices, wp_load_acquire(&task->watchers));
-    } else {
-        PyObject *pending = wpy_take_exception();
-        wpy_task_tell(task);
-        if (pending != NULL) {
-            wpy_raise(pending);
-            Py_DECREF(pending);
-        }
     }
 }
 

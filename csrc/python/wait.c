@@ -76,15 +76,52 @@ wpy_seconds_until(uint64_t deadline)
     return PyFloat_FromDouble(deadline > now ? (double)(deadline - now) / 1e9 : 0.0);
 }
 
+/* ---- Resting ---- */
+
+/* What this thread gave up at its innermost rest. */
+static _Thread_local PyThreadState *resting;
+
+wpy_resting
+wpy_rest(void)
+{
+    wpy_resting rest = {.outer = resting};
+    rest.state = PyEval_SaveThread();
+    resting = rest.state;
+    return rest;
+}
+
+void
+wpy_rise(wpy_resting rest)
+{
+    resting = rest.outer;
+    PyEval_RestoreThread(rest.state);
+}
+
+bool
+wpy_get_up(const wpy_home *home)
+{
+    if (resting == NULL || wp_worker_self() == NULL || PyThreadState_GetInterpreter(resting) != home->interpreter) {
+        return false;
+    }
+    PyEval_RestoreThread(resting);
+    return true;
+}
+
+void
+wpy_lie_down(void)
+{
+    PyEval_SaveThread();
+}
+
 /* A worker that is about to sleep must not keep from others what it has claimed. */
 static void
 leave_claim(void)
 {
     wp_worker *self = wp_worker_self();
     if (self != NULL && wp_worker_hides_any(self)) {
-        Py_BEGIN_ALLOW_THREADS
+        WPY_BEGIN_REST
         wp_worker_leave_claim(self);
-        Py_END_ALLOW_THREADS
+        WPY_END_REST
     }
 }
 
@@ -128,9 +165,9 @@ wait_beside_greenlets(PyObject *doze, wpy_slice *sleep, void *context, uint64_t 
     for (;;) {
         uint64_t now = wp_clock();
         enum wp_result result;
-        Py_BEGIN_ALLOW_THREADS
+        WPY_BEGIN_REST
         result = sleep(context, now);
-        Py_END_ALLOW_THREADS
+        WPY_END_REST
         if (result != WP_LATE && result != WP_INTERRUPTED) {
             return (int)result;
         }
@@ -155,9 +192,9 @@ wait_in_slices(wpy_slice *sleep, void *context, uint64_t deadline)
     for (;;) {
         uint64_t slice_end = wp_clock() + SLICE_NS;
         enum wp_result result;
-        Py_BEGIN_ALLOW_THREADS
+        WPY_BEGIN_REST
         result = sleep(context, deadline < slice_end ? deadline : slice_end);
-        Py_END_ALLOW_THREADS
+        WPY_END_REST
         if (result != WP_LATE && result != WP_INTERRUPTED) {
             return (int)result;
         }

@@ -12,6 +12,27 @@
 
 #include "home.h"
 
+/* Detached, and yet there for what the thread ends meanwhile: it may run jobs for which it waits, and nobody else would tell
+ * their ends. In place of Py_BEGIN_ALLOW_THREADS and Py_END_ALLOW_THREADS. */
+typedef struct wpy_resting {
+    PyThreadState *state;
+    PyThreadState *outer;
+} wpy_resting;
+
+wpy_resting wpy_rest(void);
+void wpy_rise(wpy_resting rest);
+
+#define WPY_BEGIN_REST                                                                                                 \
+    {                                                                                                                  \
+        wpy_resting own_rest = wpy_rest();
+#define WPY_END_REST                                                                                                   \
+    wpy_rise(own_rest);                                                                                                \
+    }
+
+/* On a worker that rests: attaches it, if it is of this interpreter; wpy_lie_down() detaches it again. */
+bool wpy_get_up(const wpy_home *home);
+void wpy_lie_down(void);
+
 /* Seconds as Python gives them, None for never: a deadline. -1 with an exception set for anything else; `name` is what
  * the error calls it. */
 int wpy_deadline(PyObject *seconds, const char *name, uint64_t *deadline);
