@@ -281,3 +281,25 @@ def test_thread_inherit_context(run_scenario: RunScenario, inherit: str) -> None
     done = run_scenario(code, options=("-X", "dev", "-W", "error", "-X", f"thread_inherit_context={inherit}"))
     standard, ours = done.stdout.splitlines()
     assert ours == standard
+
+
+@BOTH
+def test_decimal_context_whose_copy_is_no_context(make: Any, run_scenario: RunScenario) -> None:
+    """The decimal module takes for a context what its variable holds."""
+    done = run_scenario(
+        f"""
+        import decimal, workerpool
+
+        class Context(decimal.Context):
+            def copy(self):
+                return object()
+
+        def divide(n=3):
+            return decimal.Decimal(1) / n
+
+        decimal.setcontext(Context(prec=5))
+        with workerpool.{make.__name__}(1, initializer=decimal.setcontext, initargs=(Context(prec=5),)) as pool:
+            print(pool.submit(divide).result(), *pool.map(divide, [3]))
+        """
+    )
+    assert done.stdout == "0.33333 0.33333\n"

@@ -95,7 +95,8 @@ typedef struct wpy_home {
 
     PyObject *decimal; /* Names of a module and of a method. */
     PyObject *copy;
-    PyObject *decimal_variable; /* Home's lock, set once: see variables.c. */
+    PyObject *decimal_variable; /* Home's lock, set once, as the next: see variables.c. */
+    PyObject *decimal_copy;
 
     PyObject *
         begin_thread; /* From the package, set once, before the first pool: see workerpool/_worker_thread/threading.py. */

@@ -10,9 +10,11 @@ static _Thread_local uint32_t depth;
 
 /* ---- The one variable whose object is changed in place ---- */
 
-/* The decimal module does not show its variable: it is the one that asking for the context sets in an empty context. */
+/* The decimal module does not show its variable: it is the one that asking for the context sets in an empty context. How the
+ * module copies what it holds goes to *copy: a class of the user's may return anything there, and the module takes what the
+ * variable holds for a context of its own. */
 static PyObject *
-find_variable(PyObject *module)
+find_variable(wpy_home *home, PyObject *module, PyObject **copy)
 {
     PyObject *empty = PyContext_New();
     if (empty == NULL || PyContext_Enter(empty) < 0) {
@@ -24,6 +26,10 @@ find_variable(PyObject *module)
     PyContext_Exit(empty);
     PyObject *iterator = value != NULL ? PyObject_GetIter(empty) : NULL;
     PyObject *variable = iterator != NULL ? PyIter_Next(iterator) : NULL;
+    *copy = variable != NULL ? PyObject_GetAttr((PyObject *)Py_TYPE(value), home->copy) : NULL;
+    if (*copy == NULL) {
+        Py_CLEAR(variable);
+    }
     Py_XDECREF(iterator);
     Py_XDECREF(exception);
     Py_XDECREF(value);
@@ -36,7 +42,8 @@ static PyObject *
 look_for_variable(wpy_home *home)
 {
     PyObject *module = PyImport_GetModule(home->decimal);
-    PyObject *variable = module != NULL ? find_variable(module) : NULL;
+    PyObject *copy = NULL;
+    PyObject *variable = module != NULL ? find_variable(home, module, &copy) : NULL;
     Py_XDECREF(module);
     PyErr_Clear(); /* It is being imported just now: nobody can have used it. */
     if (variable == NULL) {
@@ -45,11 +52,13 @@ look_for_variable(wpy_home *home)
     wp_lock_take(&home->lock);
     PyObject *first = home->decimal_variable;
     if (first == NULL) {
+        home->decimal_copy = copy;
         __atomic_store_n(&home->decimal_variable, variable, __ATOMIC_RELEASE);
     }
     wp_lock_give(&home->lock);
     if (first != NULL) {
         Py_DECREF(variable);
+        Py_DECREF(copy);
     }
     return first != NULL ? first : variable;
 }
@@ -71,7 +80,7 @@ copy_mutable(wpy_home *home)
     if (variable == NULL || PyContextVar_Get(variable, NULL, &value) < 0 || value == NULL) {
         return PyErr_Occurred() ? -1 : 0;
     }
-    PyObject *copy = PyObject_CallMethodNoArgs(value, home->copy);
+    PyObject *copy = PyObject_CallOneArg(home->decimal_copy, value);
     PyObject *token = copy != NULL ? PyContextVar_Set(variable, copy) : NULL;
     int result = token != NULL ? 1 : -1;
     Py_XDECREF(token);
@@ -201,7 +210,7 @@ wpy_variables_end(void)
 static PyObject *
 settings_of(wpy_home *home, PyObject *value)
 {
-    PyObject *copy = PyObject_CallMethodNoArgs(value, home->copy);
+    PyObject *copy = PyObject_CallOneArg(home->decimal_copy, value);
     PyObject *cleared = copy != NULL ? PyObject_CallMethod(copy, "clear_flags", NULL) : NULL;
     PyObject *settings = cleared != NULL ? PyObject_CallMethod(copy, "__reduce__", NULL) : NULL;
     Py_XDECREF(cleared);
