@@ -123,9 +123,16 @@ def test_waiting_in_line_is_not_counted_as_rejected() -> None:
         with Full() as full:
             in_line = [full.pool.run(int) for _ in range(5)]
             await asyncio.sleep(0.1)
-            assert full.pool.stats().lanes["normal"].rejected <= 1
+            assert full.pool.stats().lanes["normal"].rejected == 0
+            limited = [full.pool.options(submit_timeout=timeout).run(int) for timeout in (0.001, 0.02)]
+            for outcome in await asyncio.gather(*limited, return_exceptions=True):
+                assert isinstance(outcome, wp.SubmitTimeout)
+            with pytest.raises(wp.SubmitTimeout):
+                full.pool.options(submit_timeout=0).run(int)
+            assert full.pool.stats().lanes["normal"].rejected == 3
             full.gate.set()
             await asyncio.gather(*in_line)
+            assert full.pool.stats().lanes["normal"].rejected == 3
 
     run(main)
 

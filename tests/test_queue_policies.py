@@ -172,6 +172,48 @@ def test_policy_of_a_view() -> None:
         assert [other.submit(int).cancel() for _ in range(2)] == [True, True]
 
 
+def rejected(pool: wp.WorkerPool) -> int:
+    return pool.stats().lanes["normal"].rejected
+
+
+def test_only_what_was_refused_in_the_end_counts_as_rejected() -> None:
+    with full_pool() as (pool, _, leave):
+        waits = pool.options(on_full="block")
+        threads = [in_thread(lambda: waits.submit(int))[0] for _ in range(4)]
+        mapping = [in_thread(lambda: list(waits.map(int, range(20))))[0]]
+        time.sleep(0.05)
+        assert rejected(pool) == 0
+        assert pool.options(on_full="caller_runs").submit(int).done()
+        pool.options(on_full="discard_oldest").submit(int)
+        assert rejected(pool) == 0
+        for timeout in (0, 0.001, 0.02):
+            with pytest.raises(wp.SubmitTimeout):
+                pool.options(submit_timeout=timeout).submit(int)
+        assert rejected(pool) == 3
+        with pytest.raises(wp.QueueFull):
+            pool.options(on_full="raise").submit(int)
+        assert pool.options(on_full="discard").submit(int).cancelled()
+        assert rejected(pool) == 5
+        with pytest.raises(CancelledError):
+            pool.options(token=wp.CancelToken(timeout=0.01)).submit(int)
+        leave.set()
+        for thread in threads + mapping:
+            thread.join(LONG)
+        assert rejected(pool) == 5
+
+
+def test_results_queue_that_waits_for_room_rejects_nothing() -> None:
+    with full_pool() as (pool, _, leave):
+        results = pool.results()
+        thread, _ = in_thread(lambda: [results.submit(int) for _ in range(10)])
+        time.sleep(0.02)
+        leave.set()
+        thread.join(LONG)
+        results.close()
+        assert len(list(results)) == 10
+        assert rejected(pool) == 0
+
+
 @pytest.mark.parametrize("on_full", ON_FULL)
 def test_every_accepted_job_ends_once(on_full: str) -> None:
     ran: list[int] = []
@@ -193,6 +235,7 @@ def test_every_accepted_job_ends_once(on_full: str) -> None:
     assert stats.unfinished == 0
     assert stats.lanes["normal"].done == len(ran)
     assert ended(pool) == stats.lanes["normal"].submitted
+    assert len(ran) + stats.lanes["normal"].rejected + stats.lanes["normal"].cancelled == 2000
 
 
 # ---- How a blocked submit ends ----

@@ -486,5 +486,5 @@ def test_example_in_the_documentation() -> None:
     printed: list[tuple[int, Any]] = []
     with wp.WorkerPool(2) as pool:
         given = {"pool": pool, "paths": range(500), "load": abs, "threading": threading}
-        exec(textwrap.dedent(example), given | {"print": lambda *line: printed.append(line)})  # noqa: S102
+        exec(textwrap.dedent(example), given | {"print": lambda *line: printed.append(line)})
     assert sorted(printed) == [(i, i) for i in range(500)]

@@ -59,6 +59,11 @@ class Lane:
 class LaneStats:
     """What one lane has done. Jobs are counted once; times are in seconds, and at most 19 % too large.
 
+    submitted: jobs that were taken, those that the caller ran itself (on_full="caller_runs") too. Each of them ends as
+    done, failed, cancelled, expired (its queue_timeout was over before it began), timed_out (its run_timeout was over)
+    or lost (the pool broke before it began: an initializer failed, or the process was forked).
+    rejected: jobs that were not taken for want of room, and are not in submitted: by QueueFull, its SubmitTimeout, or
+    on_full="discard". A submit that waited for room and got it is none of them.
     waiting counts what a worker has claimed and not begun as well: it can be above the capacity by 32 for each worker.
     wait_time and run_time have the keys "p50", "p90", "p99" and "max". Of very short jobs they are samples.
     """

@@ -86,6 +86,11 @@ void wp_pool_unref(wp_pool *pool);
  * The job must not outlive the submitter's reference to the pool. */
 enum wp_result wp_pool_submit(wp_pool *pool, unsigned lane, wp_job *job, bool over);
 
+/* The same for a caller that waits if there is no room, and tries again: WP_FULL is not counted as rejected. If it gives up
+ * for want of room it counts that itself, in jobs and units of ranges. */
+enum wp_result wp_pool_try_submit(wp_pool *pool, unsigned lane, wp_job *job, bool over);
+void wp_pool_note_rejected(wp_pool *pool, unsigned lane, uint32_t units);
+
 /* What ends a wait for room or a place, beside what it waits for. */
 typedef struct wp_until {
     uint64_t deadline;         /* WP_LATE */
@@ -212,7 +217,7 @@ bool wp_worker_is_wanted(const wp_worker *self);
 
 typedef struct wp_lane_stats {
     uint64_t submitted;
-    uint64_t rejected; /* Turned away for want of room. */
+    uint64_t rejected; /* Turned away for want of room in the end, not only made to wait. */
     uint64_t waiting;  /* Now. */
     uint64_t capacity;
     uint64_t ended[WP_STATES]; /* By outcome. */

@@ -888,13 +888,17 @@ nap_or_sleep(wp_stage *stage, sleep_function *sleep, bool *lightly, uint64_t dea
 
 /* Where results are counted, room that comes soon is seen by them. */
 static enum wp_result
-wait_for_room(wp_stage *stage, uint64_t deadline)
+wait_for_room(wp_stage *stage, uint32_t wanted, uint64_t deadline)
 {
     if (stage->places != NULL && !is_late(deadline) && moves_soon(stage, &stage->tail)) {
         return WP_OK;
     }
     wp_until until = {.deadline = deadline, .closables = {&stage->closable}};
-    return wp_pool_wait_room_until(stage->pool, stage->lane, &until);
+    enum wp_result result = wp_pool_wait_room_until(stage->pool, stage->lane, &until);
+    if (result == WP_LATE) {
+        wp_pool_note_rejected(stage->pool, stage->lane, wanted);
+    }
+    return result;
 }
 
 /* Waits for what kept an attempt from succeeding, or does it. A worker that waits for a place runs jobs of the stage: there
@@ -910,7 +914,7 @@ make_room(wp_stage *stage, enum attempt result, load *l, uint64_t deadline)
         l->has_worker = true;
         return wp_start_first_worker(pool);
     case NO_ROOM:
-        return l->is_hasty ? WP_FULL : wait_for_room(stage, deadline);
+        return l->is_hasty ? WP_FULL : wait_for_room(stage, l->n - l->done, deadline);
     default:
         if (l->is_hasty || (worker_here(stage) != NULL && help(stage) > 0)) {
             return l->is_hasty ? WP_FULL : WP_OK;

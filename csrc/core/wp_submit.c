@@ -28,7 +28,6 @@ enqueue(wp_pool *pool, unsigned lane, wp_job *job, bool over)
         return phase;
     }
     if (!over && wp_room_in(pool, l) == 0) {
-        l->rejected += units;
         return WP_FULL;
     }
     job->epoch = pool->epoch;
@@ -134,8 +133,26 @@ refuse(wp_pool *pool, unsigned lane, enum wp_result why)
     return why;
 }
 
+void
+wp_pool_note_rejected(wp_pool *pool, unsigned lane, uint32_t units)
+{
+    wp_lock_take(&pool->lock);
+    pool->lanes[lane].rejected += units;
+    wp_lock_give(&pool->lock);
+}
+
 enum wp_result
 wp_pool_submit(wp_pool *pool, unsigned lane, wp_job *job, bool over)
+{
+    enum wp_result result = wp_pool_try_submit(pool, lane, job, over);
+    if (result == WP_FULL) {
+        wp_pool_note_rejected(pool, lane, units_of(job));
+    }
+    return result;
+}
+
+enum wp_result
+wp_pool_try_submit(wp_pool *pool, unsigned lane, wp_job *job, bool over)
 {
     wp_errands errands = {0};
     uint64_t expires = WP_FOREVER;
@@ -193,11 +210,14 @@ wp_pool_submit_wait(wp_pool *pool, unsigned lane, wp_job *job, uint64_t deadline
     bool over = wp_worker_in(pool) != NULL;
     wp_until until = until_of(job, deadline);
     for (;;) {
-        enum wp_result result = wp_pool_submit(pool, lane, job, over);
+        enum wp_result result = wp_pool_try_submit(pool, lane, job, over);
         if (result != WP_FULL) {
             return result;
         }
         result = wp_pool_wait_room_until(pool, lane, &until);
+        if (result == WP_LATE) {
+            wp_pool_note_rejected(pool, lane, units_of(job));
+        }
         if (result != WP_OK) {
             return result;
         }

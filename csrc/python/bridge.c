@@ -510,6 +510,14 @@ fail_call(bridge_object *self, call_object *call)
     Py_DECREF(call); /* The line's. */
 }
 
+/* The exception for a call that waited for as long as it may. Always -1. */
+static int
+refuse_late(const bridge_object *self, const call_object *call)
+{
+    wp_pool_note_rejected(call->gate->core, call->gate->options.lane, 1);
+    return wpy_set_error(self->home, WP_LATE);
+}
+
 /* The exception for a call that is not submitted. One whose shutdown came while it stood in line has been accepted, as far as
  * its caller could see. Always -1. */
 static int
@@ -538,13 +546,13 @@ try_to_submit(const bridge_object *self, call_object *call, wpy_task *task)
         return refuse_call(self, call, WP_CLOSED);
     }
     Py_INCREF(call);
-    enum wp_result result = wp_pool_submit(gate->core, gate->options.lane, &task->job, false);
+    enum wp_result result = wp_pool_try_submit(gate->core, gate->options.lane, &task->job, false);
     if (result == WP_OK) {
         return WP_OK;
     }
     Py_DECREF(call);
     if (result == WP_FULL && call->deadline != WP_FOREVER && wp_clock() >= call->deadline) {
-        result = WP_LATE;
+        return refuse_late(self, call);
     }
     return result == WP_FULL ? WP_FULL : refuse_call(self, call, result);
 }
@@ -613,7 +621,11 @@ fail_late(bridge_object *self)
     wpy_place *place;
     while ((place = wpy_lines_take_over(&self->core->lines, wp_clock())) != NULL) {
         bool stopped = place->token != NULL && wp_token_is_cancelled(place->token);
-        wpy_set_error(self->home, stopped ? WP_STOPPED : WP_LATE);
+        if (stopped) {
+            wpy_set_error(self->home, WP_STOPPED);
+        } else {
+            refuse_late(self, call_at(place));
+        }
         fail_call(self, call_at(place));
     }
 }
@@ -701,7 +713,7 @@ wait_in_line(bridge_object *self, call_object *call)
 {
     const wpy_options *options = &call->gate->options;
     if (call->deadline != WP_FOREVER && wp_clock() >= call->deadline) {
-        return wpy_set_error(self->home, WP_LATE);
+        return refuse_late(self, call);
     }
     if (try_again_later(self) < 0) {
         return -1;

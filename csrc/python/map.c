@@ -228,7 +228,8 @@ try_to_submit(map_object *self, wpy_block *block)
     if (!wpy_check_not_exiting(self->home) || wpy_options_check_open(&self->options) < 0) {
         return -1;
     }
-    enum wp_result result = wp_pool_submit(self->core, self->options.lane, wpy_block_job(block), on_own_worker(self));
+    enum wp_result result =
+        wp_pool_try_submit(self->core, self->options.lane, wpy_block_job(block), on_own_worker(self));
     return result == WP_OK || result == WP_FULL ? (int)result : wpy_set_error(self->home, result);
 }
 
@@ -239,7 +240,7 @@ submit_block(map_object *self, wpy_block *block)
 {
     int result = try_to_submit(self, block);
     while (result == WP_FULL && self->first == NULL) {
-        bool again = wpy_wait_for_room(self->home, self->core, &self->options, NULL, self->deadline) > 0;
+        bool again = wpy_wait_for_room(self->home, self->core, &self->options, NULL, block->units, self->deadline) > 0;
         result = again ? try_to_submit(self, block) : -1;
     }
     if (result == WP_FULL) {

@@ -177,7 +177,8 @@ wpy_set_closed_error(wpy_home *home, wp_pool *pool, const wpy_options *options)
 }
 
 int
-wpy_wait_for_room(wpy_home *home, wp_pool *pool, const wpy_options *options, wp_results *results, uint64_t deadline)
+wpy_wait_for_room(wpy_home *home, wp_pool *pool, const wpy_options *options, wp_results *results, uint32_t units,
+                  uint64_t deadline)
 {
     room r = {pool, options->lane, wpy_until(options, results != NULL ? wp_results_closable(results) : NULL)};
     int result = wpy_wait(sleep_for_room, &r, deadline);
@@ -186,6 +187,9 @@ wpy_wait_for_room(wpy_home *home, wp_pool *pool, const wpy_options *options, wp_
     }
     if (result == WP_CLOSED) {
         return wpy_set_closed_error(home, pool, options);
+    }
+    if (result == WP_LATE) {
+        wp_pool_note_rejected(pool, options->lane, units);
     }
     return result < 0 ? -1 : wpy_set_error(home, (enum wp_result)result);
 }
@@ -220,8 +224,9 @@ run_here(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_task *ta
 }
 
 static int
-discard(wpy_task *task)
+discard(wp_pool *pool, const wpy_options *options, wpy_task *task)
 {
+    wp_pool_note_rejected(pool, options->lane, 1);
     wpy_task_discard(task);
     return 0;
 }
@@ -236,10 +241,10 @@ replace_oldest(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_ta
     enum wp_result result = WP_FULL;
     wpy_hush();
     while (result == WP_FULL && wp_pool_discard_oldest(pool, options->lane)) {
-        result = wp_pool_submit(pool, options->lane, &task->job, false);
+        result = wp_pool_try_submit(pool, options->lane, &task->job, false);
     }
     wpy_speak(home);
-    return result == WP_OK ? 0 : result == WP_FULL ? discard(task) : wpy_set_error(home, result);
+    return result == WP_OK ? 0 : result == WP_FULL ? discard(pool, options, task) : wpy_set_error(home, result);
 }
 
 /* What the policy says about a full queue: as wpy_submit_task, or to try again. */
@@ -249,15 +254,16 @@ act_on_full(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_task 
     switch (options->on_full) {
     case WPY_BLOCK: {
         wp_results *results = task->job.extra != NULL ? task->job.extra->results : NULL;
-        return wpy_wait_for_room(home, pool, options, results, deadline) > 0 ? TRY_AGAIN : -1;
+        return wpy_wait_for_room(home, pool, options, results, 1, deadline) > 0 ? TRY_AGAIN : -1;
     }
     case WPY_CALLER_RUNS:
         return run_here(home, pool, options, task);
     case WPY_DISCARD:
-        return discard(task);
+        return discard(pool, options, task);
     case WPY_DISCARD_OLDEST:
         return replace_oldest(home, pool, options, task);
     default:
+        wp_pool_note_rejected(pool, options->lane, 1);
         return set_full_error(home, "the queue is full");
     }
 }
@@ -271,7 +277,7 @@ wpy_submit_task(wpy_home *home, wp_pool *pool, const wpy_options *options, wpy_t
     bool over = options->on_full == WPY_BLOCK && wp_worker_in(pool) != NULL;
     uint64_t deadline = WP_FOREVER;
     for (bool first = true;; first = false) {
-        enum wp_result result = wp_pool_submit(pool, options->lane, &task->job, over);
+        enum wp_result result = wp_pool_try_submit(pool, options->lane, &task->job, over);
         if (result == WP_OK) {
             return 0;
         }

@@ -46,9 +46,9 @@ int wpy_submit_task(wpy_home *home, wp_pool *pool, const wpy_options *options, w
 /* What ends a wait for room beside its deadline: the options' token, the end of their view, and `other`, or NULL. */
 wp_until wpy_until(const wpy_options *options, wp_closable *other);
 
-/* Waits for room in the options' lane, for a job that reports to these results, or NULL: 1 to try again, or -1 with an
- * exception set. */
-int wpy_wait_for_room(wpy_home *home, wp_pool *pool, const wpy_options *options, wp_results *results,
+/* Waits for room in the options' lane, for a job of so many units that reports to these results, or NULL: 1 to try again,
+ * or -1 with an exception set. */
+int wpy_wait_for_room(wpy_home *home, wp_pool *pool, const wpy_options *options, wp_results *results, uint32_t units,
                       uint64_t deadline);
 
 /* Whether the view that has the options was shut down; and the same as 0 or -1, with RuntimeError. */

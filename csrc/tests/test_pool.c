@@ -342,12 +342,15 @@ test_cancel_gives_room_at_once(void)
     event_wait(&s.over, 1);
     join_thread(s.thread);
     CHECK_INT(s.result, WP_OK);
+    CHECK_INT(stats_of(f.pool).lanes[0].rejected, 0);
     CHECK_INT(stats_of(f.pool).lanes[0].waiting, 4);
     CHECK_INT(wp_job_state(f.waiting[1]), WP_CANCELLED);
     CHECK(wp_job_is_settled(f.waiting[1]));
     CHECK(!wp_job_cancel(f.waiting[1]));
     wp_job *job = wp_function_job(do_nothing, NULL, NULL);
     CHECK_INT(wp_pool_submit(f.pool, 0, job, false), WP_FULL);
+    CHECK_INT(wp_pool_submit_wait(f.pool, 0, job, wp_clock() + MS), WP_LATE);
+    CHECK_INT(stats_of(f.pool).lanes[0].rejected, 2);
     CHECK(wp_job_cancel(f.waiting[3]));
     CHECK_INT(wp_pool_submit(f.pool, 0, job, false), WP_OK);
     wp_job_unref(job);

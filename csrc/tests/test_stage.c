@@ -983,9 +983,11 @@ test_hand_over(void)
     CHECK_INT(wp_stage_put(stage, &items[1], 0), WP_FULL);
     CHECK_INT(stats_of(pool).lanes[0].rejected, 1);
     CHECK_INT(put_until(stage, &items[1], wp_clock() + MS), WP_LATE);
+    CHECK_INT(stats_of(pool).lanes[0].rejected, 2);
     sleeper s = {.stage = stage, .item = &items[1]};
     s.thread = start_thread(put_main, &s);
     UNTIL(blocked_in(pool, 0) == 1);
+    CHECK_INT(stats_of(pool).lanes[0].rejected, 2);
     event_set(&g.open);
     join_thread(s.thread);
     CHECK_INT(s.result, WP_OK);
