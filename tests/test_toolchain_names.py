@@ -61,6 +61,16 @@ def test_native_function_of_a_module_keeps_its_options(module: str) -> None:
         function(3, 0)
 
 
+@pytest.mark.parametrize("name", ["m", "c"])
+def test_a_library_named_without_its_ending_is_told_its_names(name: str) -> None:
+    with pytest.raises(
+        OSError, match=rf"'lib{name}' cannot be loaded: .*a linker does, '{name}:...', or its file, 'lib"
+    ):
+        wp.native(f"lib{name}:abs", "int (int)")
+    with pytest.raises(OSError, match=r"nor is there a module of that name$"):
+        wp.native("libno_such_thing:abs", "int (int)")
+
+
 def test_names_that_name_nothing(module: str) -> None:
     with pytest.raises(AttributeError, match=rf"the module '{module}' has no attribute 'nothing'; a library of that"):
         wp.native(f"{module}:nothing")

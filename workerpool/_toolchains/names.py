@@ -24,6 +24,7 @@ from .capsules import exported_by
 from .recognised import Recognised, address_in
 
 _FOR_LINKERS = re.compile(r"(?:^|/)lib([^/]{1,100})\.(?:so|dylib)$")
+_WITHOUT_ENDING = re.compile(r"lib([^/.]{1,100})")
 _LONGEST_PATH = 4096
 _LIKE_A_FILE = re.compile(r"/|\.(so|dylib)(\.|$)")
 
@@ -53,11 +54,15 @@ def _find_library(name: str) -> str | None:
 
 
 def _advice(name: str) -> str:
-    """What to write instead of a file that linkers know and the loader does not: `libc.so` is a text, or not there."""
-    stem = _FOR_LINKERS.search(name)
+    """What to write instead of a file that linkers know and the loader does not (`libc.so` is a text, or not there), and
+    instead of a file's name without its ending."""
+    is_unended = _WITHOUT_ENDING.fullmatch(name)
+    stem = is_unended or _FOR_LINKERS.search(name)
     found = _find_library(stem[1]) if stem is not None else None
     if stem is None or found is None:
         return ""
+    if is_unended:
+        return f". Name the library as a linker does, '{stem[1]}:...', or its file, '{found}:...'"
     return f". A file of this name is for linkers; name the library itself: '{found}:...', or '{stem[1]}:...'"
 
 
