@@ -177,6 +177,21 @@ def test_default_context_that_was_changed_is_the_default(run_scenario: RunScenar
     assert done.stdout == "7\n28\n"
 
 
+@pytest.mark.parametrize("change", ["del decimal.DefaultContext", "decimal.DefaultContext = None"])
+def test_decimal_without_its_defaults(run_scenario: RunScenario, change: str) -> None:
+    done = run_scenario(
+        f"""
+        import decimal, workerpool as wp
+
+        decimal.getcontext()
+        {change}
+        with wp.WorkerPool(1, initializer=lambda: setattr(decimal.getcontext(), "prec", 7)) as pool:
+            print(pool.submit(lambda: decimal.getcontext().prec).result())
+        """
+    )
+    assert done.stdout == "28\n"
+
+
 def test_jobs_change_what_the_initializer_set() -> None:
     def initialize() -> None:
         decimal.getcontext().prec = 5

@@ -218,23 +218,22 @@ settings_of(wpy_home *home, PyObject *value)
     return settings;
 }
 
-/* Whether the decimal context is as a thread's first use of the module makes it. */
-static int
+/* Whether the decimal context is as a thread's first use of the module makes it. Where somebody has put something else in the
+ * place of the module's defaults nothing is like them: that is no reason to fail the job. */
+static bool
 has_default_settings(wpy_home *home, PyObject *value)
 {
     PyObject *module = PyImport_GetModule(home->decimal);
     PyObject *initial_value = module != NULL ? PyObject_GetAttrString(module, "DefaultContext") : NULL;
     Py_XDECREF(module);
-    if (initial_value == NULL) {
-        return PyErr_Occurred() ? -1 : 0;
-    }
-    PyObject *defaults = settings_of(home, initial_value);
+    PyObject *defaults = initial_value != NULL ? settings_of(home, initial_value) : NULL;
     PyObject *settings = defaults != NULL ? settings_of(home, value) : NULL;
     int equal = settings != NULL ? PyObject_RichCompareBool(settings, defaults, Py_EQ) : -1;
     Py_XDECREF(settings);
     Py_XDECREF(defaults);
-    Py_DECREF(initial_value);
-    return equal;
+    Py_XDECREF(initial_value);
+    PyErr_Clear();
+    return equal > 0;
 }
 
 /* In the current context, which belongs to a job: whether the submitter had set the variable. Any use of decimal sets its
@@ -250,9 +249,9 @@ is_set_by_submitter(wpy_home *home, PyObject *context, PyObject *variable)
     if (PyContextVar_Get(variable, NULL, &value) < 0 || value == NULL) {
         return PyErr_Occurred() ? -1 : 0;
     }
-    int is_default = has_default_settings(home, value);
+    bool is_default = has_default_settings(home, value);
     Py_DECREF(value);
-    return is_default < 0 ? -1 : !is_default;
+    return !is_default;
 }
 
 /* In the current context, which belongs to a job: sets what the initializer set and the submitter did not. */
