@@ -303,6 +303,7 @@ def test_errors_are_one_family() -> None:
     errors = [kind for _, kind in inspect.getmembers(wp, inspect.isclass) if issubclass(kind, Exception)]
     assert set(errors) == {
         wp.Error,
+        wp.DeadlockError,
         wp.QueueFull,
         wp.SubmitTimeout,
         wp.JobExpired,

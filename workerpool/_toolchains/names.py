@@ -54,8 +54,8 @@ def _find_library(name: str) -> str | None:
 
 
 def _advice(name: str) -> str:
-    """What to write instead of a file that linkers know and the loader does not (`libc.so` is a text, or not there), and
-    instead of a file's name without its ending."""
+    """What to write instead of a file that linkers know and the loader does not (`libc.so` is a text, or not there), or
+    of a file's name without its ending."""
     is_unended = _WITHOUT_ENDING.fullmatch(name)
     stem = is_unended or _FOR_LINKERS.search(name)
     found = _find_library(stem[1]) if stem is not None else None
