@@ -9,12 +9,15 @@ struct wp_fork_slot {
 };
 
 static _Atomic(struct wp_fork_slot *) slots;
+static wp_word forks;
 static pthread_once_t handler_installed = PTHREAD_ONCE_INIT;
 
 static void
 in_child(void)
 {
+    wp_add_relaxed(&forks, 1);
     wp_word_after_fork();
+    wp_token_after_fork();
     wp_blocked_after_fork();
     wp_self_after_fork();
     for (struct wp_fork_slot *slot = wp_load_acquire(&slots); slot != NULL; slot = slot->next) {
@@ -43,10 +46,22 @@ reuse_slot(wp_pool *pool)
     return NULL;
 }
 
+void
+wp_fork_watch(void)
+{
+    pthread_once(&handler_installed, install_handler);
+}
+
+uint32_t
+wp_forks(void)
+{
+    return wp_load_relaxed(&forks);
+}
+
 struct wp_fork_slot *
 wp_fork_register(wp_pool *pool)
 {
-    pthread_once(&handler_installed, install_handler);
+    wp_fork_watch();
     struct wp_fork_slot *slot = reuse_slot(pool);
     if (slot != NULL) {
         return slot;

@@ -10,8 +10,15 @@
 #ifndef WP_FORK_H
 #define WP_FORK_H
 
+#include <stdint.h>
+
 struct wp_pool;
 struct wp_fork_slot;
+
+/* How often this process and those it comes from were forked since somebody asked for it, by wp_fork_watch or
+ * wp_fork_register. What a thread noted for others holds only where it is the same. */
+void wp_fork_watch(void);
+uint32_t wp_forks(void);
 
 /* Finds or makes a place for the pool; NULL without memory. */
 struct wp_fork_slot *wp_fork_register(struct wp_pool *pool);

@@ -6,6 +6,7 @@
  */
 #include "wp_token.h"
 
+#include "wp_fork.h"
 #include "wp_pool.h"
 
 #include <stdlib.h>
@@ -17,18 +18,69 @@ struct wp_token {
     wp_token *root;     /* Constant: itself for a root. Alive as long as any child. */
     wp_token *parent;   /* Constant. */
     wp_lock lock;       /* The root's guards the links of the whole tree. */
+    wp_word forks;      /* The root's: the process whose threads use the lock, see wp_forks. */
     wp_token *children; /* Tree's lock. */
     wp_token *next;     /* Tree's lock: siblings. */
     wp_token *previous; /* Tree's lock. */
     wp_watch *watches;  /* Tree's lock. */
 };
 
+/* ---- The tree's lock ---- */
+
+static wp_token *next_in_tree(wp_token *token, const wp_token *top);
+
+/* The parent's threads may have been at the tree when this process was forked. What they watch for is not here. Links that
+ * lead down and on are whole at each moment, those that lead back are made anew. */
+static void
+forget_parent(wp_token *root)
+{
+    for (wp_token *token = root; token != NULL; token = next_in_tree(token, root)) {
+        token->watches = NULL;
+        if (token->children != NULL) {
+            token->children->previous = NULL;
+        }
+        if (token != root && token->next != NULL) {
+            token->next->previous = token;
+        }
+    }
+}
+
+/* Guards what is done once for each tree in a forked child. */
+static wp_lock forks_lock;
+
+static void
+adopt(wp_token *root)
+{
+    wp_lock_take(&forks_lock);
+    if (wp_load_relaxed(&root->forks) != wp_forks()) {
+        forget_parent(root);
+        wp_store_relaxed(&root->lock.word, WP_LOCK_FREE);
+        wp_store_release(&root->forks, wp_forks());
+    }
+    wp_lock_give(&forks_lock);
+}
+
+static void
+lock_tree(wp_token *root)
+{
+    if (wp_load_acquire(&root->forks) != wp_forks()) {
+        adopt(root);
+    }
+    wp_lock_take(&root->lock);
+}
+
+void
+wp_token_after_fork(void)
+{
+    wp_store_relaxed(&forks_lock.word, WP_LOCK_FREE);
+}
+
 /* ---- Life ---- */
 
 static void
 link_child(wp_token *parent, wp_token *child)
 {
-    wp_lock_take(&child->root->lock);
+    lock_tree(child->root);
     child->next = parent->children;
     if (parent->children != NULL) {
         parent->children->previous = child;
@@ -43,6 +95,7 @@ link_child(wp_token *parent, wp_token *child)
 wp_token *
 wp_token_new(wp_token *parent, uint64_t deadline)
 {
+    wp_fork_watch();
     wp_token *token = calloc(1, sizeof *token);
     if (token == NULL) {
         return NULL;
@@ -50,6 +103,7 @@ wp_token_new(wp_token *parent, uint64_t deadline)
     wp_store_relaxed(&token->references, 1);
     token->deadline = deadline;
     token->root = token;
+    wp_store_relaxed(&token->forks, wp_forks());
     if (parent != NULL) {
         wp_token_ref(parent);
         token->parent = parent;
@@ -71,7 +125,7 @@ wp_token_ref(wp_token *token)
 static void
 unlink_child(wp_token *parent, wp_token *child)
 {
-    wp_lock_take(&child->root->lock);
+    lock_tree(child->root);
     if (child->previous != NULL) {
         child->previous->next = child->next;
     } else {
@@ -116,10 +170,11 @@ bool
 wp_watch_start(wp_watch *watch, wp_token *token)
 {
     wp_token *root = token->root;
-    wp_lock_take(&root->lock);
+    lock_tree(root);
     bool cancelled = wp_load_relaxed(&token->cancelled) != 0;
     if (!cancelled) {
         watch->token = token;
+        watch->forks = wp_forks();
         watch->previous = NULL;
         watch->next = token->watches;
         if (token->watches != NULL) {
@@ -135,8 +190,8 @@ void
 wp_watch_stop(wp_watch *watch, wp_token *token)
 {
     wp_token *root = token->root;
-    wp_lock_take(&root->lock);
-    if (watch->token != NULL) {
+    lock_tree(root);
+    if (watch->token != NULL && watch->forks == wp_forks()) {
         take_off(watch);
     }
     wp_lock_give(&root->lock);
@@ -197,7 +252,7 @@ wp_token_cancel(wp_token *top)
     wp_token *root = top->root;
     wp_watch *stopping = NULL;
 
-    wp_lock_take(&root->lock);
+    lock_tree(root);
     bool first = wp_load_relaxed(&top->cancelled) == 0;
     for (wp_token *token = first ? top : NULL; token != NULL; token = next_in_tree(token, top)) {
         wp_store_release(&token->cancelled, 1);

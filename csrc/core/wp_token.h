@@ -6,7 +6,7 @@
  * else, by a function.
  *
  * GUARANTEES. One lock a tree, the root's, guards all links; it is never held while jobs are cancelled, so it comes
- * before no other lock. A watch fires at most once, and after wp_watch_stop returned it does not touch its owner.
+ * before no other lock. In a forked child what was hung on a token before is forgotten. A watch fires at most once, and after wp_watch_stop returned it does not touch its owner.
  */
 #ifndef WP_TOKEN_H
 #define WP_TOKEN_H
@@ -21,11 +21,15 @@ typedef struct wp_token wp_token;
 typedef struct wp_watch {
     struct wp_watch *next; /* Tree's lock, like all links. */
     struct wp_watch *previous;
-    wp_token *token;    /* NULL while it hangs nowhere. */
+    wp_token *token;    /* NULL while it hangs nowhere, */
+    uint32_t forks;     /* or it was hung on it in a process that this one was forked from; see wp_forks. */
     struct wp_job *job; /* The job to stop, or NULL: then `wake` is changed by one and its sleepers woken, */
     wp_word *wake;      /* or, if that is NULL too, `hear` called with the tree's lock held. */
     void (*hear)(struct wp_watch *watch);
 } wp_watch;
+
+/* In a forked child, before anything else is done with tokens. */
+void wp_token_after_fork(void);
 
 /* A token with one reference; `parent` may be NULL. NULL without memory. A child of a cancelled token is cancelled. */
 wp_token *wp_token_new(wp_token *parent, uint64_t deadline);

@@ -178,7 +178,7 @@ check_jobs_are_lost(void *context)
     CHECK(wp_job_cancel(b->waiting[0]));
     CHECK(wp_job_is_settled(b->waiting[0]));
     wp_token_cancel(b->token);
-    CHECK_INT(wp_job_state(b->waiting[3]), WP_CANCELLED);
+    CHECK(wp_job_is_lost(b->waiting[3]));
     wp_job_stop(b->running);
     CHECK_INT(wp_pool_cancel_waiting(b->pool), 0);
     for (int i = 0; i < 6; i++) {
@@ -846,6 +846,70 @@ test_host_is_told(void)
     end_pool(pool);
 }
 
+/* ---- Tokens ---- */
+
+typedef struct held_tree {
+    wp_watch watch;
+    wp_token *token;
+    wp_token *child;
+    event held;
+    event go_on;
+} held_tree;
+
+/* With the tree's lock held. */
+static void
+hold_tree(wp_watch *watch)
+{
+    held_tree *h = (held_tree *)(void *)watch;
+    event_set(&h->held);
+    event_wait(&h->go_on, 1);
+}
+
+static void *
+cancel_tree(void *argument)
+{
+    const held_tree *h = argument;
+    wp_token_cancel(h->token);
+    return NULL;
+}
+
+static void
+use_tree(void *context)
+{
+    held_tree *h = context;
+    wp_watch_stop(&h->watch, h->token); /* Of before: nothing is done. */
+    wp_word woken = 0;
+    wp_watch watch = {.wake = &woken};
+    wp_token *child = wp_token_new(NULL, WP_FOREVER);
+    CHECK(wp_watch_start(&watch, child));
+    CHECK(wp_token_cancel(child));
+    CHECK_INT(wp_load_acquire(&woken), 1);
+    wp_token_unref(child);
+    CHECK(wp_token_is_cancelled(h->token));
+    wp_token_unref(h->child);
+    CHECK(!wp_token_cancel(h->token));
+    wp_token *late = wp_token_new(h->token, WP_FOREVER);
+    CHECK(wp_token_is_cancelled(late));
+    wp_token_unref(late);
+    wp_token_unref(h->token);
+}
+
+/* Another thread is at a tree of tokens while this one forks. */
+static void
+test_tree_of_tokens_in_use(void)
+{
+    held_tree h = {.watch = {.hear = hold_tree}, .token = wp_token_new(NULL, WP_FOREVER)};
+    h.child = wp_token_new(h.token, WP_FOREVER);
+    CHECK(wp_watch_start(&h.watch, h.token));
+    pthread_t thread = start_thread(cancel_tree, &h);
+    event_wait(&h.held, 1);
+    fork_and_run(use_tree, &h);
+    event_set(&h.go_on);
+    join_thread(thread);
+    wp_token_unref(h.child);
+    wp_token_unref(h.token);
+}
+
 int
 main(void)
 {
@@ -868,5 +932,6 @@ main(void)
     RUN(test_by_a_job_of_a_stage);
     RUN(test_by_a_reader);
     RUN(test_host_is_told);
+    RUN(test_tree_of_tokens_in_use);
     return check_done();
 }
