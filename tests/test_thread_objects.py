@@ -242,3 +242,30 @@ def test_queue_put_in_the_place_of_the_pools_own() -> None:
             assert not thread.is_alive()
         with pytest.raises(RuntimeError, match="after shutdown"):
             pool.submit(int)
+
+
+@pytest.mark.parametrize("raises", ["profile", "trace", "async"])
+def test_thread_whose_last_steps_are_interrupted_can_be_joined(run_scenario: RunScenario, raises: str) -> None:
+    done = run_scenario(
+        """
+        import ctypes, sys, threading, time, workerpool
+
+        def raise_at_the_end(frame, event, arg):
+            if frame.f_code.co_name == "end":
+                raise ValueError("at the end")
+
+        if sys.argv[1] == "profile":
+            threading.setprofile(raise_at_the_end)
+        elif sys.argv[1] == "trace":
+            threading.settrace(raise_at_the_end)
+        with workerpool.WorkerPool(1) as pool:
+            thread = pool.submit(threading.current_thread).result()
+            if sys.argv[1] == "async":
+                raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+                raise_in(ctypes.c_ulong(thread.ident), ctypes.py_object(ValueError))
+        thread.join(10)
+        print(thread.is_alive(), thread in threading.enumerate())
+        """,
+        args=[raises],
+    )
+    assert done.stdout == "False False\n"

@@ -79,17 +79,28 @@ introduce_thread(const wpy_context *context, const wp_worker *worker)
     Py_XDECREF(thread);
 }
 
-/* Its end, as far as Python is concerned. */
-static void
-dismiss_thread(const wpy_context *context, const wp_worker *worker)
+static int
+end_thread(const wpy_context *context, const wp_worker *worker)
 {
     PyObject *end = context->home->end_thread;
     PyObject *nothing =
         end != NULL ? PyObject_CallFunction(end, "OI", context->threads, (unsigned)wp_worker_index(worker)) : NULL;
-    if (nothing == NULL) {
-        PyErr_Clear();
-    }
+    bool failed = nothing == NULL && end != NULL;
+    PyErr_Clear();
     Py_XDECREF(nothing);
+    return failed ? -1 : 0;
+}
+
+/* Its end, as far as Python is concerned: whoever joins it waits for that. What is raised in here is foreign, from a trace
+ * function or by PyThreadState_SetAsyncExc() after the thread's last job, and is raised once. */
+static void
+dismiss_thread(const wpy_context *context, const wp_worker *worker)
+{
+    PyEval_SetProfile(NULL, NULL);
+    PyEval_SetTrace(NULL, NULL);
+    if (end_thread(context, worker) < 0) {
+        end_thread(context, worker);
+    }
 }
 
 /* The threading module makes an object for a thread that it does not know, when it is asked for it there. Before 3.13 that

@@ -66,8 +66,8 @@ begin = _bootstrap
 
 
 def end(threads: dict[int, threading.Thread], index: int) -> None:
-    """Take the calling thread out again, as the last that it does in Python."""
-    thread = threads.pop(index, None)
+    """Take the calling thread out again, as the last that it does in Python; once more if that was interrupted."""
+    thread = threads.get(index)
     if thread is None:
         return
     active = threading._active  # type: ignore[attr-defined]
@@ -75,3 +75,4 @@ def end(threads: dict[int, threading.Thread], index: int) -> None:
         if active.get(thread.ident) is thread:
             del active[thread.ident]
     _let_go(thread)
+    threads.pop(index, None)
