@@ -594,6 +594,41 @@ read_on_worker(results_object *self, const wpy_gate *gate, uint64_t deadline, wp
     return result;
 }
 
+static bool
+is_on_daemon_thread(void)
+{
+    PyObject *threading = PyImport_ImportModule("threading");
+    PyObject *thread = threading != NULL ? PyObject_CallMethod(threading, "current_thread", NULL) : NULL;
+    PyObject *daemon = thread != NULL ? PyObject_GetAttrString(thread, "daemon") : NULL;
+    bool is = daemon == Py_True;
+    if (daemon == NULL) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(daemon);
+    Py_XDECREF(thread);
+    Py_XDECREF(threading);
+    return is;
+}
+
+static enum wp_result
+sleep_on(void *word, uint64_t deadline)
+{
+    wp_word_wait(word, 0, deadline);
+    return WP_LATE;
+}
+
+/* The program's end closes all pools. A daemon thread that sleeps then is not told: it would report an error that is
+ * nobody's, and the interpreter ends it where it is. */
+static int
+end_of_sleep(const results_object *self, int result)
+{
+    wp_word never = 0;
+    if (result == WP_FINISHED && wp_load_acquire(&self->home->exiting) && is_on_daemon_thread()) {
+        return wpy_wait(sleep_on, &never, WP_FOREVER);
+    }
+    return result;
+}
+
 /* The next result: 0 and a job, 1 for the end, -1 with an exception. */
 static int
 read_next(results_object *self, uint64_t deadline, wp_job **job)
@@ -608,7 +643,7 @@ read_next(results_object *self, uint64_t deadline, wp_job **job)
     if (here) {
         result = read_on_worker(self, gate, deadline, &r.job);
     } else if (result == WP_LATE || result == WP_INTERRUPTED) {
-        result = wpy_wait(sleep_for_result, &r, deadline);
+        result = end_of_sleep(self, wpy_wait(sleep_for_result, &r, deadline));
     }
     *job = r.job;
     if (result == WP_LATE) {
