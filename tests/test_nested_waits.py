@@ -329,8 +329,7 @@ def test_full_lanes_whose_jobs_wait_for_jobs_that_may_be_dropped(run_scenario: R
 
 @pytest.mark.parametrize("who", ["worker", "caller"])
 def test_full_lane_whose_job_reads_what_others_do(run_scenario: RunScenario, who: str) -> None:
-    """A job that reads a queue into which another thread submits, which may run the queue's job itself, gets on by itself:
-    no job of its lane runs beside it."""
+    """A job that reads what another thread submits, and may run itself, gets on: no job of its lane runs beside it."""
     run_scenario(
         COMMON
         + """
