@@ -1005,12 +1005,12 @@ hurry_main(void *argument)
 static void
 run_stage(uint32_t putters, uint32_t getters, void *(*third)(void *))
 {
-    story s = {.takes = some_time(), .each = between_or(2, 1, 5), .deadline = WP_FOREVER};
+    unsigned lane = third == hurry_main; /* Then two workers, or none finds in the line what another gave back. */
+    story s = {.takes = some_time(), .each = between_or(2, 1 + 2 * lane, 5), .deadline = WP_FOREVER};
     pthread_t threads[6];
     uint32_t n = 0;
-    unsigned lane = third == hurry_main;
     wp_store_relaxed(&s.submitters, putters);
-    s.pool = new_pool(between_or(1 + lane, 1, 2), 1 + lane, between(1, 4) + 4 * lane, WP_FOREVER);
+    s.pool = new_pool(between_or(1 + lane, 1 + lane, 2), 1 + lane, between(1, 4) + 4 * lane, WP_FOREVER);
     s.stage = wp_stage_new(s.pool, lane, run_item, between(1, 4) + 4 * lane); /* Or a put at once hardly comes. */
     for (uint32_t i = 0; i < putters; i++) {
         threads[n++] = schedule_start(putter_main, &s);
