@@ -15,11 +15,12 @@ def main() -> None:
     small = [pool.submit(pow, 2, number) for number in range(10)]
     print(f"drained: {pool.drain(timeout=10)}, {sum(future.done() for future in small)} jobs done")
 
-    stop = threading.Event()
-    running = pool.options(label="long job").submit(stop.wait)
+    begun, stop = threading.Event(), threading.Event()
+    running = pool.options(label="long job").submit(lambda: begun.set() or stop.wait())
     waiting = [pool.submit(pow, 2, number) for number in range(5)]
-    threading.Timer(0.05, signal.raise_signal, [signal.SIGINT]).start()
+    begun.wait()
     try:
+        threading.Timer(0.05, signal.raise_signal, [signal.SIGINT]).start()
         pool.drain()  # Go: wg.Wait()
     except KeyboardInterrupt:
         print("Ctrl-C: the wait ended, the job still runs:", running.running())
