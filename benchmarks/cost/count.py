@@ -181,7 +181,9 @@ class Programs:
 # ---- Instructions ----
 
 # Names in full, so that a file is easily read. Where in a function instructions are does not matter.
-CALLGRIND = ["valgrind", "-q", "--tool=callgrind", "--dump-line=no", "--compress-strings=no", "--compress-pos=no"]
+# All threads have their turns: else one may do all the work of another, and it is chance which.
+VALGRIND = ["valgrind", "-q", "--fair-sched=yes", "--tool=callgrind"]
+CALLGRIND = [*VALGRIND, "--dump-line=no", "--compress-strings=no", "--compress-pos=no"]
 OWN_OBJECT = re.compile(r"_core\.[^/]*\.so|core")
 
 

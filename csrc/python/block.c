@@ -108,12 +108,11 @@ notes(wp_job *job)
 
 /* ---- Python units ---- */
 
-static void
-drop_arguments(wpy_block *block, uint32_t unit)
+static inline void
+drop_arguments(PyObject **arguments, uint32_t width)
 {
-    PyObject **arguments = block->arguments + (size_t)unit * block->width;
-    for (uint32_t i = 0; i < block->width; i++) {
-        Py_CLEAR(arguments[i]);
+    for (PyObject **end = arguments + width; arguments < end; arguments++) {
+        Py_CLEAR(*arguments);
     }
 }
 
@@ -123,7 +122,7 @@ call_unit(wpy_block *block, vectorcallfunc function, uint32_t unit)
     PyObject **arguments = block->arguments + (size_t)unit * block->width;
     PyObject *value = function(block->callable, arguments, block->width, NULL);
     block->values[unit] = value != NULL ? value : wpy_take_exception();
-    drop_arguments(block, unit); /* Now, and not with the block: they may be large. */
+    drop_arguments(arguments, block->width); /* Now, and not with the block: they may be large. */
     unit_ended(block, unit, value != NULL ? WPY_UNIT_DONE : WPY_UNIT_FAILED);
 }
 
@@ -131,7 +130,7 @@ static void
 fail_unit(wpy_block *block, PyObject *error, uint32_t unit)
 {
     block->values[unit] = Py_NewRef(error);
-    drop_arguments(block, unit);
+    drop_arguments(block->arguments + (size_t)unit * block->width, block->width);
     unit_ended(block, unit, WPY_UNIT_FAILED);
 }
 
@@ -164,16 +163,20 @@ run_unit(python_turn *turn, uint32_t unit)
 static void
 run_turn(python_turn *turn)
 {
+    wp_stretch *units = turn->units;
+    const wp_worker *self = turn->self;
+    uint32_t done = 0;
     uint32_t unit;
     uint32_t end;
     turn->began = true;
-    while (wp_stretch_take(turn->units, 1, &unit, &end)) {
-        turn->done++;
+    while (wp_stretch_take(units, 1, &unit, &end)) {
+        done++;
         run_unit(turn, unit);
-        if (wp_worker_is_wanted(turn->self)) {
+        if (wp_worker_is_wanted(self)) {
             break;
         }
     }
+    turn->done = done;
 }
 
 /* For the moment from when it is set until the function below takes it. */
@@ -327,7 +330,7 @@ release_python(wpy_block *block)
 {
     bool is_empty = block->yielded == block->units && wp_job_state(wpy_block_job(block)) == WP_DONE;
     for (uint32_t unit = 0; unit < block->units && !is_empty; unit++) {
-        drop_arguments(block, unit);
+        drop_arguments(block->arguments + (size_t)unit * block->width, block->width);
         Py_CLEAR(block->values[unit]);
     }
     Py_CLEAR(block->callable);

@@ -211,7 +211,9 @@ static int
 convert_double(const wpy_function *function, size_t at, PyObject *object, uint64_t *slot)
 {
     double value;
-    if (as_double(function, at, object, &value) < 0) {
+    if (PyFloat_CheckExact(object)) {
+        value = PyFloat_AS_DOUBLE(object);
+    } else if (as_double(function, at, object, &value) < 0) {
         return -1;
     }
     memcpy(slot, &value, sizeof value);
