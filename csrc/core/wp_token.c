@@ -199,10 +199,17 @@ wp_watch_stop(wp_watch *watch, wp_token *token)
 
 /* ---- Cancelling ---- */
 
-/* Fires one watch that its token has given up, tree's lock held. A job goes on the list of those to be stopped, with a reference; a sleeper is
- * woken here, because its watch lies on its stack and is gone once the lock is given back. */
+/* Watches of jobs that are to be stopped, each with references to the job and its pool. Those of a token come before those
+ * of its children: a job that sees a child of its own stopped has been asked to stop itself. */
+typedef struct stop_list {
+    wp_watch *first;
+    wp_watch **end;
+} stop_list;
+
+/* Fires one watch that its token has given up, tree's lock held. A job is stopped later; a sleeper is woken here, because
+ * its watch lies on its stack and is gone once the lock is given back. */
 static void
-fire(wp_watch *watch, wp_watch **stopping)
+fire(wp_watch *watch, stop_list *stopping)
 {
     watch->token = NULL;
     if (watch->job == NULL && watch->wake == NULL) {
@@ -216,12 +223,13 @@ fire(wp_watch *watch, wp_watch **stopping)
     }
     wp_job_ref(watch->job);
     wp_pool_ref(watch->job->pool);
-    watch->next = *stopping;
-    *stopping = watch;
+    watch->next = NULL;
+    *stopping->end = watch;
+    stopping->end = &watch->next;
 }
 
 static void
-fire_all(wp_token *token, wp_watch **stopping)
+fire_all(wp_token *token, stop_list *stopping)
 {
     wp_watch *watch = token->watches;
     token->watches = NULL;
@@ -250,7 +258,7 @@ bool
 wp_token_cancel(wp_token *top)
 {
     wp_token *root = top->root;
-    wp_watch *stopping = NULL;
+    stop_list stopping = {NULL, &stopping.first};
 
     lock_tree(root);
     bool first = wp_load_relaxed(&top->cancelled) == 0;
@@ -260,10 +268,10 @@ wp_token_cancel(wp_token *top)
     }
     wp_lock_give(&root->lock);
 
-    while (stopping != NULL) {
-        wp_job *job = stopping->job;
+    while (stopping.first != NULL) {
+        wp_job *job = stopping.first->job;
         wp_pool *pool = job->pool;
-        stopping = stopping->next; /* Read before the job may go, and the watch with it. */
+        stopping.first = stopping.first->next; /* Read before the job may go, and the watch with it. */
         wp_job_stop(job);
         wp_job_unref(job);
         wp_pool_unref(pool);

@@ -91,13 +91,25 @@ end_thread(const wpy_context *context, const wp_worker *worker)
     return failed ? -1 : 0;
 }
 
+/* Only where there are any: without the GIL taking them off stops all threads, which a fork may not survive. */
+static void
+take_hooks_off(void)
+{
+    const PyThreadState *state = PyThreadState_Get();
+    if (state->c_profilefunc != NULL) {
+        PyEval_SetProfile(NULL, NULL);
+    }
+    if (state->c_tracefunc != NULL) {
+        PyEval_SetTrace(NULL, NULL);
+    }
+}
+
 /* Its end, as far as Python is concerned: whoever joins it waits for that. What is raised in here is foreign, from a trace
  * function or by PyThreadState_SetAsyncExc() after the thread's last job, and is raised once. */
 static void
 dismiss_thread(const wpy_context *context, const wp_worker *worker)
 {
-    PyEval_SetProfile(NULL, NULL);
-    PyEval_SetTrace(NULL, NULL);
+    take_hooks_off();
     if (end_thread(context, worker) < 0) {
         end_thread(context, worker);
     }
