@@ -63,7 +63,7 @@ def test_other_errors_of_the_import_stay_what_they_are(tmp_path: Path) -> None:
 
 
 FAILS_AT_EACH_IMPORT = """
-import sys
+import pathlib, sys  # From 3.13 on pathlib does not survive that its import is broken off.
 
 class Refuse:
     def __init__(self, wanted, exception):
@@ -181,6 +181,7 @@ print("frozen, and well")
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
+@pytest.mark.thread_unsafe(reason="runs in processes of its own")
 @pytest.mark.skipif(sys.platform != "linux", reason="loads libc by its name on Linux")
 def test_frozen_by_pyinstaller(tmp_path: Path) -> None:
     if importlib.util.find_spec("PyInstaller") is None:
@@ -191,6 +192,8 @@ def test_frozen_by_pyinstaller(tmp_path: Path) -> None:
     command += ["--paths", str(PACKAGE.parent), "--exclude-module", "numpy", "--distpath", str(tmp_path / "dist")]
     command += ["--workpath", str(tmp_path / "work"), "--specpath", str(tmp_path), str(program)]
     frozen = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    if "built without a shared library" in frozen.stderr:
+        pytest.skip("PyInstaller needs a Python with a shared library")
     assert frozen.returncode == 0, frozen.stderr
     ran = subprocess.run(
         [tmp_path / "dist" / "program" / "program"], capture_output=True, text=True, timeout=60, check=False

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from conftest import RunScenario
+from support import FREE_THREADED
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="niceness and affinity of single threads")
 
@@ -243,7 +244,7 @@ def deep(n):
 """
 
 
-@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="there is a fixed limit to the recursion in C")
+@pytest.mark.skipif((3, 12) <= sys.version_info < (3, 14), reason="there is a fixed limit to the recursion in C")
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_stack_size_of_threading(run_scenario: RunScenario, pool: str, when: str) -> None:
@@ -399,6 +400,7 @@ def test_thousands_of_workers(run_scenario: RunScenario, job: str) -> None:
     assert done.stdout in ("all there\n", "too few threads\n")
 
 
+@pytest.mark.skipif(FREE_THREADED, reason="without a GIL nobody counts on a worker: it may run finalizers")
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize("job", ["threading.get_ident", "lambda: time.sleep(0.001)", "native"])
 def test_one_job_at_a_time_starts_one_worker(run_scenario: RunScenario, pool: str, job: str) -> None:
@@ -424,6 +426,7 @@ def test_one_job_at_a_time_starts_one_worker(run_scenario: RunScenario, pool: st
     assert done.stdout == "True\n"
 
 
+@pytest.mark.skipif(FREE_THREADED, reason="without a GIL an object's finalizer may run on the thread that made it")
 def test_worker_that_is_counted_on_runs_foreign_code_first(run_scenario: RunScenario) -> None:
     """A callback, a finalizer of a result or of an argument needs the next job: another worker is started for it."""
     run_scenario(

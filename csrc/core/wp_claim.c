@@ -237,7 +237,7 @@ begin_claim(wp_pool *pool, wp_worker *worker, unsigned lane, bool of_range, uint
     worker->claims_alone = is_for_one(&pool->lanes[lane], first);
     worker->is_entering = first->class->one_at_a_time;
     pool->lanes[lane].entering += worker->is_entering;
-    worker->may_come_back = pool->n_workers < pool->max_workers;
+    worker->may_come_back = !pool->config.may_linger && pool->n_workers < pool->max_workers;
     worker->took_all = pool->lanes[lane].waiting == 0;
     worker->looks = 0;
     worker->takes_over = false;

@@ -50,6 +50,7 @@ typedef struct wp_pool_config {
     uint64_t idle_timeout; /* A worker that found nothing to do for so long (ns) retires; or WP_FOREVER. */
     size_t stack_size;     /* Bytes for each worker; 0: what the hook says, or the default. */
     char thread_name[32];  /* Workers are called thread_name_0 and so on. */
+    bool may_linger;       /* Foreign code may run on a worker at any moment: nobody counts on one that comes back. */
     wp_hooks hooks;
 } wp_pool_config;
 

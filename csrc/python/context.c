@@ -506,6 +506,9 @@ wpy_context_new(wpy_home *home, const wp_pool_config *config, PyObject *lane_nam
     context->initializer = Py_XNewRef(initializer);
     context->initargs = Py_XNewRef(initargs);
     context->threads = Py_NewRef(threads);
+#ifdef Py_GIL_DISABLED
+    complete.may_linger = true; /* What other threads let go of is finalized wherever the worker attaches. */
+#endif
     context->pool = wp_pool_new(&complete);
     if (context->pool == NULL) {
         release_context(&context->trash);

@@ -135,7 +135,8 @@ static PyObject *
 sleep_of_greenlets(void)
 {
     PyObject *name = PyUnicode_InternFromString("gevent.monkey");
-    int is_loaded = name != NULL ? PyDict_Contains(PyImport_GetModuleDict(), name) : -1;
+    PyObject *modules = PySys_GetObject("modules"); /* NULL at the interpreter's end. */
+    int is_loaded = name != NULL && modules != NULL && PyDict_Check(modules) ? PyDict_Contains(modules, name) : 0;
     Py_XDECREF(name);
     if (is_loaded <= 0 || wp_worker_self() != NULL || wp_serves_any()) {
         return NULL;
