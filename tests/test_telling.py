@@ -70,7 +70,8 @@ def test_callbacks_are_called_in_the_order_of_the_ends(run: RunScenario) -> None
                     time.sleep(0.001)
                 by_job = [int(c) for c in called]
                 assert sorted(called) == [i / 2 for i in range(42)], called
-                assert by_job == sorted(by_job), called
+                # Without a GIL two threads may call them at the same time.
+                assert by_job == sorted(by_job) or not getattr(sys, "_is_gil_enabled", lambda: True)(), called
         """,
     )
 
